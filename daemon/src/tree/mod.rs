@@ -1,1 +1,34 @@
-//! tree
+//! Names and extents: the state of the overlay as persistent maps, and the one way to change it.
+//!
+//! A [`Root`] is one state of the namespace; cloning it is taking a snapshot. [`State`] is everything that the
+//! journal rebuilds: the head, the snapshots, what reverts discarded. [`State::apply`] is the only mutator, for the
+//! live path and for replay alike. Nothing here knows FUSE, the base, or the disk.
+
+pub mod diff;
+pub mod extent;
+pub mod image;
+pub mod inode;
+pub mod kind;
+pub mod name;
+pub mod record;
+pub mod root;
+pub mod state;
+pub mod time;
+
+pub use extent::{Extent, Piece};
+pub use inode::{Inode, Xattrs};
+pub use kind::Kind;
+pub use name::{At, NAME_MAX, Name, Slot};
+pub use record::{Apply, Delta, Fact, LayerId, Record, Src, StateId};
+pub use root::{Dentry, Root};
+pub use state::{Discarded, Place, Snapshot, State};
+pub use time::Time;
+
+/// An inode number.
+pub type Ino = u64;
+/// The root directory, whatever number it has in the base (`FUSE_ROOT_ID`, `linux/fuse.h`).
+pub const ROOT: Ino = 1;
+/// The first number that the overlay gives to an inode of its own; objects of the base keep theirs, which are below.
+pub const FIRST_INO: Ino = 1 << 48;
+/// Bytes of a block.
+pub const BLOCK: u64 = 4096;
