@@ -1,0 +1,222 @@
+//! The state as a stream of bytes, for the periodic image that bounds replay.
+//!
+//! The roots are written by age, each as what differs from the one before, so that an image costs what the
+//! roots share only once, and reading it back shares the same parts again.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use imbl::ordmap::DiffItem;
+use serde::{Deserialize, Serialize};
+
+use super::extent::Extent;
+use super::{
+    Apply, Dentry, Discarded, Ino, Inode, LayerId, Place, Root, Slot, Snapshot, State, StateId, Time,
+};
+
+/// One item of an image. The order is: `Start`, places, for each root its differences and then its `Snapshot`,
+/// `Discarded` or `Head`, which is the last.
+#[derive(Serialize, Deserialize)]
+enum Item {
+    Start {
+        next_ino: Ino,
+        next_state: StateId,
+        next_layer: LayerId,
+        applying: Option<Apply>,
+    },
+    Place(Ino, Place),
+    Inode(Ino, Option<Box<Inode>>),
+    Dentry(Slot, Option<Dentry>),
+    Extent(Ino, u64, Option<Extent>),
+    Snapshot {
+        id: StateId,
+        name: String,
+        message: String,
+        at: Time,
+    },
+    Discarded {
+        id: StateId,
+        became: StateId,
+        at: Time,
+    },
+    Head,
+}
+
+/// Writes a state.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(state: &State, to: &mut dyn Write) -> io::Result<()> {
+    let mut put = |item: &Item| rmp_serde::encode::write(to, item).map_err(io::Error::other);
+    put(&Item::Start {
+        next_ino: state.next_ino,
+        next_state: state.next_state,
+        next_layer: state.next_layer,
+        applying: state.applying.clone(),
+    })?;
+    for (ino, place) in &state.places {
+        put(&Item::Place(*ino, place.clone()))?;
+    }
+    let mut ids: Vec<StateId> = state
+        .snapshots
+        .keys()
+        .chain(state.discarded.keys())
+        .copied()
+        .collect();
+    ids.sort_unstable();
+    let mut before = Root::default();
+    for id in ids {
+        let (root, item) = if let Some(s) = state.snapshots.get(&id) {
+            let item = Item::Snapshot {
+                id,
+                name: s.name.clone(),
+                message: s.message.clone(),
+                at: s.at,
+            };
+            (&s.root, item)
+        } else if let Some(d) = state.discarded.get(&id) {
+            let item = Item::Discarded {
+                id,
+                became: d.became,
+                at: d.at,
+            };
+            (&d.root, item)
+        } else {
+            continue;
+        };
+        differences(&before, root, &mut put)?;
+        put(&item)?;
+        before = root.clone();
+    }
+    differences(&before, &state.head, &mut put)?;
+    put(&Item::Head)
+}
+
+fn differences(
+    old: &Root,
+    new: &Root,
+    put: &mut dyn FnMut(&Item) -> io::Result<()>,
+) -> io::Result<()> {
+    for item in old.inodes.diff(&new.inodes) {
+        put(&match item {
+            DiffItem::Add(k, v) | DiffItem::Update { new: (k, v), .. } => {
+                Item::Inode(*k, Some(Box::new((**v).clone())))
+            }
+            DiffItem::Remove(k, _) => Item::Inode(*k, None),
+        })?;
+    }
+    for item in old.dentries.diff(&new.dentries) {
+        put(&match item {
+            DiffItem::Add(k, v) | DiffItem::Update { new: (k, v), .. } => {
+                Item::Dentry(k.clone(), Some(*v))
+            }
+            DiffItem::Remove(k, _) => Item::Dentry(k.clone(), None),
+        })?;
+    }
+    for item in old.extents.diff(&new.extents) {
+        put(&match item {
+            DiffItem::Add(k, v) | DiffItem::Update { new: (k, v), .. } => {
+                Item::Extent(k.0, k.1, Some(*v))
+            }
+            DiffItem::Remove(k, _) => Item::Extent(k.0, k.1, None),
+        })?;
+    }
+    Ok(())
+}
+
+/// Reads a state back.
+///
+/// # Errors
+/// What the reader says, or `InvalidData` for bytes that are no image.
+pub fn read(from: &mut dyn Read) -> io::Result<State> {
+    let mut state = State::default();
+    let mut root = Root::default();
+    let mut started = false;
+    loop {
+        let item: Item = rmp_serde::from_read(&mut *from).map_err(io::Error::other)?;
+        if !started && !matches!(item, Item::Start { .. }) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "an image does not begin with its start",
+            ));
+        }
+        match item {
+            Item::Start {
+                next_ino,
+                next_state,
+                next_layer,
+                applying,
+            } => {
+                started = true;
+                state.next_ino = next_ino;
+                state.next_state = next_state;
+                state.next_layer = next_layer;
+                state.applying = applying;
+            }
+            Item::Place(ino, place) => {
+                state.places.insert(ino, place);
+            }
+            Item::Inode(ino, None) => {
+                root.inodes.remove(&ino);
+                root.orphans.remove(&ino);
+            }
+            Item::Inode(ino, Some(inode)) => {
+                if inode.nlink == 0 {
+                    root.orphans.insert(ino);
+                } else {
+                    root.orphans.remove(&ino);
+                }
+                root.inodes.insert(ino, Arc::new(*inode));
+            }
+            Item::Dentry(slot, None) => {
+                root.dentries.remove(&slot);
+            }
+            Item::Dentry(slot, Some(dentry)) => {
+                share(&mut root, &slot, dentry);
+                root.dentries.insert(slot, dentry);
+            }
+            Item::Extent(ino, block, None) => {
+                root.extents.remove(&(ino, block));
+            }
+            Item::Extent(ino, block, Some(extent)) => {
+                root.extents.insert((ino, block), extent);
+            }
+            Item::Snapshot {
+                id,
+                name,
+                message,
+                at,
+            } => {
+                let snapshot = Snapshot {
+                    name,
+                    message,
+                    at,
+                    root: root.clone(),
+                };
+                state.snapshots.insert(id, snapshot);
+            }
+            Item::Discarded { id, became, at } => {
+                let discarded = Discarded {
+                    at,
+                    became,
+                    root: root.clone(),
+                };
+                state.discarded.insert(id, discarded);
+            }
+            Item::Head => {
+                state.head = root;
+                return Ok(state);
+            }
+        }
+    }
+}
+
+/// Lets the inode that remembers this name share its bytes with the entry.
+fn share(root: &mut Root, slot: &Slot, dentry: Dentry) {
+    if let Dentry::Here(ino, _) = dentry
+        && let Some(inode) = root.inodes.get_mut(&ino)
+        && inode.home.as_ref() == Some(slot)
+    {
+        Arc::make_mut(inode).home = Some(slot.clone());
+    }
+}

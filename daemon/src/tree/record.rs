@@ -1,0 +1,143 @@
+//! What the journal says: one [`Record`] is one mutation, applied whole or not at all.
+//!
+//! A record holds results, not requests: replaying it needs no base, no clock and no permission check.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Ino, Inode, Kind, Slot, Time};
+
+/// Number of a layer, never used twice.
+pub type LayerId = u32;
+/// Number of a snapshot or of a discarded state, never used twice.
+pub type StateId = u64;
+
+/// One mutation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// A change of the head's namespace or data.
+    Change(Vec<Delta>),
+    /// The head becomes a snapshot; writes go to a new layer from here on.
+    Snap {
+        /// The snapshot's number.
+        id: StateId,
+        /// Its name, unique among the snapshots.
+        name: String,
+        /// What the user said of it.
+        message: String,
+        /// When.
+        at: Time,
+    },
+    /// The head becomes what another state is, and the head of until then is kept as `kept`.
+    Switch {
+        /// A snapshot or a discarded state.
+        to: StateId,
+        /// Number of the state that is discarded.
+        kept: StateId,
+        /// When.
+        at: Time,
+    },
+    /// Snapshots or discarded states are given up.
+    Drop(Vec<StateId>),
+    /// A snapshot gets another name.
+    Rename {
+        /// The snapshot.
+        id: StateId,
+        /// Its new name.
+        name: String,
+    },
+    /// Inodes without a name that nobody holds open are given up.
+    Forget(Vec<Ino>),
+    /// Writing the head into the base begins; see [`Apply`].
+    Apply(Apply),
+}
+
+/// The steps of writing the head into the base, which survive a crash between any two of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Apply {
+    /// From here on the base may be half-written: only finishing the apply makes it usable.
+    Begin,
+    /// Everything is staged in the base's file system; from here on it goes forward only.
+    Staged,
+    /// The base is what the head was: every state but the head is gone, and the overlay is empty.
+    Done,
+}
+
+/// One part of a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Delta {
+    /// The inode is this; it has no name and is an orphan when `nlink` is 0.
+    Inode(Ino, Box<Inode>),
+    /// Only these attributes of an inode of the overlay changed.
+    Touch {
+        /// The inode.
+        ino: Ino,
+        /// New size.
+        size: Option<u64>,
+        /// New mtime.
+        mtime: Option<Time>,
+        /// New ctime.
+        ctime: Time,
+        /// New number of links.
+        nlink: Option<u32>,
+    },
+    /// The name means this inode.
+    Link {
+        /// Directory and name.
+        slot: Slot,
+        /// What is there.
+        ino: Ino,
+        /// Its type.
+        kind: Kind,
+    },
+    /// The name means nothing, whatever the base has there.
+    Hide(Slot),
+    /// The overlay has nothing to say of the name.
+    Clear(Slot),
+    /// Blocks of a file are elsewhere now.
+    Map {
+        /// The file.
+        ino: Ino,
+        /// First block, in blocks of the file.
+        from: u64,
+        /// Number of blocks.
+        len: u64,
+        /// Where they are; `None`: wherever no extent says otherwise.
+        to: Option<Src>,
+    },
+    /// An object of the base on which the overlay relies.
+    Place {
+        /// Its inode number.
+        ino: Ino,
+        /// Its place in the base.
+        slot: Slot,
+        /// What it was.
+        fact: Fact,
+    },
+}
+
+/// Where an extent's blocks are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Src {
+    /// In a layer, from this block of it on.
+    Layer {
+        /// The layer.
+        layer: LayerId,
+        /// The first block.
+        block: u32,
+    },
+    /// Nowhere: they read as zeros, and hide the base's.
+    Zero,
+}
+
+/// What an object of the base was when the overlay began to rely on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// Its type.
+    pub kind: Kind,
+    /// Its length in bytes; 0 for a directory, whose length means nothing.
+    pub size: u64,
+    /// Its mtime; of a directory the epoch, as others may put files into it.
+    pub mtime: Time,
+    /// Its ctime; of a directory the epoch.
+    pub ctime: Time,
+}

@@ -1,0 +1,140 @@
+//! One state of the namespace.
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
+
+use super::extent::{self, Extents};
+use super::{At, Delta, Ino, Inode, Kind, Slot};
+
+/// What the overlay says of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dentry {
+    /// It means this inode.
+    Here(Ino, Kind),
+    /// It means nothing, whatever the base has there.
+    Whiteout,
+}
+
+/// A state of the namespace and of all data, relative to the base. Clones share everything.
+#[derive(Clone, Debug, Default)]
+pub struct Root {
+    /// Inodes that differ from the base's, or that the base does not have.
+    pub inodes: OrdMap<Ino, Arc<Inode>>,
+    /// Names that differ from the base's.
+    pub dentries: OrdMap<Slot, Dentry>,
+    /// Where the files' blocks are that are not the base's.
+    pub extents: Extents,
+    /// Inodes without a name, which open descriptors may hold.
+    pub orphans: OrdSet<Ino>,
+}
+
+/// A record contradicts the state: the journal is not of this state, or the program has a defect.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the record contradicts the state: {0}")]
+pub struct Contradiction(pub String);
+
+impl Root {
+    /// What the overlay says of a name.
+    pub fn dentry(&self, at: At<'_>) -> Option<Dentry> {
+        self.dentries.get(&at).copied()
+    }
+
+    /// The overlay's inode of that number.
+    pub fn inode(&self, ino: Ino) -> Option<&Arc<Inode>> {
+        self.inodes.get(&ino)
+    }
+
+    /// Entries that the overlay has in the directory `dir`, in order of their names, after `after`.
+    pub fn entries<'a>(
+        &'a self,
+        dir: Ino,
+    ) -> impl Iterator<Item = (&'a Slot, Dentry)> + use<'a> {
+        self.dentries
+            .range(Slot::new(dir, b"")..)
+            .map(|(s, d)| (s, *d))
+            .take_while(move |(s, _)| s.parent == dir)
+    }
+
+    /// Applies one part of a change. `Delta::Place` is the state's business and changes nothing here.
+    pub(super) fn apply(&mut self, delta: &Delta) -> Result<(), Contradiction> {
+        match delta {
+            Delta::Inode(ino, inode) => {
+                self.count(*ino, inode.nlink);
+                match self.inodes.get_mut(ino) {
+                    Some(old) => {
+                        let mut new = (**inode).clone();
+                        // The name's bytes stay shared with its entry.
+                        if old.home == new.home {
+                            new.home.clone_from(&old.home);
+                        }
+                        *old = Arc::new(new);
+                    }
+                    None => {
+                        self.inodes.insert(*ino, Arc::new((**inode).clone()));
+                    }
+                }
+            }
+            Delta::Touch {
+                ino,
+                size,
+                mtime,
+                ctime,
+                nlink,
+            } => {
+                if let Some(n) = nlink {
+                    self.count(*ino, *n);
+                }
+                let inode = self.change(*ino)?;
+                inode.size = size.unwrap_or(inode.size);
+                inode.mtime = mtime.unwrap_or(inode.mtime);
+                inode.ctime = *ctime;
+                inode.nlink = nlink.unwrap_or(inode.nlink);
+            }
+            Delta::Link { slot, ino, kind } => {
+                self.change(*ino)?.home = Some(slot.clone());
+                self.dentries
+                    .insert(slot.clone(), Dentry::Here(*ino, *kind));
+            }
+            Delta::Hide(slot) => {
+                self.dentries.insert(slot.clone(), Dentry::Whiteout);
+            }
+            Delta::Clear(slot) => {
+                self.dentries.remove(slot);
+            }
+            Delta::Map { ino, from, len, to } => {
+                extent::map(&mut self.extents, *ino, *from, *len, *to);
+            }
+            Delta::Place { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Forgets inodes without a name, with their blocks.
+    pub(super) fn forget(&mut self, inos: &[Ino]) -> Result<(), Contradiction> {
+        for ino in inos {
+            if self.orphans.remove(ino).is_none() {
+                return Err(Contradiction(format!("inode {ino} is forgotten but has a name")));
+            }
+            self.inodes.remove(ino);
+            extent::remove_all(&mut self.extents, *ino);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, ino: Ino, nlink: u32) {
+        if nlink == 0 {
+            self.orphans.insert(ino);
+        } else if !self.orphans.is_empty() {
+            self.orphans.remove(&ino);
+        }
+    }
+
+    fn change(&mut self, ino: Ino) -> Result<&mut Inode, Contradiction> {
+        self.inodes
+            .get_mut(&ino)
+            .map(Arc::make_mut)
+            .ok_or_else(|| Contradiction(format!("inode {ino} is not in the overlay")))
+    }
+}

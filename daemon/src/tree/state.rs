@@ -1,0 +1,210 @@
+//! Everything that the journal rebuilds.
+
+use std::collections::BTreeMap;
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use super::record::{Apply, Delta, Fact, LayerId, Record, Src, StateId};
+use super::root::{Contradiction, Root};
+use super::{FIRST_INO, Ino, Slot, Time};
+
+/// A snapshot: a root with a name.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Its name, unique among the snapshots.
+    pub name: String,
+    /// What the user said of it.
+    pub message: String,
+    /// When it was taken.
+    pub at: Time,
+    /// What it holds.
+    pub root: Root,
+}
+
+/// A head that a revert discarded, kept for `undo`.
+#[derive(Clone, Debug)]
+pub struct Discarded {
+    /// When it was discarded.
+    pub at: Time,
+    /// The state that the head became.
+    pub became: StateId,
+    /// What it holds.
+    pub root: Root,
+}
+
+/// An object of the base on which some state relies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Where it is in the base.
+    pub slot: Slot,
+    /// What it was.
+    pub fact: Fact,
+}
+
+/// The overlay's whole state.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// What the mount shows.
+    pub head: Root,
+    /// By number, that is, by age.
+    pub snapshots: BTreeMap<StateId, Snapshot>,
+    /// By number, that is, by age.
+    pub discarded: BTreeMap<StateId, Discarded>,
+    /// Objects of the base on which a state relies, and the directories above them. Only grows: the base is
+    /// immutable, so a place stays true whatever the head becomes.
+    pub places: OrdMap<Ino, Place>,
+    /// How far an apply came.
+    pub applying: Option<Apply>,
+    /// The number of the next new inode.
+    pub next_ino: Ino,
+    /// The number of the next snapshot or discarded state.
+    pub next_state: StateId,
+    /// A number above those of all layers that any record named.
+    pub next_layer: LayerId,
+    /// Number of changes applied since the state was empty, a measure of when to write an image.
+    pub changes: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State {
+            head: Root::default(),
+            snapshots: BTreeMap::new(),
+            discarded: BTreeMap::new(),
+            places: OrdMap::new(),
+            applying: None,
+            next_ino: FIRST_INO,
+            next_state: 1,
+            next_layer: 1,
+            changes: 0,
+        }
+    }
+}
+
+impl State {
+    /// The snapshot of that name.
+    pub fn snapshot(&self, name: &str) -> Option<(StateId, &Snapshot)> {
+        self.snapshots
+            .iter()
+            .find(|(_, s)| s.name == name)
+            .map(|(id, s)| (*id, s))
+    }
+
+    /// The root of a snapshot or of a discarded state.
+    pub fn root(&self, id: StateId) -> Option<&Root> {
+        match self.snapshots.get(&id) {
+            Some(s) => Some(&s.root),
+            None => self.discarded.get(&id).map(|d| &d.root),
+        }
+    }
+
+    /// All roots by age, the head last.
+    pub fn roots(&self) -> Vec<&Root> {
+        let mut all: Vec<(StateId, &Root)> = (self.snapshots.iter().map(|(id, s)| (*id, &s.root)))
+            .chain(self.discarded.iter().map(|(id, d)| (*id, &d.root)))
+            .collect();
+        all.sort_by_key(|(id, _)| *id);
+        let mut roots: Vec<&Root> = all.into_iter().map(|(_, r)| r).collect();
+        roots.push(&self.head);
+        roots
+    }
+
+    /// Applies one record, whole: the only way in which a state changes.
+    ///
+    /// # Errors
+    /// The record contradicts the state; the state is then not to be used any more.
+    pub fn apply(&mut self, record: &Record) -> Result<(), Contradiction> {
+        self.changes += 1;
+        match record {
+            Record::Change(deltas) => {
+                for delta in deltas {
+                    self.note(delta);
+                    self.head.apply(delta)?;
+                }
+            }
+            Record::Snap {
+                id,
+                name,
+                message,
+                at,
+            } => {
+                self.number(*id)?;
+                let snapshot = Snapshot {
+                    name: name.clone(),
+                    message: message.clone(),
+                    at: *at,
+                    root: self.head.clone(),
+                };
+                self.snapshots.insert(*id, snapshot);
+            }
+            Record::Switch { to, kept, at } => {
+                let root = self
+                    .root(*to)
+                    .cloned()
+                    .ok_or_else(|| Contradiction(format!("there is no state {to}")))?;
+                self.number(*kept)?;
+                // Going back to a discarded state takes it off the shelf; going to a snapshot keeps that.
+                self.discarded.remove(to);
+                let old = std::mem::replace(&mut self.head, root);
+                let discarded = Discarded {
+                    at: *at,
+                    became: *to,
+                    root: old,
+                };
+                self.discarded.insert(*kept, discarded);
+            }
+            Record::Drop(ids) => {
+                for id in ids {
+                    if self.snapshots.remove(id).is_none() && self.discarded.remove(id).is_none() {
+                        return Err(Contradiction(format!("there is no state {id}")));
+                    }
+                }
+            }
+            Record::Rename { id, name } => {
+                let snapshot = self
+                    .snapshots
+                    .get_mut(id)
+                    .ok_or_else(|| Contradiction(format!("there is no snapshot {id}")))?;
+                snapshot.name.clone_from(name);
+            }
+            Record::Forget(inos) => self.head.forget(inos)?,
+            Record::Apply(Apply::Done) => {
+                self.head = Root::default();
+                self.snapshots.clear();
+                self.discarded.clear();
+                self.places = OrdMap::new();
+                self.applying = None;
+            }
+            Record::Apply(step) => self.applying = Some(step.clone()),
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, id: StateId) -> Result<(), Contradiction> {
+        if id < self.next_state {
+            return Err(Contradiction(format!("the number {id} was given before")));
+        }
+        self.next_state = id + 1;
+        Ok(())
+    }
+
+    /// Notes what a change says besides the namespace: numbers that are taken, places in the base.
+    fn note(&mut self, delta: &Delta) {
+        match delta {
+            Delta::Inode(ino, _) => self.next_ino = self.next_ino.max(ino + 1),
+            Delta::Map {
+                to: Some(Src::Layer { layer, .. }),
+                ..
+            } => self.next_layer = self.next_layer.max(layer + 1),
+            Delta::Place { ino, slot, fact } => {
+                let place = Place {
+                    slot: slot.clone(),
+                    fact: *fact,
+                };
+                self.places.insert(*ino, place);
+            }
+            _ => {}
+        }
+    }
+}
