@@ -1,1 +1,19 @@
-//! Protocol and client of llfs.
+//! What `llfs` and its clients say to each other, and a typed client to say it with.
+//!
+//! * [`protocol`]: the messages, each field documented.
+//! * [`codec`]: how a message becomes bytes on the control socket.
+//! * [`locate`]: from a directory to the mount that holds it, and from a mount to its socket.
+//! * [`client`]: a blocking client with one method a request.
+//! * [`name`]: snapshot names and references to states, validated in one place for both sides.
+//! * [`exit`]: the exit codes of the `llctl` program.
+pub mod client;
+pub mod codec;
+pub mod escape;
+pub mod exit;
+pub mod locate;
+pub mod name;
+pub mod protocol;
+
+pub use client::{Client, ClientError};
+pub use name::{SnapName, StateRef};
+pub use protocol::{ErrorKind, Failure};

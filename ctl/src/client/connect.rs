@@ -1,0 +1,98 @@
+//! Finding the socket that answers, and the handshake.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::geteuid;
+
+use super::{ClientError, Result};
+use crate::codec::{self, HELLO_MAX};
+use crate::locate::{Mount, socket_candidates, socket_path};
+use crate::protocol::{ErrorKind, Hello, HelloReply, PROTOCOL_VERSION, Welcome};
+
+/// How long the daemon may take for each read of the handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Tries each place where the socket of `mount` may be.
+pub(super) fn mount(mount: &Mount) -> Result<(UnixStream, Welcome)> {
+    let owner = mount.uid.unwrap_or_else(|| geteuid().as_raw());
+    let mut error = ClientError::Unreachable {
+        socket: socket_path(&mount.mountpoint),
+        source: io::Error::from(io::ErrorKind::NotFound),
+    };
+    for path in socket_candidates(mount) {
+        match socket(&path, Some(owner)) {
+            Err(ClientError::Unreachable { socket, source }) => {
+                // A socket that exists but does not answer says more than one that does not exist.
+                if source.kind() != io::ErrorKind::NotFound {
+                    error = ClientError::Unreachable { socket, source };
+                }
+            }
+            answered => return answered,
+        }
+    }
+    Err(error)
+}
+
+/// Connects to `path`. With `owner`, only a daemon of that user, of this user or of root is talked to.
+pub(super) fn socket(path: &Path, owner: Option<u32>) -> Result<(UnixStream, Welcome)> {
+    let unreachable = |source| ClientError::Unreachable {
+        socket: path.to_path_buf(),
+        source,
+    };
+    let mut stream = UnixStream::connect(path).map_err(unreachable)?;
+    if let Some(owner) = owner {
+        let peer = getsockopt(&stream, PeerCredentials)
+            .map_err(|errno| unreachable(errno.into()))?
+            .uid();
+        if peer != 0 && peer != owner && peer != geteuid().as_raw() {
+            return Err(ClientError::Stranger {
+                socket: path.to_path_buf(),
+                uid: peer,
+            });
+        }
+    }
+    stream
+        .set_read_timeout(Some(HANDSHAKE_TIMEOUT))
+        .map_err(unreachable)?;
+    stream
+        .set_write_timeout(Some(HANDSHAKE_TIMEOUT))
+        .map_err(unreachable)?;
+    let welcome = greet(&mut stream)?;
+    // From here on the daemon may take its time: a verify of a large store has long silences.
+    stream.set_read_timeout(None).map_err(unreachable)?;
+    stream.set_write_timeout(None).map_err(unreachable)?;
+    Ok((stream, welcome))
+}
+
+fn greet(stream: &mut UnixStream) -> Result<Welcome> {
+    let hello = Hello::new(concat!("llctl ", env!("CARGO_PKG_VERSION")));
+    // A daemon that has no room says so and closes without reading: its answer is worth more than the broken pipe.
+    let sent = codec::write(stream, &hello, HELLO_MAX);
+    let reply = match codec::read(stream, HELLO_MAX) {
+        Ok(reply) => reply,
+        Err(error) => return Err(ClientError::Lost(sent.err().unwrap_or(error))),
+    };
+    match reply {
+        HelloReply::Welcome(welcome) if welcome.version == PROTOCOL_VERSION => Ok(welcome),
+        HelloReply::Welcome(welcome) => Err(version_error(welcome.version, welcome.daemon)),
+        HelloReply::Refused(refused)
+            if refused.kind == ErrorKind::Unsupported
+                && refused.server_version != PROTOCOL_VERSION =>
+        {
+            Err(version_error(refused.server_version, refused.daemon))
+        }
+        HelloReply::Refused(refused) => Err(ClientError::Refused(refused)),
+    }
+}
+
+fn version_error(server: u32, daemon: String) -> ClientError {
+    ClientError::Version {
+        client: PROTOCOL_VERSION,
+        server,
+        daemon,
+    }
+}

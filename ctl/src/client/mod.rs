@@ -1,0 +1,312 @@
+//! A typed, blocking client: one method a request.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), llctl::ClientError> {
+//! use llctl::{Client, SnapName, StateRef};
+//! let mut client = Client::connect("./repo".as_ref())?;
+//! let name = SnapName::new("before").expect("a valid name");
+//! client.snap(Some(name.clone()), None)?;
+//! client.revert(StateRef::from(name))?;
+//! # Ok(())
+//! # }
+//! ```
+mod connect;
+mod error;
+
+use std::io::{self, BufRead};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+pub use connect::HANDSHAKE_TIMEOUT;
+pub use error::ClientError;
+
+use crate::codec::{self, CodecError};
+use crate::locate::{self, Mount};
+use crate::name::{SnapName, StateRef};
+use crate::protocol::{
+    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Finding, Listing, Progress, Request,
+    Response, RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary, Welcome,
+};
+
+/// What a request came to.
+pub type Result<T> = std::result::Result<T, ClientError>;
+
+/// A connection to the daemon of one mount, with the handshake done.
+///
+/// Requests go one after the other. After [`ClientError::Lost`], [`ClientError::Unexpected`] or
+/// [`ClientError::Sink`] the connection is closed and every further request fails.
+#[derive(Debug)]
+pub struct Client {
+    reader: io::BufReader<UnixStream>,
+    welcome: Welcome,
+}
+
+/// What verify reports while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VerifyEvent {
+    /// How far it is.
+    Progress(Progress),
+    /// Something that is wrong.
+    Finding(Finding),
+}
+
+/// What apply reports while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApplyEvent {
+    /// What is going to be done; the first event.
+    Plan(ApplyPlan),
+    /// How far it is.
+    Progress(Progress),
+}
+
+impl Client {
+    /// Connects to the daemon of the mount that holds `dir`.
+    pub fn connect(dir: &Path) -> Result<Self> {
+        Self::connect_mount(&locate::locate(Some(dir))?)
+    }
+
+    /// Connects to the daemon of `mount`, wherever its socket is.
+    pub fn connect_mount(mount: &Mount) -> Result<Self> {
+        let (stream, welcome) = connect::mount(mount)?;
+        Ok(Self {
+            reader: io::BufReader::new(stream),
+            welcome,
+        })
+    }
+
+    /// Connects to the daemon that listens at `socket`, whoever that is.
+    pub fn connect_socket(socket: &Path) -> Result<Self> {
+        let (stream, welcome) = connect::socket(socket, None)?;
+        Ok(Self {
+            reader: io::BufReader::new(stream),
+            welcome,
+        })
+    }
+
+    /// What the daemon said about itself.
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Takes a snapshot; without a name the daemon makes one.
+    pub fn snap(&mut self, name: Option<SnapName>, message: Option<String>) -> Result<SnapInfo> {
+        match self.ask(&Request::Snap { name, message })? {
+            Response::Snap(info) => Ok(info),
+            other => self.unexpected(other),
+        }
+    }
+
+    /// All snapshots and discarded states.
+    pub fn list(&mut self) -> Result<Listing> {
+        self.send(&Request::List)?;
+        let mut all = Listing::default();
+        loop {
+            match self.receive()? {
+                Response::List(part) => {
+                    all.snapshots.extend(part.snapshots);
+                    all.discarded.extend(part.discarded);
+                }
+                Response::ListEnd => return Ok(all),
+                other => return self.unexpected(other),
+            }
+        }
+    }
+
+    /// All about one snapshot.
+    pub fn show(&mut self, name: SnapName) -> Result<SnapDetail> {
+        match self.ask(&Request::Show { name })? {
+            Response::Show(detail) => Ok(detail),
+            other => self.unexpected(other),
+        }
+    }
+
+    /// What differs between two states, each change handed to `each` as it arrives. Without `from`, the last snapshot;
+    /// without `paths`, everything; with `patch`, contents too. An error from `each` ends the connection.
+    pub fn diff(
+        &mut self,
+        from: Option<StateRef>,
+        to: StateRef,
+        paths: Vec<BytePath>,
+        patch: bool,
+        mut each: impl FnMut(Change) -> io::Result<()>,
+    ) -> Result<ChangeCounts> {
+        self.send(&Request::Diff {
+            from,
+            to,
+            paths,
+            patch,
+        })?;
+        loop {
+            match self.receive()? {
+                Response::Change(change) => {
+                    let done = each(change);
+                    self.sink(done)?;
+                }
+                Response::DiffEnd(counts) => return Ok(counts),
+                other => return self.unexpected(other),
+            }
+        }
+    }
+
+    /// Makes the tree what `to` was.
+    pub fn revert(&mut self, to: StateRef) -> Result<RevertInfo> {
+        self.reverted(&Request::Revert { to })
+    }
+
+    /// Brings back what the last revert discarded.
+    pub fn undo(&mut self) -> Result<RevertInfo> {
+        self.reverted(&Request::Undo)
+    }
+
+    fn reverted(&mut self, request: &Request) -> Result<RevertInfo> {
+        match self.ask(request)? {
+            Response::Reverted(info) => Ok(info),
+            other => self.unexpected(other),
+        }
+    }
+
+    /// Deletes snapshots, all or none; gives back the names that are gone.
+    pub fn delete(&mut self, names: Vec<SnapName>) -> Result<Vec<String>> {
+        match self.ask(&Request::Delete { names })? {
+            Response::Deleted(names) => Ok(names),
+            other => self.unexpected(other),
+        }
+    }
+
+    /// Gives a snapshot another name.
+    pub fn rename(&mut self, from: SnapName, to: SnapName) -> Result<SnapInfo> {
+        match self.ask(&Request::Rename { from, to })? {
+            Response::Renamed(info) => Ok(info),
+            other => self.unexpected(other),
+        }
+    }
+
+    /// The mount, its store and their health.
+    pub fn status(&mut self) -> Result<StatusInfo> {
+        match self.ask(&Request::Status)? {
+            Response::Status(info) => Ok(info),
+            other => self.unexpected(other),
+        }
+    }
+
+    /// Reads and checks everything stored. An error from `each` ends the connection.
+    pub fn verify(
+        &mut self,
+        mut each: impl FnMut(VerifyEvent) -> io::Result<()>,
+    ) -> Result<VerifySummary> {
+        self.send(&Request::Verify)?;
+        loop {
+            let event = match self.receive()? {
+                Response::Progress(progress) => VerifyEvent::Progress(progress),
+                Response::Finding(finding) => VerifyEvent::Finding(finding),
+                Response::Verified(summary) => return Ok(summary),
+                other => return self.unexpected(other),
+            };
+            let done = each(event);
+            self.sink(done)?;
+        }
+    }
+
+    /// What [`Client::apply`] would do.
+    pub fn plan_apply(&mut self) -> Result<ApplyPlan> {
+        match self.ask(&Request::Apply { yes: false })? {
+            Response::Plan(plan) => Ok(plan),
+            other => self.unexpected(other),
+        }
+    }
+
+    /// Writes the tree into the base. An error from `each` ends the connection, but not the apply.
+    pub fn apply(
+        &mut self,
+        mut each: impl FnMut(ApplyEvent) -> io::Result<()>,
+    ) -> Result<ApplyDone> {
+        self.send(&Request::Apply { yes: true })?;
+        loop {
+            let event = match self.receive()? {
+                Response::Plan(plan) => ApplyEvent::Plan(plan),
+                Response::Progress(progress) => ApplyEvent::Progress(progress),
+                Response::Applied(done) => return Ok(done),
+                other => return self.unexpected(other),
+            };
+            let done = each(event);
+            self.sink(done)?;
+        }
+    }
+
+    /// Stops the daemon; with `apply`, the tree is written into the base before. When this returns, the daemon has
+    /// agreed and is about to unmount; it may not be gone yet.
+    pub fn shutdown(
+        &mut self,
+        apply: bool,
+        mut each: impl FnMut(Progress) -> io::Result<()>,
+    ) -> Result<()> {
+        self.send(&Request::Shutdown { apply })?;
+        loop {
+            match self.receive()? {
+                Response::Progress(progress) => {
+                    let done = each(progress);
+                    self.sink(done)?;
+                }
+                Response::ShuttingDown => return Ok(()),
+                other => return self.unexpected(other),
+            }
+        }
+    }
+
+    /// Asks whether anybody is there.
+    pub fn ping(&mut self) -> Result<()> {
+        match self.ask(&Request::Ping)? {
+            Response::Pong => Ok(()),
+            other => self.unexpected(other),
+        }
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Response> {
+        self.send(request)?;
+        self.receive()
+    }
+
+    fn send(&mut self, request: &Request) -> Result<()> {
+        let sent = codec::write(self.reader.get_mut(), request, codec::REQUEST_MAX);
+        self.checked(sent)
+    }
+
+    /// The next message; a failure of the request becomes an error.
+    fn receive(&mut self) -> Result<Response> {
+        let received = codec::read(&mut self.reader, codec::REPLY_MAX);
+        match self.checked(received)? {
+            Response::Error(failure) => Err(ClientError::Failure(failure)),
+            response => Ok(response),
+        }
+    }
+
+    fn checked<T>(&mut self, result: std::result::Result<T, CodecError>) -> Result<T> {
+        result.map_err(|error| {
+            self.close();
+            ClientError::Lost(error)
+        })
+    }
+
+    fn unexpected<T>(&mut self, response: Response) -> Result<T> {
+        self.close();
+        Err(ClientError::Unexpected(
+            format!("{response:?}").chars().take(80).collect(),
+        ))
+    }
+
+    fn sink(&mut self, done: io::Result<()>) -> Result<()> {
+        done.map_err(|error| {
+            self.close();
+            ClientError::Sink(error)
+        })
+    }
+
+    /// What comes after an error would be taken for the answer to the next request: nothing may come.
+    fn close(&mut self) {
+        // The peer may have closed it before; either way it is closed now.
+        drop(self.reader.get_ref().shutdown(Shutdown::Both));
+        let buffered = self.reader.buffer().len();
+        self.reader.consume(buffered);
+    }
+}

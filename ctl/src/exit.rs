@@ -1,0 +1,84 @@
+//! The exit codes of `llctl`.
+
+use crate::client::ClientError;
+use crate::locate::LocateError;
+use crate::protocol::ErrorKind;
+
+/// Success. For `diff` also when there are differences, without `--exit-code`.
+pub const OK: u8 = 0;
+/// The operation failed; with `diff --exit-code` also: there are differences.
+pub const FAILED: u8 = 1;
+/// The command line makes no sense.
+pub const USAGE: u8 = 2;
+/// There is no llfs mount here, or its daemon cannot be reached.
+pub const NO_MOUNT: u8 = 3;
+/// There is no such snapshot or state.
+pub const NOT_FOUND: u8 = 4;
+/// A snapshot of that name exists.
+pub const EXISTS: u8 = 5;
+/// Refused: not permitted, busy, of another version, or it needs `--yes`.
+pub const REFUSED: u8 = 6;
+/// Damage was found.
+pub const DAMAGED: u8 = 7;
+/// The store is read-only or full.
+pub const NO_WRITE: u8 = 8;
+
+/// The table as `llctl --help` prints it.
+pub const TABLE: &str = "\
+Exit codes:
+  0  success (diff: whether or not there are differences)
+  1  the operation failed (diff --exit-code: there are differences)
+  2  wrong usage
+  3  no llfs mount here, or its daemon cannot be reached
+  4  no such snapshot or state
+  5  a snapshot of that name exists
+  6  refused: not permitted, busy, another protocol version, or it needs --yes
+  7  damage was found
+  8  the store is read-only or out of space";
+
+/// The exit code for a failure of this kind.
+pub fn of_kind(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::NotFound => NOT_FOUND,
+        ErrorKind::Exists => EXISTS,
+        ErrorKind::Busy | ErrorKind::Permission => REFUSED,
+        ErrorKind::Damaged => DAMAGED,
+        ErrorKind::ReadOnly | ErrorKind::NoSpace => NO_WRITE,
+        ErrorKind::Invalid
+        | ErrorKind::Io
+        | ErrorKind::Unsupported
+        | ErrorKind::Internal
+        | ErrorKind::Unknown => FAILED,
+    }
+}
+
+/// The exit code for an error of the client.
+pub fn of_client(error: &ClientError) -> u8 {
+    match error {
+        ClientError::Locate(LocateError::Directory { .. }) => FAILED,
+        ClientError::Locate(_) | ClientError::Unreachable { .. } => NO_MOUNT,
+        ClientError::Version { .. } | ClientError::Refused(_) | ClientError::Stranger { .. } => {
+            REFUSED
+        }
+        ClientError::Failure(failure) => of_kind(failure.kind),
+        ClientError::Lost(_) | ClientError::Unexpected(_) | ClientError::Sink(_) => FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_every_code_once() {
+        let codes = [
+            OK, FAILED, USAGE, NO_MOUNT, NOT_FOUND, EXISTS, REFUSED, DAMAGED, NO_WRITE,
+        ];
+        let listed: Vec<String> = TABLE
+            .lines()
+            .skip(1)
+            .map(|l| l.trim().chars().take(1).collect())
+            .collect();
+        assert_eq!(listed, codes.map(|c| c.to_string()));
+    }
+}

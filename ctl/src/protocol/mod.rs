@@ -1,0 +1,32 @@
+//! The messages of the control socket.
+//!
+//! A connection is a unix stream of frames (see [`crate::codec`]). The client sends [`Hello`], the daemon
+//! answers [`HelloReply`]; from then on the client sends one [`Request`] at a time and reads [`Response`]s up to the
+//! one that ends the answer ([`Response::is_last`]). Structs travel as maps with field names: a field added later is
+//! ignored by an older peer if it is optional, anything else needs a new [`PROTOCOL_VERSION`].
+//!
+//! In JSON (`llctl --json`) the same types are used, with paths and times in a form for people: see [`BytePath`] and
+//! [`UnixNanos`].
+mod apply;
+mod bytes;
+mod change;
+mod failure;
+mod handshake;
+mod request;
+mod response;
+mod snapshot;
+mod status;
+mod verify;
+
+pub use apply::{ApplyDone, ApplyPlan};
+pub use bytes::{BytePath, UnixNanos};
+pub use change::{
+    CONTENT_MAX, Change, ChangeCounts, ChangeKind, Content, FileType, Patch, Side, selected,
+};
+pub use failure::{ErrorKind, Failure};
+pub use handshake::{Hello, HelloReply, MAGIC, PROTOCOL_VERSION, Refused, Welcome};
+pub use request::{MESSAGE_MAX, Request};
+pub use response::{Progress, ProgressUnit, Response};
+pub use snapshot::{DiscardedInfo, Listing, RevertInfo, SnapDetail, SnapInfo};
+pub use status::StatusInfo;
+pub use verify::{Finding, FindingKind, VerifySummary};

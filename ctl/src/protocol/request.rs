@@ -1,0 +1,75 @@
+//! What a client may ask.
+
+use serde::{Deserialize, Serialize};
+
+use super::BytePath;
+use crate::name::{SnapName, StateRef};
+
+/// The longest message of a snapshot, in bytes.
+pub const MESSAGE_MAX: usize = 4096;
+
+/// One request. What comes back is said at each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Take a snapshot: [`super::Response::Snap`].
+    Snap {
+        /// Its name; without one the daemon makes one from the local time.
+        name: Option<SnapName>,
+        /// What the user says about it; at most [`MESSAGE_MAX`] bytes.
+        message: Option<String>,
+    },
+    /// All snapshots and discarded states: [`super::Response::List`] several times, then `ListEnd`.
+    List,
+    /// One snapshot: [`super::Response::Show`].
+    Show {
+        /// Its name.
+        name: SnapName,
+    },
+    /// What differs between two states: [`super::Response::Change`] for each path in byte order, then `DiffEnd`.
+    Diff {
+        /// The older state; without one, the last snapshot (or the base if there is none).
+        from: Option<StateRef>,
+        /// The newer state.
+        to: StateRef,
+        /// Only these paths, relative to the mount's root, and what is below them; empty for everything.
+        paths: Vec<BytePath>,
+        /// Send both contents of changed files too.
+        patch: bool,
+    },
+    /// Make the tree what a state was: [`super::Response::Reverted`].
+    Revert {
+        /// The state; `@live` is refused.
+        to: StateRef,
+    },
+    /// Bring back what the last revert discarded: [`super::Response::Reverted`].
+    Undo,
+    /// Delete snapshots, all or none: [`super::Response::Deleted`].
+    Delete {
+        /// Their names.
+        names: Vec<SnapName>,
+    },
+    /// Give a snapshot another name: [`super::Response::Renamed`].
+    Rename {
+        /// The name now.
+        from: SnapName,
+        /// The name afterwards; must not exist.
+        to: SnapName,
+    },
+    /// The mount, its store and their health: [`super::Response::Status`].
+    Status,
+    /// Read everything stored and check it: `Progress` and `Finding`s, then [`super::Response::Verified`].
+    Verify,
+    /// Write the tree into the base: [`super::Response::Plan`]; and with `yes` then `Progress`, and `Applied` at the end.
+    Apply {
+        /// Do it; else only plan.
+        yes: bool,
+    },
+    /// Stop the daemon and unmount: `Progress` if it applies, then [`super::Response::ShuttingDown`].
+    Shutdown {
+        /// Apply before.
+        apply: bool,
+    },
+    /// Is anybody there: [`super::Response::Pong`].
+    Ping,
+}

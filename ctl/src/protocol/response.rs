@@ -1,0 +1,85 @@
+//! What the daemon answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ApplyDone, ApplyPlan, Change, ChangeCounts, Failure, Finding, Listing, RevertInfo, SnapDetail,
+    SnapInfo, StatusInfo, VerifySummary,
+};
+
+/// One message of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// The snapshot that was taken.
+    Snap(SnapInfo),
+    /// A part of the list; more parts or `ListEnd` follow.
+    List(Listing),
+    /// The list is complete.
+    ListEnd,
+    /// The snapshot that was asked for.
+    Show(SnapDetail),
+    /// One path that differs; more follow, or `DiffEnd`.
+    Change(Change),
+    /// All differences were sent: how many there were.
+    DiffEnd(ChangeCounts),
+    /// The tree was reverted (by revert or undo).
+    Reverted(RevertInfo),
+    /// The snapshots that were deleted.
+    Deleted(Vec<String>),
+    /// The snapshot under its new name.
+    Renamed(SnapInfo),
+    /// The status.
+    Status(StatusInfo),
+    /// How far a long operation is; more follows.
+    Progress(Progress),
+    /// Something that verify found; more follows.
+    Finding(Finding),
+    /// Verify is done.
+    Verified(VerifySummary),
+    /// What apply would do, or is about to do.
+    Plan(ApplyPlan),
+    /// Apply is done.
+    Applied(ApplyDone),
+    /// The daemon stops as soon as this is sent.
+    ShuttingDown,
+    /// Somebody is there.
+    Pong,
+    /// The request failed.
+    Error(Failure),
+}
+
+impl Response {
+    /// Whether this ends the answer to a request. A plan ends it only where the request had no `yes`.
+    pub fn is_last(&self, planned_only: bool) -> bool {
+        match self {
+            Self::List(_) | Self::Change(_) | Self::Progress(_) | Self::Finding(_) => false,
+            Self::Plan(_) => planned_only,
+            _ => true,
+        }
+    }
+}
+
+/// How far a long operation is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is being done now, such as `copying src/main.rs`.
+    pub what: String,
+    /// How much is done, in `unit`s.
+    pub done: u64,
+    /// How much there is to do, where it is known.
+    #[serde(default)]
+    pub total: Option<u64>,
+    /// What `done` and `total` count.
+    pub unit: ProgressUnit,
+}
+
+/// What a [`Progress`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProgressUnit {
+    /// Bytes.
+    Bytes,
+    /// Files, records or other things, one by one.
+    Items,
+}

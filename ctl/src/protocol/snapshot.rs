@@ -1,0 +1,83 @@
+//! What is said about snapshots and discarded states.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ChangeCounts, UnixNanos};
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapInfo {
+    /// Its name.
+    pub name: String,
+    /// Its number: never used twice in a store, greater for later snapshots.
+    pub id: u64,
+    /// When it was taken.
+    pub created: UnixNanos,
+    /// What the user said about it.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// How many paths differ from the snapshot before it, where that is known.
+    #[serde(default)]
+    pub changed: Option<u64>,
+    /// Bytes in the store that deleting only this snapshot would free, where that is known.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+}
+
+/// A state that a revert discarded and that retention has not freed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscardedInfo {
+    /// Its number, from the same series as [`SnapInfo::id`].
+    pub id: u64,
+    /// When it was discarded.
+    pub discarded: UnixNanos,
+    /// What the tree was reverted to then: a snapshot's name, `@base` or `@undo`.
+    pub reverted_to: String,
+    /// How many paths were lost by that revert, where that is known.
+    #[serde(default)]
+    pub changed: Option<u64>,
+    /// Bytes in the store that only this state holds, where that is known.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+    /// Whether this is the state that `undo` brings back.
+    pub undo: bool,
+}
+
+/// Snapshots, oldest first, and discarded states, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Listing {
+    /// The snapshots.
+    pub snapshots: Vec<SnapInfo>,
+    /// The discarded states.
+    pub discarded: Vec<DiscardedInfo>,
+}
+
+/// All about one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapDetail {
+    /// The snapshot.
+    pub snapshot: SnapInfo,
+    /// The snapshot taken before it.
+    #[serde(default)]
+    pub previous: Option<String>,
+    /// What changed from `previous` (or the base) to this one.
+    #[serde(default)]
+    pub since_previous: Option<ChangeCounts>,
+    /// What changed from this one to the live tree: what a revert to it would discard.
+    #[serde(default)]
+    pub to_live: Option<ChangeCounts>,
+}
+
+/// A revert or an undo that was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevertInfo {
+    /// What the tree is now: a snapshot's name, `@base` or `@undo`.
+    pub to: String,
+    /// How many inodes differ from before: files whose content, name or attributes the revert changed.
+    pub changed: u64,
+    /// The number of the state that was discarded and that `undo` brings back; none if nothing had changed.
+    #[serde(default)]
+    pub discarded: Option<u64>,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+}

@@ -1,0 +1,47 @@
+//! How a mount is.
+
+use serde::{Deserialize, Serialize};
+
+use super::{BytePath, SnapInfo};
+
+/// A mount and its store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusInfo {
+    /// The absolute path that is mounted.
+    pub mountpoint: BytePath,
+    /// The absolute path of the store.
+    pub store: BytePath,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// The daemon's version, such as `0.1.0`.
+    pub version: String,
+    /// Seconds since the daemon started.
+    pub uptime_secs: u64,
+    /// How many snapshots there are.
+    pub snapshots: u64,
+    /// How many discarded states are kept.
+    pub discarded: u64,
+    /// The newest snapshot.
+    #[serde(default)]
+    pub last_snapshot: Option<SnapInfo>,
+    /// How many paths changed since the last snapshot (or, without one, since the base), where that is known.
+    #[serde(default)]
+    pub changed: Option<u64>,
+    /// Bytes that the store takes on its disk.
+    pub store_bytes: u64,
+    /// Bytes that the store may take, where a quota is set.
+    #[serde(default)]
+    pub store_limit: Option<u64>,
+    /// Bytes free on the store's disk, where that is known.
+    #[serde(default)]
+    pub store_free: Option<u64>,
+    /// Bytes of the base's files, where that is known.
+    #[serde(default)]
+    pub base_bytes: Option<u64>,
+    /// Why the mount cannot be written, if it cannot.
+    #[serde(default)]
+    pub read_only: Option<String>,
+    /// What else a user should know, one sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
