@@ -22,6 +22,8 @@ mod read;
 mod resolve;
 mod root;
 mod stat;
+#[cfg(test)]
+mod tests;
 mod xattr;
 
 use std::fs::File;

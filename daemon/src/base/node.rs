@@ -267,3 +267,5 @@ fn hash(ino: u64) -> u64 {
     mixed ^ (mixed >> 32)
 }
 
+#[cfg(test)]
+mod tests;

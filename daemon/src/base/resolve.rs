@@ -143,6 +143,10 @@ impl Base {
     /// # Errors
     /// ESTALE: not known, or something else is there now; ENOTDIR: not a directory; what `openat2` gives.
     pub(super) fn dir_fd(&self, ino: u64) -> Result<Arc<OwnedFd>, Errno> {
+        // A descriptor may outlive the place in the cache: what is learned below must have a way up.
+        if ino != ROOT && self.nodes.read().place(ino).is_none() {
+            return Err(Errno::ESTALE);
+        }
         self.walk(ino).map_err(|e| self.found_wrong(ino, e))
     }
 

@@ -11,7 +11,8 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use parking_lot::RwLock;
 
-use super::{Base, BaseError, DIR_FDS, FILE_FDS, FdCache, Identity, NodeTable, resolve};
+use super::resolve::open_beneath;
+use super::{Base, BaseError, DIR_FDS, FILE_FDS, FdCache, Identity, NodeTable};
 
 impl Base {
     /// Opens the directory at `path`, following symbolic links to it.
@@ -37,6 +38,11 @@ impl Base {
             return Err(failed(Errno::ENOTDIR));
         }
         let root = Arc::new(fd);
+        let identity = Identity {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            path: path.into(),
+        };
         let view = match read_only_clone(root.as_fd()) {
             Ok(view) => Arc::new(view),
             Err(reason) => {
@@ -44,24 +50,24 @@ impl Base {
                 Arc::clone(&root)
             }
         };
-        resolve::open_beneath(view.as_fd(), c".", OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(
-            |source| match source {
-                Errno::ENOSYS => BaseError::NoOpenat2 { path: path.into() },
-                other => failed(other),
-            },
-        )?;
-        Ok(Base {
-            identity: Identity {
-                dev: stat.st_dev,
-                ino: stat.st_ino,
-                path: path.into(),
-            },
+        let usable = open_beneath(view.as_fd(), c".", OFlag::O_PATH | OFlag::O_DIRECTORY);
+        usable.map_err(|source| match source {
+            Errno::ENOSYS => BaseError::NoOpenat2 { path: path.into() },
+            other => failed(other),
+        })?;
+        Ok(Base::through(view, root, identity))
+    }
+
+    /// A base that is read through `view`, another descriptor of the directory `root`.
+    pub(super) fn through(view: Arc<OwnedFd>, root: Arc<OwnedFd>, identity: Identity) -> Base {
+        Base {
+            identity,
             root,
             view,
             nodes: RwLock::new(NodeTable::new()),
             files: FdCache::<File>::new(FILE_FDS),
             dirs: FdCache::new(DIR_FDS),
-        })
+        }
     }
 
     /// What tells this base from others.
