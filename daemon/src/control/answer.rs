@@ -1,0 +1,217 @@
+//! From a request to its answer.
+
+use std::io::{self, BufWriter, Write};
+use std::os::unix::net::UnixStream;
+
+use llctl::client::VerifyEvent;
+use llctl::codec::{self, CodecError, REPLY_MAX};
+use llctl::protocol::{ErrorKind, Failure, Listing, MESSAGE_MAX, Request, Response};
+use llctl::{SnapName, StateRef};
+
+use super::Service;
+
+/// Snapshots in one message of a list; with the longest names and messages 1.1 MiB.
+const LIST_CHUNK: usize = 256;
+
+/// The answer to one request, on its way to the client.
+pub(super) struct Reply<'a> {
+    out: BufWriter<&'a UnixStream>,
+    /// Set at the first error. A message may have been sent in part: nothing can follow it.
+    broken: Option<CodecError>,
+}
+
+impl<'a> Reply<'a> {
+    pub(super) fn new(stream: &'a UnixStream) -> Self {
+        Self {
+            out: BufWriter::with_capacity(64 << 10, stream),
+            broken: None,
+        }
+    }
+
+    /// Sends a message that others follow. The error is for the operation that makes them, so that it stops.
+    fn part(&mut self, response: &Response) -> io::Result<()> {
+        if self.broken.is_some() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let urgent = matches!(
+            response,
+            Response::Progress(_) | Response::Finding(_) | Response::Plan(_)
+        );
+        let mut sent = codec::write(&mut self.out, response, REPLY_MAX);
+        if urgent && sent.is_ok() {
+            sent = self.out.flush().map_err(CodecError::from);
+        }
+        sent.map_err(|error| {
+            let told = io::Error::new(io::ErrorKind::BrokenPipe, error.to_string());
+            self.broken = Some(error);
+            told
+        })
+    }
+
+    /// Sends the message that ends the answer.
+    pub(super) fn last(&mut self, response: &Response) -> Result<(), CodecError> {
+        if self.broken.is_none() && self.part(response).is_ok() {
+            return Ok(self.out.flush()?);
+        }
+        match self.broken.take() {
+            // Nothing of it was sent: the client can be told.
+            Some(error @ CodecError::TooLong { .. }) => {
+                let failure = Failure::new(
+                    ErrorKind::Internal,
+                    format!("the answer cannot be sent: {error}"),
+                );
+                codec::write(&mut self.out, &Response::Error(failure), REPLY_MAX)?;
+                Ok(self.out.flush()?)
+            }
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn end<T>(
+        &mut self,
+        result: Result<T, Failure>,
+        wrap: impl FnOnce(T) -> Response,
+    ) -> Result<(), CodecError> {
+        let response = match result {
+            Ok(value) => wrap(value),
+            Err(failure) => Response::Error(failure),
+        };
+        self.last(&response)
+    }
+}
+
+impl Drop for Reply<'_> {
+    /// What is left is the rest of a broken answer, and a `BufWriter` that is dropped would send it.
+    fn drop(&mut self) {
+        let stream = *self.out.get_ref();
+        let rest =
+            std::mem::replace(&mut self.out, BufWriter::with_capacity(0, stream)).into_parts();
+        drop(rest);
+    }
+}
+
+/// Does what `request` asks and sends the whole answer. An error means that the connection is no more use.
+pub(super) fn answer(
+    service: &dyn Service,
+    request: Request,
+    reply: &mut Reply<'_>,
+) -> Result<(), CodecError> {
+    match request {
+        Request::Ping => reply.last(&Response::Pong),
+        Request::Snap { name, message } => {
+            let taken = checked_message(message.as_deref())
+                .and_then(|message| service.snap(name.as_ref(), message));
+            reply.end(taken, Response::Snap)
+        }
+        Request::List => match service.list() {
+            Ok(listing) => list(listing, reply),
+            Err(failure) => reply.last(&Response::Error(failure)),
+        },
+        Request::Show { name } => reply.end(service.show(&name), Response::Show),
+        Request::Diff {
+            from,
+            to,
+            paths,
+            patch,
+        } => {
+            let sent = service.diff(from.as_ref(), &to, &paths, patch, &mut |change| {
+                reply.part(&Response::Change(change))
+            });
+            reply.end(sent, Response::DiffEnd)
+        }
+        Request::Revert { to } => {
+            let done = match &to {
+                StateRef::Live => Err(Failure::new(
+                    ErrorKind::Invalid,
+                    "the tree is @live already",
+                )),
+                StateRef::Undo => service.undo(),
+                StateRef::Base | StateRef::Snapshot(_) => service.revert(&to),
+            };
+            reply.end(done, Response::Reverted)
+        }
+        Request::Undo => reply.end(service.undo(), Response::Reverted),
+        Request::Delete { names } => reply.end(delete(service, names), Response::Deleted),
+        Request::Rename { from, to } => reply.end(service.rename(&from, &to), Response::Renamed),
+        Request::Status => reply.end(service.status(), Response::Status),
+        Request::Verify => {
+            let verified = service.verify(&mut |event| {
+                reply.part(&match event {
+                    VerifyEvent::Progress(progress) => Response::Progress(progress),
+                    VerifyEvent::Finding(finding) => Response::Finding(finding),
+                })
+            });
+            reply.end(verified, Response::Verified)
+        }
+        Request::Apply { yes } => apply(service, yes, reply),
+        Request::Shutdown { apply } => shutdown(service, apply, reply),
+    }
+}
+
+fn checked_message(message: Option<&str>) -> Result<Option<&str>, Failure> {
+    match message {
+        Some(text) if text.len() > MESSAGE_MAX => Err(Failure::new(
+            ErrorKind::Invalid,
+            format!(
+                "a message has at most {MESSAGE_MAX} bytes, this one has {}",
+                text.len()
+            ),
+        )),
+        other => Ok(other),
+    }
+}
+
+fn list(mut listing: Listing, reply: &mut Reply<'_>) -> Result<(), CodecError> {
+    let mut discarded = std::mem::take(&mut listing.discarded)
+        .into_iter()
+        .peekable();
+    let mut snapshots = listing.snapshots.into_iter().peekable();
+    while snapshots.peek().is_some() || discarded.peek().is_some() {
+        let part = Listing {
+            snapshots: snapshots.by_ref().take(LIST_CHUNK).collect(),
+            discarded: discarded.by_ref().take(LIST_CHUNK).collect(),
+        };
+        if reply.part(&Response::List(part)).is_err() {
+            break;
+        }
+    }
+    reply.last(&Response::ListEnd)
+}
+
+fn delete(service: &dyn Service, mut names: Vec<SnapName>) -> Result<Vec<String>, Failure> {
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    service.delete(&names)
+}
+
+fn apply(service: &dyn Service, yes: bool, reply: &mut Reply<'_>) -> Result<(), CodecError> {
+    let plan = match service.plan_apply() {
+        Ok(plan) => Response::Plan(plan),
+        Err(failure) => return reply.last(&Response::Error(failure)),
+    };
+    if !yes {
+        return reply.last(&plan);
+    }
+    // A client that asked with `yes` and left has still asked; the reply remembers that it is broken.
+    if let Err(error) = reply.part(&plan) {
+        tracing::info!(%error, "applying for a client that has left");
+    }
+    let done = service.apply(&mut |progress| reply.part(&Response::Progress(progress)));
+    if let Err(failure) = &done {
+        tracing::error!(%failure, "apply failed");
+    }
+    reply.end(done, Response::Applied)
+}
+
+fn shutdown(service: &dyn Service, apply: bool, reply: &mut Reply<'_>) -> Result<(), CodecError> {
+    let prepared = service.prepare_shutdown(apply, &mut |progress| {
+        reply.part(&Response::Progress(progress))
+    });
+    let agreed = prepared.is_ok();
+    let sent = reply.end(prepared, |()| Response::ShuttingDown);
+    if agreed {
+        service.begin_shutdown();
+    }
+    sent
+}

@@ -1,0 +1,76 @@
+//! What the daemon can be asked to do.
+
+use std::io;
+
+use llctl::client::VerifyEvent;
+use llctl::protocol::{
+    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, Progress, RevertInfo,
+    SnapDetail, SnapInfo, StatusInfo, VerifySummary, Welcome,
+};
+use llctl::{SnapName, StateRef};
+
+/// Where a long operation sends what it has. An error means that the client is gone.
+///
+/// It blocks while the client does not read, for minutes if need be: no lock that another request or the file
+/// system needs may be held while it is called.
+pub type Sink<'a, T> = &'a mut dyn FnMut(T) -> io::Result<()>;
+
+/// The operations behind the control socket. Several threads call them at once; each method is one request and keeps
+/// its own promises about atomicity. What is said at [`llctl::protocol::Request`] holds here.
+pub trait Service: Send + Sync + 'static {
+    /// Who answers. Called at each connection; must not block.
+    fn welcome(&self) -> Welcome;
+
+    /// Takes a snapshot; without a name, makes one (see [`SnapName::from_local_time`]). `message` is not too long.
+    fn snap(&self, name: Option<&SnapName>, message: Option<&str>) -> Result<SnapInfo, Failure>;
+
+    /// All snapshots and discarded states, each oldest first.
+    fn list(&self) -> Result<Listing, Failure>;
+
+    /// All about one snapshot.
+    fn show(&self, name: &SnapName) -> Result<SnapDetail, Failure>;
+
+    /// Sends what differs from `from` (the last snapshot, or the base, if it is none) to `to` in the byte order of paths,
+    /// only of `paths` (see [`llctl::protocol::selected`]), with contents if `patch`. Stops when the sink fails; what
+    /// it returns then is not sent to anybody.
+    fn diff(
+        &self,
+        from: Option<&StateRef>,
+        to: &StateRef,
+        paths: &[BytePath],
+        patch: bool,
+        sink: Sink<'_, Change>,
+    ) -> Result<ChangeCounts, Failure>;
+
+    /// Makes the tree what `to` was. Called with a snapshot or [`StateRef::Base`] only.
+    fn revert(&self, to: &StateRef) -> Result<RevertInfo, Failure>;
+
+    /// Brings back what the last revert discarded.
+    fn undo(&self) -> Result<RevertInfo, Failure>;
+
+    /// Deletes all of `names` or none; gives back the names that are gone.
+    fn delete(&self, names: &[SnapName]) -> Result<Vec<String>, Failure>;
+
+    /// Gives a snapshot another name.
+    fn rename(&self, from: &SnapName, to: &SnapName) -> Result<SnapInfo, Failure>;
+
+    /// The mount, its store and their health.
+    fn status(&self) -> Result<StatusInfo, Failure>;
+
+    /// Reads and checks everything stored. Stops when the sink fails.
+    fn verify(&self, sink: Sink<'_, VerifyEvent>) -> Result<VerifySummary, Failure>;
+
+    /// What [`Service::apply`] would do.
+    fn plan_apply(&self) -> Result<ApplyPlan, Failure>;
+
+    /// Writes the tree into the base. Goes on when the sink fails: half an apply is no state to be in.
+    fn apply(&self, sink: Sink<'_, Progress>) -> Result<ApplyDone, Failure>;
+
+    /// Everything that can still fail before a shutdown: the apply if `apply`, the flush of the store. After it has
+    /// returned `Ok`, [`Service::begin_shutdown`] follows.
+    fn prepare_shutdown(&self, apply: bool, sink: Sink<'_, Progress>) -> Result<(), Failure>;
+
+    /// Signals that the daemon is to unmount and stop, and returns at once: the caller is a thread that the stop waits
+    /// for.
+    fn begin_shutdown(&self);
+}
