@@ -1,0 +1,96 @@
+"""The command line of the conformance suites: `run SUITE DIR` or `run SUITE --setting NAME`."""
+
+import argparse
+import importlib
+import sys
+import time
+
+from harness.report import Report
+from harness.shell import Failed
+from harness.tools import say
+
+SUITES = ["pjdfstest", "fsx", "stress", "programs", "databases"]
+# What CI runs: minutes, not hours.
+QUICK = [
+    ("pjdfstest", "empty"),
+    ("pjdfstest", "snapshot"),
+    ("fsx", "empty"),
+    ("fsx", "base"),
+    ("fsx", "layer"),
+    ("fsx", "revert"),
+    ("stress", "snapshot"),
+    ("programs", "snapshot"),
+    ("databases", "revert"),
+]
+
+
+def arguments():
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        prog="run",
+        description="Runs a conformance suite in a directory, or on an llfs mount of its own. "
+        "The last line of each run is `SUITE SETTING: N passed, N failed, N excluded`; "
+        "the exit status is 1 when anything failed.",
+        epilog="Examples: run all --setting all | run fsx /mnt/x | run pjdfstest --setting layer | "
+        "run quick",
+    )
+    parser.add_argument("suite", choices=[*SUITES, "all", "quick"], help="quick: the list that CI runs")
+    parser.add_argument("directory", nargs="?", help="run below this directory, whatever it is on")
+    parser.add_argument("--setting", help="plain, empty, base, layer, snapshot, revert (as the suite has them) or all")
+    parser.add_argument("--quick", action="store_true", help="fewer operations and shorter runs")
+    parser.add_argument("--only", metavar="CASE", help="only the cases whose name contains this (stress, programs, databases)")
+    return parser, parser.parse_args()
+
+
+def one(suite, setting, directory, quick, only):
+    """One suite in one setting; returns whether nothing failed."""
+    module = importlib.import_module(f"suites.{suite}")
+    report = Report(suite, setting or "dir", quick)
+    say(f"{suite} {report.setting} begins")
+    started = time.monotonic()
+    try:
+        with module.place(setting, directory) as place:
+            options = {"only": only} if only else {}
+            module.run(place, report.setting, quick, report, **options)
+    except Exception as error:  # a suite that cannot run is a failed case, not a lost one
+        report.fails("the suite itself", f"{type(error).__name__}: {error}")
+    good = report.finish()
+    say(f"{suite} {report.setting} took {time.monotonic() - started:.0f} s")
+    return good
+
+
+def main():
+    """Runs what was asked for; returns the exit status."""
+    parser, args = arguments()
+    good = True
+    if args.suite == "quick":
+        if args.directory or args.setting:
+            parser.error("`quick` brings its own settings")
+        for suite, setting in QUICK:
+            good &= one(suite, setting, None, True, None)
+        return 0 if good else 1
+    if bool(args.directory) == bool(args.setting):
+        parser.error("give a directory or --setting")
+    for suite in SUITES if args.suite == "all" else [args.suite]:
+        if args.directory:
+            good &= one(suite, None, args.directory, args.quick, args.only)
+            continue
+        known = importlib.import_module(f"suites.{suite}").SETTINGS
+        if args.setting == "all":
+            chosen = known
+        elif args.setting in known:
+            chosen = [args.setting]
+        elif args.suite == "all":
+            continue
+        else:
+            parser.error(f"{suite} has the settings {', '.join(known)}")
+        for setting in chosen:
+            good &= one(suite, setting, None, args.quick, args.only)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failed as error:
+        sys.exit(f"conformance: {error}")
