@@ -1,1 +1,337 @@
-//! store
+//! The store: bytes on disk, never names. A journal of opaque records, layers of 4 KiB blocks, images
+//! of the state. docs/FORMAT.md describes every byte and what a crash may leave.
+//!
+//! Lock order, outermost first: `images`; the flush of `group` (no lock, but one at a time);
+//! `superblock`; `reserve`; the journal's tail; then, never two of them at once, the leaves: the map of
+//! layers, pending seals, open files, dirty marks, the reason of the latch. Of these only the tail, the
+//! reserve and `images` are held across I/O, and reads and writes of layers take leaves only.
+
+mod boot;
+mod disk;
+mod error;
+mod flush;
+mod group;
+mod health;
+mod host_disk;
+mod images;
+mod journal;
+mod layers;
+mod open;
+mod options;
+mod reserve;
+mod superblock;
+
+pub use boot::BootToken;
+pub use disk::{Disk, DiskFile, OpenHow};
+pub use error::{Damage, OpenError};
+pub use host_disk::HostDisk;
+pub use images::ImageReader;
+pub use journal::frame::MAX_PAYLOAD;
+pub use layers::{BLOCK, LayerId, LayerInfo};
+pub use open::Recovered;
+pub use options::StoreOptions;
+pub use superblock::{FORMAT_VERSION, Superblock};
+
+use group::Group;
+use health::Health;
+use journal::{Journal, Room, segment};
+use layers::Layers;
+use parking_lot::{Mutex, RwLock};
+use reserve::Reserve;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+const LOCK: &str = "lock";
+
+/// An open store. One process has it at a time.
+pub struct Store {
+    disk: Arc<dyn Disk>,
+    /// Held for its lock; `None` when a read-only store could not be locked.
+    #[allow(dead_code, reason = "dropping it unlocks the store")]
+    lock: Option<Arc<dyn DiskFile>>,
+    superblock: RwLock<Superblock>,
+    health: Arc<Health>,
+    journal: Journal,
+    layers: Layers,
+    group: Group,
+    /// Records up to this sequence number are durable.
+    durable: AtomicU64,
+    reserve: Reserve,
+    /// Held while an image is written.
+    images: Mutex<()>,
+}
+
+/// Bytes that the parts of a store take on the medium.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreSizes {
+    /// The journal's segments.
+    pub journal: u64,
+    /// Layers and their checksums.
+    pub layers: u64,
+    /// Images.
+    pub images: u64,
+    /// What is held in reserve.
+    pub reserve: u64,
+    /// What the medium has left.
+    pub free: u64,
+}
+
+impl Store {
+    /// The store's superblock.
+    pub fn superblock(&self) -> Superblock {
+        self.superblock.read().clone()
+    }
+
+    /// Tells this store from every other.
+    pub fn uuid(&self) -> [u8; 16] {
+        self.superblock.read().uuid
+    }
+
+    /// The base directory has moved: rewrites the superblock.
+    pub fn relink(&self, path: PathBuf, dev: u64, ino: u64) -> io::Result<()> {
+        self.health.check()?;
+        let mut superblock = self.superblock.write();
+        let moved = Superblock {
+            base_path: path,
+            base_dev: dev,
+            base_ino: ino,
+            ..superblock.clone()
+        };
+        moved.write(&*self.disk)?;
+        *superblock = moved;
+        Ok(())
+    }
+
+    /// Appends a record, at most [`MAX_PAYLOAD`] bytes, and gives its sequence number. It survives
+    /// the death of the process at once, and a power cut after the next [`Self::sync`]. After an
+    /// error the journal is as before. `EROFS` once the store is latched.
+    pub fn append(&self, payload: &[u8]) -> io::Result<u64> {
+        self.journal.append(payload, Room::Ordinary)
+    }
+
+    /// As [`Self::append`], for records that free space: takes what is held back for them when the
+    /// medium is full.
+    pub fn append_kept(&self, payload: &[u8]) -> io::Result<u64> {
+        match self.journal.append(payload, Room::Kept) {
+            Err(error) if is_full(&error) && self.reserve.release()? => {
+                tracing::warn!("no space left: the reserve was given up");
+                self.journal.append(payload, Room::Kept)
+            }
+            answer => answer,
+        }
+    }
+
+    /// The sequence number of the last frame; what was acknowledged has this one or a lower one.
+    pub fn last_seq(&self) -> u64 {
+        self.journal.last_seq()
+    }
+
+    /// Takes the reserve again when space has come back; whether it is held.
+    pub fn refill_reserve(&self) -> io::Result<bool> {
+        self.health.check()?;
+        self.reserve.refill()
+    }
+
+    /// A new layer; its file is made by the first write.
+    pub fn open_layer(&self) -> LayerId {
+        self.layers.open_layer()
+    }
+
+    /// Tells, after opening, what the state refers to: blocks of `layer` below `block` are in use.
+    pub fn set_next(&self, layer: LayerId, block: u32) {
+        self.layers.set_next(layer, block);
+    }
+
+    /// Hands out `count` blocks in a row of a layer and gives the first. A block is handed out once.
+    pub fn alloc(&self, layer: LayerId, count: u32) -> io::Result<u32> {
+        self.layers.alloc(layer, count)
+    }
+
+    /// Writes `data` from byte `offset` of block `block` on. After an error any part of it may have
+    /// been written. `EIO` for a sealed layer, `EROFS` once the store is latched.
+    pub fn write_blocks(
+        &self,
+        layer: LayerId,
+        block: u32,
+        data: &[u8],
+        offset: u32,
+    ) -> io::Result<()> {
+        self.layers.write(layer, block, offset, data)
+    }
+
+    /// Fills `out` from byte `offset` of the layer. With `verify`, blocks of a layer that has
+    /// checksums are checked: `EIO` and a line in the log if one differs. What is lost is `EIO` too.
+    pub fn read(
+        &self,
+        layer: LayerId,
+        offset: u64,
+        out: &mut [u8],
+        verify: bool,
+    ) -> io::Result<()> {
+        self.layers.read(layer, offset, out, verify)
+    }
+
+    /// The layer is never written again. Cheap; [`Self::finish_seals`] does the work. Call it after
+    /// the record that seals the layer was appended and all writes to it have returned, and again
+    /// after opening for every sealed layer.
+    pub fn seal(&self, layer: LayerId) -> io::Result<()> {
+        self.layers.seal(layer)
+    }
+
+    /// Computes the checksums of sealed layers and makes them durable; how many layers. Slow: for a
+    /// background thread.
+    pub fn finish_seals(&self) -> io::Result<usize> {
+        let sealed = self.layers.take_seals();
+        if sealed.is_empty() {
+            return Ok(0);
+        }
+        // Sums speak of data on the medium, and of a seal that will not be undone by a power cut.
+        if let Err(error) = self.sync_layers() {
+            self.layers.return_seals(&sealed);
+            return Err(error);
+        }
+        for (done, &layer) in sealed.iter().enumerate() {
+            if let Err(error) = self.layers.write_sums(layer) {
+                self.layers.return_seals(&sealed[done..]);
+                return Err(error);
+            }
+        }
+        Ok(sealed.len())
+    }
+
+    /// Gives blocks back to the medium. `unreachable_since` is the sequence number of the record that
+    /// dropped the last reference to them; it is made durable first.
+    pub fn free(
+        &self,
+        layer: LayerId,
+        blocks: &[Range<u32>],
+        unreachable_since: u64,
+    ) -> io::Result<()> {
+        self.sync_through(unreachable_since)?;
+        self.layers.punch(layer, blocks)
+    }
+
+    /// Deletes a layer that nothing refers to since the record `unreachable_since`.
+    pub fn remove_layer(&self, layer: LayerId, unreachable_since: u64) -> io::Result<()> {
+        self.sync_through(unreachable_since)?;
+        self.layers.remove(layer)
+    }
+
+    /// All layers, by number.
+    pub fn layers(&self) -> io::Result<Vec<LayerInfo>> {
+        self.layers.list()
+    }
+
+    /// Reads the blocks in `live` and gives those that are lost or damaged. `progress` is told the
+    /// number of blocks of each step and answers whether to go on.
+    pub fn verify_layer(
+        &self,
+        layer: LayerId,
+        live: &[Range<u32>],
+        progress: &mut dyn FnMut(u32) -> bool,
+    ) -> io::Result<Vec<u32>> {
+        self.layers.verify(layer, live, progress)
+    }
+
+    /// Whether a layer's checksum file says what it should (`None`: the layer has none).
+    pub fn sums_are_whole(&self, layer: LayerId) -> io::Result<Option<bool>> {
+        self.layers.sums_header_is_whole(layer)
+    }
+
+    /// Writes an image of the state that holds everything up to record `covers`, and lets go of what
+    /// it makes superfluous: images but the newest two, and the journal that the older of them covers.
+    pub fn write_image(
+        &self,
+        covers: u64,
+        body: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.health.check()?;
+        let _one_at_a_time = self.images.lock();
+        // The layers too: journal segments with copies of blocks will be removed.
+        self.sync_layers()?;
+        let disk = &*self.disk;
+        let newest = images::list(disk)?.last().copied().unwrap_or(0);
+        images::write(disk, &self.uuid(), newest + 1, covers, body)?;
+        self.journal.rotate_beyond(1)?;
+        self.drop_superseded()
+    }
+
+    /// Deletes old images, then journal segments, each durable before the next.
+    fn drop_superseded(&self) -> io::Result<()> {
+        let disk = &*self.disk;
+        let numbers = images::list(disk)?;
+        if numbers.len() < images::KEPT {
+            return Ok(());
+        }
+        let (old, kept) = numbers.split_at(numbers.len() - images::KEPT);
+        let uuid = self.uuid();
+        let mut oldest = ImageReader::open(disk, uuid, kept[0])?;
+        // A damaged image covers nothing; whatever it needs stays.
+        oldest.check()?;
+        for &number in old {
+            disk.remove(&images::path(number))?;
+        }
+        disk.sync_dir(Path::new(images::DIR))?;
+        journal::scan::remove_covered(disk, &uuid, oldest.covers())
+    }
+
+    /// What the store takes on the medium.
+    pub fn sizes(&self) -> io::Result<StoreSizes> {
+        let disk = &*self.disk;
+        let mut sizes = StoreSizes {
+            reserve: self.reserve.held(),
+            free: disk.free_bytes()?,
+            ..StoreSizes::default()
+        };
+        for number in segment::list(disk)? {
+            sizes.journal += size_of(disk, &segment::path(number))?;
+        }
+        for number in images::list(disk)? {
+            sizes.images += size_of(disk, &images::path(number))?;
+        }
+        for info in self.layers.list()? {
+            sizes.layers += info.disk_bytes;
+        }
+        Ok(sizes)
+    }
+
+    /// Why the store cannot be written any more, if so.
+    pub fn is_readonly(&self) -> Option<String> {
+        self.health.reason()
+    }
+
+    /// Lets nothing be written any more.
+    pub fn latch_readonly(&self, reason: &str) {
+        self.health.latch(reason);
+    }
+
+    /// Makes everything durable, twice: the second barrier proves that the first was synced, so that
+    /// damage to the end of the journal is seen for what it is.
+    pub fn close(self) -> io::Result<()> {
+        if self.is_readonly().is_some() {
+            return Ok(());
+        }
+        self.sync_layers()?;
+        self.sync_layers()
+    }
+}
+
+fn size_of(disk: &dyn Disk, path: &Path) -> io::Result<u64> {
+    match disk.open(path, OpenHow::Read) {
+        Ok(file) => file.disk_bytes(),
+        // Removed since it was listed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the medium, or the owner's quota on it, is full.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}

@@ -1,0 +1,112 @@
+//! Makes acknowledged work durable. The order of the steps is what recovery relies on; docs/FORMAT.md
+//! enumerates the cuts between them.
+
+use super::Store;
+use super::disk::OpenHow;
+use super::journal::{BlockCopy, Commit};
+use super::layers::dirty::Recent;
+use super::layers::{self, LayerId};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+impl Store {
+    /// Everything that was acknowledged before this call (records, blocks) survives a power cut once
+    /// it returns. Concurrent callers share a flush; a few small writes cost one flush of the disk.
+    ///
+    /// A sync that the medium failed latches the store read-only and gives `EIO`.
+    pub fn sync(&self) -> io::Result<()> {
+        self.health.check()?;
+        if !self.journal.has_news() && !self.layers.dirty.has_news() && !self.group.is_running() {
+            return Ok(());
+        }
+        self.group.run(|| self.flush(false))
+    }
+
+    /// As [`Self::sync`], and the layers themselves are synced, so that no copy in the journal is
+    /// needed any more.
+    pub fn sync_layers(&self) -> io::Result<()> {
+        self.health.check()?;
+        // Whoever runs the flush must flush everything: leave the wish where every flush looks.
+        self.layers.dirty.set_many();
+        self.group.run(|| self.flush(true))
+    }
+
+    /// Makes the records up to `seq` durable, if they are not.
+    pub fn sync_through(&self, seq: u64) -> io::Result<()> {
+        if self.durable.load(Ordering::Acquire) >= seq {
+            return self.health.check();
+        }
+        self.sync()
+    }
+
+    fn flush(&self, everything: bool) -> io::Result<()> {
+        self.health.check()?;
+        // First the point, then the marks: what a record up to the point refers to was written and
+        // marked before the record was appended.
+        let covers = self.journal.last_seq();
+        let recent = self.layers.dirty.take_recent();
+        let answer = match recent {
+            Recent::Few(blocks) if !everything => match self.commit_copies(covers, &blocks) {
+                Err(error) if self.health.check().is_ok() => {
+                    // No space for the copies, or one cannot be read: the layers can still be synced.
+                    tracing::debug!(%error, "blocks were not copied to the journal");
+                    self.commit_layers(covers)
+                }
+                answer => answer,
+            },
+            _ => self.commit_layers(covers),
+        };
+        match &answer {
+            Ok(()) => {
+                self.durable.fetch_max(covers, Ordering::AcqRel);
+            }
+            Err(_) => self.layers.dirty.set_many(),
+        }
+        answer
+    }
+
+    /// Blocks, copied into the journal, and a barrier: one sync.
+    fn commit_copies(&self, covers: u64, blocks: &[(LayerId, u32)]) -> io::Result<()> {
+        let mut copies = Vec::with_capacity(blocks.len());
+        for &(layer, block) in blocks {
+            copies.push(BlockCopy {
+                layer: layer.0,
+                block,
+                bytes: self.layers.read_block(layer, block)?,
+            });
+        }
+        self.finish(&self.journal.barrier(covers, &copies, false)?)
+    }
+
+    /// The layers' files, their names, then the barrier: a barrier on the medium never speaks of
+    /// bytes that are in memory.
+    fn commit_layers(&self, covers: u64) -> io::Result<()> {
+        for (id, file) in self.layers.dirty.take_files() {
+            let file = match file {
+                Some(file) => file,
+                None => match self.disk.open(&layers::data_path(id.0), OpenHow::Write) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    answer => answer?,
+                },
+            };
+            if let Err(error) = file.sync_data() {
+                return Err(self.health.poisoned("a layer", &error));
+            }
+        }
+        if self.layers.dirty.take_names()
+            && let Err(error) = self.disk.sync_dir(Path::new(layers::DIR))
+        {
+            return Err(self.health.poisoned("the layers' directory", &error));
+        }
+        self.finish(&self.journal.barrier(covers, &[], true)?)
+    }
+
+    fn finish(&self, commit: &Commit) -> io::Result<()> {
+        if let Err(error) = commit.file.sync_data() {
+            return Err(self.health.poisoned("the journal", &error));
+        }
+        self.journal.synced(commit);
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! Group commit: whoever asks while a flush runs shares the next one.
+
+use nix::errno::Errno;
+use parking_lot::{Condvar, Mutex};
+use std::io;
+
+#[derive(Default)]
+struct State {
+    /// Flushes that began, and that ended.
+    begun: u64,
+    ended: u64,
+    running: bool,
+    /// How the last one ended.
+    answer: Option<i32>,
+}
+
+/// Lets one flush run at a time.
+#[derive(Default)]
+pub(super) struct Group {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+impl Group {
+    /// Whether a flush is under way.
+    pub fn is_running(&self) -> bool {
+        self.state.lock().running
+    }
+
+    /// Returns when a flush that began after this call has ended, running it if nobody else does.
+    pub fn run(&self, flush: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let wanted = state.begun + 1;
+        while state.running {
+            self.ended.wait(&mut state);
+            if state.ended >= wanted {
+                return match state.answer {
+                    None => Ok(()),
+                    Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+                };
+            }
+        }
+        state.begun += 1;
+        state.running = true;
+        drop(state);
+        let answer = flush();
+        let mut state = self.state.lock();
+        state.running = false;
+        state.ended = state.begun;
+        state.answer = answer
+            .as_ref()
+            .err()
+            .map(|error| error.raw_os_error().unwrap_or(Errno::EIO as i32));
+        self.ended.notify_all();
+        answer
+    }
+}

@@ -1,0 +1,181 @@
+//! The real medium: a directory of the host, reached through its descriptor.
+
+use super::disk::{Disk, DiskFile, OpenHow};
+use nix::dir::Dir;
+use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat, renameat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::statvfs::fstatvfs;
+use nix::unistd::{UnlinkatFlags, fdatasync, unlinkat};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A directory of the host's filesystem. The directory stays the same one if it is renamed.
+pub struct HostDisk {
+    root: OwnedFd,
+}
+
+impl HostDisk {
+    /// Opens `dir`, which must exist.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let root = nix::fcntl::open(dir, flags, Mode::empty())?;
+        Ok(Self { root })
+    }
+
+    fn open_file(&self, path: &Path, flags: OFlag) -> io::Result<File> {
+        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let fd = openat(&self.root, path, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        Ok(File::from(fd))
+    }
+
+    fn open_dir(&self, dir: &Path) -> io::Result<File> {
+        self.open_file(directory(dir), OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+    }
+}
+
+/// `""` names the store itself, which the system calls `.`.
+fn directory(dir: &Path) -> &Path {
+    if dir.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        dir
+    }
+}
+
+impl Disk for HostDisk {
+    fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
+        let flags = match how {
+            OpenHow::Read => OFlag::O_RDONLY,
+            OpenHow::Write => OFlag::O_RDWR,
+            OpenHow::Create => OFlag::O_RDWR | OFlag::O_CREAT,
+            OpenHow::Replace => OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_TRUNC,
+        };
+        Ok(Arc::new(HostFile(self.open_file(path, flags)?)))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.open_file(path, OFlag::O_RDWR | OFlag::O_CREAT)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Arc::new(HostFile(file))),
+            Err(TryLockError::WouldBlock) => Err(nix::errno::Errno::EWOULDBLOCK.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Ok(renameat(&self.root, from, &self.root, to)?)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Ok(unlinkat(&self.root, path, UnlinkatFlags::NoRemoveDir)?)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let mut dir = Dir::from_fd(self.open_dir(dir)?.into())?;
+        let mut names = Vec::new();
+        for entry in dir.iter() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        match mkdirat(&self.root, dir, Mode::S_IRWXU) {
+            Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.open_dir(dir)?.sync_all()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stat = fstatvfs(&self.root)?;
+        Ok(stat.blocks_available() * stat.fragment_size())
+    }
+
+    fn medium(&self) -> io::Result<u64> {
+        Ok(fstat(&self.root)?.st_dev)
+    }
+}
+
+struct HostFile(File);
+
+fn offset_of(bytes: u64) -> io::Result<i64> {
+    i64::try_from(bytes).map_err(|_| nix::errno::Errno::EFBIG.into())
+}
+
+impl DiskFile for HostFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.0.read_at(&mut buf[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        let mut done = 0;
+        while done < data.len() {
+            match self.0.write_at(&data[done..], offset + done as u64) {
+                // A short write is followed by the errno that explains it.
+                Ok(n) => done += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(fdatasync(&self.0)?)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        Ok(fallocate(
+            &self.0,
+            how,
+            offset_of(offset)?,
+            offset_of(len)?,
+        )?)
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let how = FallocateFlags::empty();
+        Ok(fallocate(
+            &self.0,
+            how,
+            offset_of(offset)?,
+            offset_of(len)?,
+        )?)
+    }
+
+    fn disk_bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.blocks() * 512)
+    }
+}

@@ -1,0 +1,218 @@
+//! The journal: an append-only run of checksummed frames in segments. `scan` reads it back after a
+//! start; here is the writing half.
+
+pub(crate) mod frame;
+pub(crate) mod scan;
+pub(crate) mod segment;
+mod tail;
+mod window;
+
+use super::boot::BootToken;
+use super::disk::{Disk, DiskFile};
+use super::health::Health;
+use frame::{Barrier, Kind, MAX_PAYLOAD, frame_len};
+use nix::errno::Errno;
+use parking_lot::Mutex;
+use segment::{HEADER_LEN, SegmentHeader};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use tail::Tail;
+
+/// Sizes of the journal, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// A segment is left for a new one beyond this.
+    pub segment: u64,
+    /// Zeros are written ahead of the tail in steps of this.
+    pub prepare: u64,
+    /// What ordinary records leave free of the zeros ahead, for barriers and kept appends.
+    pub kept: u64,
+}
+
+/// Who may use the last of the space that was written ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Ordinary records stop before it.
+    Ordinary,
+    /// Barriers, and records that free space.
+    Kept,
+}
+
+/// A block of a layer, copied.
+pub(crate) struct BlockCopy {
+    pub layer: u32,
+    pub block: u32,
+    pub bytes: Vec<u8>,
+}
+
+/// Frames that were written and wait for their sync.
+pub(crate) struct Commit {
+    pub file: Arc<dyn DiskFile>,
+    segment: u32,
+    end: u64,
+}
+
+/// The writing half of the journal. Its lock is taken last (see the order in the store's module).
+pub(crate) struct Journal {
+    disk: Arc<dyn Disk>,
+    uuid: [u8; 16],
+    boot: BootToken,
+    health: Arc<Health>,
+    sizes: Sizes,
+    tail: Mutex<Tail>,
+}
+
+impl Journal {
+    /// Continues in the segment of `header`, which was just made and has no frames.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        uuid: [u8; 16],
+        health: Arc<Health>,
+        sizes: Sizes,
+        header: &SegmentHeader,
+        file: Arc<dyn DiskFile>,
+    ) -> Self {
+        let tail = Mutex::new(Tail::begin(header, &uuid, file));
+        Self {
+            disk,
+            uuid,
+            boot: header.boot,
+            health,
+            sizes,
+            tail,
+        }
+    }
+
+    /// Appends a record; its sequence number. On an error the journal is as before.
+    pub fn append(&self, payload: &[u8], room: Room) -> io::Result<u64> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(Errno::EFBIG.into());
+        }
+        let mut tail = self.tail.lock();
+        self.make_room(&mut tail, frame_len(payload.len()), room)?;
+        tail.put(Kind::Record, &[payload]);
+        tail.write()?;
+        Ok(tail.next_seq - 1)
+    }
+
+    /// The last frame's sequence number; every record that was acknowledged has this or a lower one.
+    pub fn last_seq(&self) -> u64 {
+        self.tail.lock().next_seq - 1
+    }
+
+    /// Whether records were appended since the last barrier.
+    pub fn has_news(&self) -> bool {
+        let tail = self.tail.lock();
+        tail.next_seq - 1 > tail.barrier_seq
+    }
+
+    /// Writes copies of blocks and a barrier behind them, in one write. `flushed` says that all
+    /// layer data up to `covers` was synced, so that older copies are superseded.
+    ///
+    /// The caller syncs the file of the answer and then calls [`Self::synced`].
+    pub fn barrier(&self, covers: u64, copies: &[BlockCopy], flushed: bool) -> io::Result<Commit> {
+        let mut need = frame_len(Barrier::LEN);
+        for copy in copies {
+            need += frame_len(8 + copy.bytes.len());
+        }
+        let mut tail = self.tail.lock();
+        self.make_room(&mut tail, need, Room::Kept)?;
+        for copy in copies {
+            let place = [copy.layer.to_le_bytes(), copy.block.to_le_bytes()].concat();
+            tail.put(Kind::Data, &[&place, &copy.bytes]);
+        }
+        let data_seq = if flushed {
+            covers
+        } else {
+            tail.barrier.data_seq
+        };
+        let barrier = Barrier {
+            covers,
+            data_seq,
+            durable: (tail.segment, tail.durable),
+        };
+        tail.put(Kind::Barrier, &[&barrier.encode()]);
+        tail.write()?;
+        tail.barrier = barrier;
+        tail.barrier_seq = tail.next_seq - 1;
+        Ok(Commit {
+            file: tail.file.clone(),
+            segment: tail.segment,
+            end: tail.offset,
+        })
+    }
+
+    /// The commit's file was synced after its frames were written.
+    pub fn synced(&self, commit: &Commit) {
+        let mut tail = self.tail.lock();
+        if tail.segment == commit.segment {
+            tail.durable = tail.durable.max(commit.end);
+        }
+    }
+
+    /// Begins a new segment if the present one has at least `bytes` of frames.
+    pub fn rotate_beyond(&self, bytes: u64) -> io::Result<()> {
+        let mut tail = self.tail.lock();
+        self.health.check()?;
+        if tail.offset - HEADER_LEN < bytes {
+            return Ok(());
+        }
+        tail.repair()?;
+        self.rotate(&mut tail)
+    }
+
+    /// Sees to it that `need` bytes can be written at the tail.
+    fn make_room(&self, tail: &mut Tail, need: usize, room: Room) -> io::Result<()> {
+        self.health.check()?;
+        tail.repair()?;
+        let need = need as u64;
+        if tail.offset + need > self.sizes.segment.max(tail.rotate_after)
+            && tail.offset > HEADER_LEN
+            && let Err(error) = self.rotate(tail)
+        {
+            self.health.check()?;
+            // A segment may be longer than it should; try again later.
+            tracing::debug!(%error, "no new journal segment");
+            tail.rotate_after = tail.offset + self.sizes.prepare;
+        }
+        let kept = match room {
+            Room::Ordinary => self.sizes.kept,
+            Room::Kept => 0,
+        };
+        let needed = tail.offset + need;
+        if needed + kept <= tail.prepared {
+            return Ok(());
+        }
+        match tail.prepare(needed + kept, self.sizes.prepare) {
+            Err(_) if room == Room::Kept && needed <= tail.prepared => Ok(()),
+            answer => answer,
+        }
+    }
+
+    /// Leaves the segment for a new one. The old one is synced first: a segment that has a successor
+    /// is whole on the medium up to the end that the successor names.
+    fn rotate(&self, tail: &mut Tail) -> io::Result<()> {
+        if let Err(error) = tail.file.sync_data() {
+            return Err(self.health.poisoned("the journal", &error));
+        }
+        tail.durable = tail.offset;
+        let header = SegmentHeader {
+            number: tail.segment + 1,
+            boot: self.boot,
+            first_seq: tail.next_seq,
+            previous_end: tail.offset,
+            barrier: tail.barrier,
+        };
+        let file = header.prepare(&*self.disk, &self.uuid)?;
+        if let Err(error) = self.disk.sync_dir(Path::new(segment::DIR)) {
+            // It may or may not have its name: neither segment can be written any more.
+            return Err(self.health.poisoned("the journal's directory", &error));
+        }
+        let old = tail.follow(&header, &self.uuid, file);
+        if let Err(error) = old.set_len(header.previous_end) {
+            tracing::debug!(%error, "the zeros behind an old journal segment stay");
+        }
+        Ok(())
+    }
+}

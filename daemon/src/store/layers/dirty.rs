@@ -1,0 +1,116 @@
+//! What was written since the last sync: which few blocks, or that they are many; and which files.
+
+use super::LayerId;
+use crate::store::disk::DiskFile;
+use parking_lot::Mutex;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Blocks written since the last sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Recent {
+    /// These.
+    Few(Vec<(LayerId, u32)>),
+    /// More than the journal should take, or unknown.
+    Many,
+}
+
+/// A layer's file that has unsynced bytes. `None`: it is not open, and was perhaps not written.
+pub(crate) type DirtyFile = (LayerId, Option<Arc<dyn DiskFile>>);
+
+struct Marks {
+    recent: Recent,
+    files: Vec<DirtyFile>,
+}
+
+/// Marks of what was written. The lock is a leaf and is held for a few nanoseconds.
+pub(crate) struct Dirty {
+    most: usize,
+    marks: Mutex<Marks>,
+    names: AtomicBool,
+}
+
+impl Dirty {
+    /// At first everything counts as written: a daemon that was killed may have left anything.
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            marks: Mutex::new(Marks {
+                recent: Recent::Many,
+                files: Vec::new(),
+            }),
+            names: AtomicBool::new(true),
+        }
+    }
+
+    /// The layer may have been written before this daemon started.
+    pub fn suspect(&self, id: LayerId) {
+        self.marks.lock().files.push((id, None));
+    }
+
+    /// Bytes of these blocks were written.
+    pub fn wrote(&self, id: LayerId, file: &Arc<dyn DiskFile>, blocks: Range<u32>) {
+        let mut marks = self.marks.lock();
+        match marks.files.iter_mut().rev().find(|(other, _)| *other == id) {
+            Some((_, Some(_))) => {}
+            Some((_, slot)) => *slot = Some(file.clone()),
+            None => marks.files.push((id, Some(file.clone()))),
+        }
+        let Recent::Few(few) = &mut marks.recent else {
+            return;
+        };
+        if blocks.len() > self.most {
+            marks.recent = Recent::Many;
+            return;
+        }
+        for block in blocks {
+            if !few.contains(&(id, block)) {
+                few.push((id, block));
+            }
+        }
+        if few.len() > self.most {
+            marks.recent = Recent::Many;
+        }
+    }
+
+    /// A layer's file was made or deleted.
+    pub fn names_changed(&self) {
+        self.names.store(true, Ordering::Release);
+    }
+
+    /// The layer is gone.
+    pub fn forget(&self, id: LayerId) {
+        let mut marks = self.marks.lock();
+        marks.files.retain(|(other, _)| *other != id);
+        if let Recent::Few(few) = &mut marks.recent {
+            few.retain(|(other, _)| *other != id);
+        }
+    }
+
+    /// Takes the blocks; from here on new ones are collected.
+    pub fn take_recent(&self) -> Recent {
+        let fresh = Recent::Few(Vec::with_capacity(self.most + 1));
+        std::mem::replace(&mut self.marks.lock().recent, fresh)
+    }
+
+    /// What was taken did not become durable: the next sync must flush everything.
+    pub fn set_many(&self) {
+        self.marks.lock().recent = Recent::Many;
+    }
+
+    /// Whether blocks were written since they were taken last.
+    pub fn has_news(&self) -> bool {
+        self.marks.lock().recent != Recent::Few(Vec::new())
+    }
+
+    /// Takes the files that need a sync.
+    pub fn take_files(&self) -> Vec<DirtyFile> {
+        std::mem::take(&mut self.marks.lock().files)
+    }
+
+    /// Takes whether the directory needs a sync.
+    pub fn take_names(&self) -> bool {
+        self.names.swap(false, Ordering::AcqRel)
+    }
+}

@@ -1,0 +1,82 @@
+//! A bounded number of open layer files.
+
+use super::{LayerId, data_path, sum_path};
+use crate::store::disk::{Disk, DiskFile, OpenHow};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Part {
+    Data,
+    Sums,
+}
+
+#[derive(Default)]
+struct Cache {
+    files: HashMap<(LayerId, Part), (Arc<dyn DiskFile>, u64)>,
+    clock: u64,
+}
+
+/// Open files, the least recently used one closed first. Its lock is never held across I/O, and a
+/// file that was handed out stays open as long as it is used (by the dirty list too, so that a failed
+/// writeback is reported to the descriptor that wrote).
+pub(super) struct FileCache {
+    disk: Arc<dyn Disk>,
+    most: usize,
+    cache: Mutex<Cache>,
+}
+
+impl FileCache {
+    pub fn new(disk: Arc<dyn Disk>, most: usize) -> Self {
+        Self {
+            disk,
+            most: most.max(1),
+            cache: Mutex::new(Cache::default()),
+        }
+    }
+
+    /// The layer's data. What was opened with [`OpenHow::Read`] is not remembered for writing.
+    pub fn data(&self, id: LayerId, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
+        self.get(id, Part::Data, how)
+    }
+
+    /// The layer's checksums.
+    pub fn sums(&self, id: LayerId) -> io::Result<Arc<dyn DiskFile>> {
+        self.get(id, Part::Sums, OpenHow::Read)
+    }
+
+    /// The layer is gone.
+    pub fn forget(&self, id: LayerId) {
+        self.cache.lock().files.retain(|key, _| key.0 != id);
+    }
+
+    fn get(&self, id: LayerId, part: Part, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
+        let key = (id, part);
+        {
+            let mut cache = self.cache.lock();
+            cache.clock += 1;
+            let now = cache.clock;
+            if let Some((file, used)) = cache.files.get_mut(&key) {
+                *used = now;
+                return Ok(file.clone());
+            }
+        }
+        let path = match part {
+            Part::Data => data_path(id.0),
+            Part::Sums => sum_path(id.0),
+        };
+        let file = self.disk.open(&path, how)?;
+        let mut cache = self.cache.lock();
+        if cache.files.len() >= self.most {
+            let oldest = cache.files.iter().min_by_key(|(_, (_, used))| *used);
+            if let Some(key) = oldest.map(|(&key, _)| key) {
+                cache.files.remove(&key);
+            }
+        }
+        let now = cache.clock;
+        cache.files.insert(key, (file.clone(), now));
+        Ok(file)
+    }
+}

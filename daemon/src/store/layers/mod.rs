@@ -1,0 +1,253 @@
+//! Layers: files of 4 KiB blocks. Block `b` of a layer lies at byte `b * 4096` of its data file.
+
+pub(crate) mod dirty;
+mod files;
+mod read;
+mod seal;
+mod sums;
+mod verify;
+
+use super::disk::{Disk, OpenHow};
+use super::health::Health;
+use super::journal::segment::number_of;
+use dirty::Dirty;
+use files::FileCache;
+use nix::errno::Errno;
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+/// Bytes of a block.
+pub const BLOCK: u64 = 4096;
+pub(crate) const DIR: &str = "layers";
+
+/// A layer's number. Numbers count up from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LayerId(pub u32);
+
+/// What a layer is and takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerInfo {
+    /// Which.
+    pub id: LayerId,
+    /// Blocks handed out so far.
+    pub blocks: u32,
+    /// Bytes that its files take on the medium.
+    pub disk_bytes: u64,
+    /// It is never written again.
+    pub sealed: bool,
+    /// Its checksums are durable, reads are checked.
+    pub summed: bool,
+}
+
+const OPEN: u8 = 0;
+const SEALED: u8 = 1;
+const SUMMED: u8 = 2;
+
+struct Layer {
+    /// The next block to hand out.
+    next: AtomicU32,
+    state: AtomicU8,
+}
+
+/// All layers of a store. No lock is held across reads and writes.
+pub(crate) struct Layers {
+    disk: Arc<dyn Disk>,
+    uuid: [u8; 16],
+    health: Arc<Health>,
+    files: FileCache,
+    map: RwLock<HashMap<u32, Arc<Layer>>>,
+    next_id: AtomicU32,
+    pending_seals: Mutex<Vec<LayerId>>,
+    pub dirty: Dirty,
+    /// Blocks that only the journal holds, when the store may not be written.
+    overlay: HashMap<(u32, u32), Vec<u8>>,
+}
+
+impl Layers {
+    /// Finds the layers there are. `inline_blocks` is how many blocks a sync may copy to the journal.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        uuid: [u8; 16],
+        health: Arc<Health>,
+        open_files: usize,
+        inline_blocks: usize,
+        overlay: HashMap<(u32, u32), Vec<u8>>,
+    ) -> io::Result<Self> {
+        let mut map = HashMap::new();
+        let names = disk.list(Path::new(DIR))?;
+        for id in names.iter().filter_map(|name| number_of(name, "data")) {
+            let length = disk.open(&data_path(id), OpenHow::Read)?.len()?;
+            let next = u32::try_from(length.div_ceil(BLOCK)).map_err(|_| Errno::EFBIG)?;
+            map.insert(id, Arc::new(Layer::new(next)));
+        }
+        for id in names.iter().filter_map(|name| number_of(name, "sum")) {
+            if let Some(layer) = map.get(&id) {
+                layer.state.store(SUMMED, Ordering::Release);
+            }
+        }
+        let next_id = map.keys().max().map_or(1, |id| id + 1);
+        let dirty = Dirty::new(inline_blocks);
+        // A daemon that was killed may have left unsynced data in any layer that has no sums.
+        for (&id, layer) in &map {
+            if layer.state.load(Ordering::Acquire) != SUMMED {
+                dirty.suspect(LayerId(id));
+            }
+        }
+        Ok(Self {
+            files: FileCache::new(disk.clone(), open_files),
+            disk,
+            uuid,
+            health,
+            map: RwLock::new(map),
+            next_id: AtomicU32::new(next_id),
+            pending_seals: Mutex::new(Vec::new()),
+            dirty,
+            overlay,
+        })
+    }
+
+    /// A new layer. Its file is made by the first write.
+    pub fn open_layer(&self) -> LayerId {
+        let id = self.next_id.fetch_add(1, Ordering::AcqRel);
+        self.map.write().insert(id, Arc::new(Layer::new(0)));
+        LayerId(id)
+    }
+
+    /// The caller knows this layer and everything below `block` in it: neither is handed out again.
+    pub fn set_next(&self, id: LayerId, block: u32) {
+        self.next_id.fetch_max(id.0 + 1, Ordering::AcqRel);
+        let mut map = self.map.write();
+        let layer = map.entry(id.0).or_insert_with(|| Arc::new(Layer::new(0)));
+        layer.next.fetch_max(block, Ordering::AcqRel);
+    }
+
+    /// Hands out `count` blocks in a row; the first. A block is handed out once.
+    pub fn alloc(&self, id: LayerId, count: u32) -> io::Result<u32> {
+        let layer = self.layer(id)?;
+        layer
+            .next
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |next| {
+                next.checked_add(count)
+            })
+            .map_err(|_| Errno::ENOSPC.into())
+    }
+
+    /// Writes `data` at `offset` bytes into block `block`; it may run on into the blocks behind.
+    /// After an error any part of it may be written.
+    pub fn write(&self, id: LayerId, block: u32, offset: u32, data: &[u8]) -> io::Result<()> {
+        self.health.check()?;
+        let layer = self.layer(id)?;
+        if layer.state.load(Ordering::Acquire) != OPEN {
+            tracing::error!(layer = id.0, block, "a write to a sealed layer was refused");
+            return Err(Errno::EIO.into());
+        }
+        if data.is_empty() {
+            return Ok(());
+        }
+        let file = match self.files.data(id, OpenHow::Write) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let file = self.files.data(id, OpenHow::Create)?;
+                self.dirty.names_changed();
+                file
+            }
+            answer => answer?,
+        };
+        let at = u64::from(block) * BLOCK + u64::from(offset);
+        let answer = file.write_at(data, at);
+        // Marked behind the write and before the answer: a sync that begins after this call returned
+        // sees the mark, and a sync that took the marks before it cannot have missed the bytes.
+        let last = (at + data.len() as u64 - 1) / BLOCK;
+        let first = at / BLOCK;
+        self.dirty.wrote(id, &file, first as u32..last as u32 + 1);
+        answer
+    }
+
+    /// Gives the blocks back to the medium. Nothing durable may refer to them any more.
+    pub fn punch(&self, id: LayerId, blocks: &[Range<u32>]) -> io::Result<()> {
+        self.health.check()?;
+        let file = match self.files.data(id, OpenHow::Write) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            answer => answer?,
+        };
+        for range in blocks.iter().filter(|range| !range.is_empty()) {
+            let length = u64::from(range.end - range.start) * BLOCK;
+            file.punch(u64::from(range.start) * BLOCK, length)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the layer. Nothing durable may refer to it any more.
+    pub fn remove(&self, id: LayerId) -> io::Result<()> {
+        self.health.check()?;
+        self.map.write().remove(&id.0);
+        self.pending_seals.lock().retain(|&other| other != id);
+        self.dirty.forget(id);
+        self.files.forget(id);
+        for path in [sum_path(id.0), data_path(id.0)] {
+            match self.disk.remove(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                answer => answer?,
+            }
+        }
+        self.dirty.names_changed();
+        Ok(())
+    }
+
+    /// All layers, by number.
+    pub fn list(&self) -> io::Result<Vec<LayerInfo>> {
+        let layers: Vec<(u32, Arc<Layer>)> = {
+            let map = self.map.read();
+            map.iter().map(|(&id, l)| (id, l.clone())).collect()
+        };
+        let mut infos = Vec::with_capacity(layers.len());
+        for (id, layer) in layers {
+            let state = layer.state.load(Ordering::Acquire);
+            let mut disk_bytes = 0;
+            for path in [data_path(id), sum_path(id)] {
+                match self.disk.open(&path, OpenHow::Read) {
+                    Ok(file) => disk_bytes += file.disk_bytes()?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            infos.push(LayerInfo {
+                id: LayerId(id),
+                blocks: layer.next.load(Ordering::Acquire),
+                disk_bytes,
+                sealed: state != OPEN,
+                summed: state == SUMMED,
+            });
+        }
+        infos.sort_unstable_by_key(|info| info.id);
+        Ok(infos)
+    }
+
+    fn layer(&self, id: LayerId) -> io::Result<Arc<Layer>> {
+        self.map.read().get(&id.0).cloned().ok_or_else(|| {
+            tracing::error!(layer = id.0, "there is no such layer in the store");
+            Errno::EIO.into()
+        })
+    }
+}
+
+impl Layer {
+    fn new(next: u32) -> Self {
+        Self {
+            next: AtomicU32::new(next),
+            state: AtomicU8::new(OPEN),
+        }
+    }
+}
+
+pub(crate) fn data_path(id: u32) -> PathBuf {
+    Path::new(DIR).join(format!("{id:08}.data"))
+}
+
+pub(crate) fn sum_path(id: u32) -> PathBuf {
+    Path::new(DIR).join(format!("{id:08}.sum"))
+}

@@ -1,0 +1,130 @@
+//! Reads from layers, checked against the sums where there are some.
+
+use super::{BLOCK, LayerId, Layers, SUMMED, sums};
+use crate::store::disk::OpenHow;
+use nix::errno::Errno;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+impl Layers {
+    /// Fills `out` from byte `offset` of the layer. With `verify` every touched block of a summed
+    /// layer is checked: a wrong one gives `EIO` and a line in the log.
+    pub fn read(&self, id: LayerId, offset: u64, out: &mut [u8], verify: bool) -> io::Result<()> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let layer = self.layer(id)?;
+        if !verify || layer.state.load(Ordering::Acquire) != SUMMED {
+            return self.read_bytes(id, offset, out);
+        }
+        let first = offset / BLOCK;
+        let end = (offset + out.len() as u64).div_ceil(BLOCK);
+        let blocks = first as u32..end as u32;
+        if offset == first * BLOCK && (offset + out.len() as u64) == end * BLOCK {
+            self.read_bytes(id, offset, out)?;
+            return self.check(id, blocks, out);
+        }
+        let mut whole = vec![0; ((end - first) * BLOCK) as usize];
+        self.read_bytes(id, first * BLOCK, &mut whole)?;
+        self.check(id, blocks, &whole)?;
+        let skip = (offset - first * BLOCK) as usize;
+        out.copy_from_slice(&whole[skip..skip + out.len()]);
+        Ok(())
+    }
+
+    fn check(&self, id: LayerId, blocks: Range<u32>, bytes: &[u8]) -> io::Result<()> {
+        let mut damaged = None;
+        self.compare(id, blocks, bytes, &mut |block| {
+            damaged.get_or_insert(block);
+        })?;
+        let Some(block) = damaged else {
+            return Ok(());
+        };
+        tracing::error!(layer = id.0, block, "a block does not match its checksum");
+        Err(Errno::EIO.into())
+    }
+
+    /// Compares blocks with their sums, and names those that differ.
+    pub(super) fn compare(
+        &self,
+        id: LayerId,
+        blocks: Range<u32>,
+        bytes: &[u8],
+        damaged: &mut dyn FnMut(u32),
+    ) -> io::Result<()> {
+        let file = self.files.sums(id)?;
+        let mut page = sums::Page::default();
+        for (block, bytes) in blocks.zip(bytes.chunks(BLOCK as usize)) {
+            match page.sum(&*file, &self.uuid, id, block)? {
+                Some(sum) if sum == sums::block_sum(&self.uuid, bytes) => {}
+                _ => damaged(block),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills `out`. The last block of the file may be short, its rest is zeros; blocks that begin
+    /// behind the end of the file are lost.
+    fn read_bytes(&self, id: LayerId, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if !self.overlay.is_empty() {
+            return self.read_overlaid(id, offset, out);
+        }
+        self.read_file(id, offset, out)
+    }
+
+    fn read_file(&self, id: LayerId, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let file = self.files.data(id, self.how()).inspect_err(|error| {
+            tracing::error!(layer = id.0, %error, "a layer cannot be opened");
+        });
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Errno::EIO.into(),
+            _ => error,
+        })?;
+        let read = file.read_at(out, offset)?;
+        if read < out.len() {
+            let end = file.len()?.next_multiple_of(BLOCK);
+            if offset + out.len() as u64 > end {
+                tracing::error!(layer = id.0, end, "a layer is shorter than it was");
+                return Err(Errno::EIO.into());
+            }
+            out[read..].fill(0);
+        }
+        Ok(())
+    }
+
+    /// How to open data files: for writing as well while that is allowed, since they are shared.
+    pub(super) fn how(&self) -> OpenHow {
+        if self.health.check().is_ok() {
+            OpenHow::Write
+        } else {
+            OpenHow::Read
+        }
+    }
+
+    /// As [`Self::read_file`], block by block, preferring what the journal holds.
+    fn read_overlaid(&self, id: LayerId, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < out.len() {
+            let at = offset + done as u64;
+            let within = (at % BLOCK) as usize;
+            let count = (BLOCK as usize - within).min(out.len() - done);
+            let part = &mut out[done..done + count];
+            match self.overlay.get(&(id.0, (at / BLOCK) as u32)) {
+                Some(bytes) => part.copy_from_slice(&bytes[within..within + count]),
+                None => self.read_file(id, at, part)?,
+            }
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// A block as it is now, for the journal; zeros where it has none.
+    pub fn read_block(&self, id: LayerId, block: u32) -> io::Result<Vec<u8>> {
+        let file = self.files.data(id, self.how())?;
+        let mut bytes = vec![0; BLOCK as usize];
+        let read = file.read_at(&mut bytes, u64::from(block) * BLOCK)?;
+        bytes[read..].fill(0);
+        Ok(bytes)
+    }
+}

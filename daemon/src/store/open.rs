@@ -1,0 +1,389 @@
+//! Making a store, and opening one: what recovery does, in which order.
+
+use super::boot::BootToken;
+use super::disk::{Disk, DiskFile, OpenHow};
+use super::error::{Damage, Naming, OpenError};
+use super::group::Group;
+use super::health::Health;
+use super::images::{self, ImageReader};
+use super::journal::frame::{Barrier, Kind};
+use super::journal::scan::{self, Scan};
+use super::journal::segment::{self, SegmentHeader};
+use super::journal::{Journal, Sizes};
+use super::layers::{self, BLOCK, Layers};
+use super::options::StoreOptions;
+use super::reserve::{self, Reserve};
+use super::superblock::{self, Superblock, u32_at};
+use super::{LOCK, Store};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// What was found at opening, for the caller to build its state from.
+pub struct Recovered {
+    disk: Arc<dyn Disk>,
+    uuid: [u8; 16],
+    scan: Scan,
+    image: Option<ImageReader>,
+    image_seq: u64,
+    damaged_images: Vec<u32>,
+}
+
+impl Recovered {
+    /// The newest image that is whole. Every chunk of it was checked.
+    pub fn image(&mut self) -> Option<ImageReader> {
+        self.image.take()
+    }
+
+    /// Hands out the records behind the image, in order, with their sequence numbers.
+    pub fn replay(
+        &self,
+        record: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
+    ) -> Result<(), OpenError> {
+        let wanted = self.image_seq + 1..=self.scan.limit;
+        scan::visit(&*self.disk, &self.uuid, &self.scan, &mut |frame| {
+            if frame.kind == Kind::Record && wanted.contains(&frame.seq) {
+                record(frame.seq, frame.payload)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether the last writer's unsynced work was lost with the power (or the machine was restarted).
+    pub fn power_was_lost(&self) -> bool {
+        self.scan.power_lost
+    }
+
+    /// What is damaged in the journal. Only a store that was opened read-only gets this far with it.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.scan.damage.as_ref()
+    }
+
+    /// Images that were passed over because they are damaged, by number.
+    pub fn damaged_images(&self) -> &[u32] {
+        &self.damaged_images
+    }
+}
+
+impl Store {
+    /// Makes a store in an empty directory. A crash leaves nothing or a whole store (or the beginnings
+    /// of one, which the next call takes for nothing).
+    pub fn create(disk: &dyn Disk, superblock: &Superblock) -> Result<(), OpenError> {
+        let _lock = lock(disk)?;
+        match superblock::Superblock::read(disk) {
+            Ok(None) if is_fresh(disk)? => {}
+            _ => return Err(OpenError::NotEmpty),
+        }
+        for dir in [segment::DIR, layers::DIR, images::DIR] {
+            disk.create_dir(Path::new(dir)).naming(dir)?;
+        }
+        superblock
+            .write_temporary(disk)
+            .naming(superblock::TEMPORARY)?;
+        let first = SegmentHeader {
+            number: 1,
+            boot: BootToken([0; 16]),
+            first_seq: 1,
+            previous_end: 0,
+            barrier: Barrier::default(),
+        };
+        first
+            .create(disk, &superblock.uuid)
+            .naming(segment::path(1))?;
+        disk.sync_dir(Path::new("")).naming("")?;
+        Superblock::commit(disk).naming(superblock::PATH)
+    }
+
+    /// Opens a store: checks everything that must be read to know its state, and writes only when all
+    /// of that is sound.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        options: &StoreOptions,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let lock = match lock(&*disk) {
+            Err(OpenError::Io { .. }) if options.read_only => None,
+            answer => Some(answer?),
+        };
+        let Some(superblock) = Superblock::read(&*disk)? else {
+            return Err(if is_fresh(&*disk)? {
+                OpenError::Empty
+            } else {
+                OpenError::NoSuperblock
+            });
+        };
+        let boot = match options.boot {
+            Some(boot) => boot,
+            None => BootToken::current(&*disk).naming("")?,
+        };
+        let mut recovered = find_state(disk.clone(), superblock.uuid, boot)?;
+        let health = Arc::new(Health::default());
+        let overlay = if options.read_only {
+            health.latch("it was opened read-only");
+            data_frames(&recovered)?
+        } else {
+            if let Some(damage) = recovered.scan.damage.take() {
+                return Err(OpenError::Damaged(damage));
+            }
+            settle(&*disk, &recovered)?;
+            HashMap::new()
+        };
+        let reserve = Reserve::new(disk.clone(), options.reserve_bytes);
+        let (header, file) = begin_segment(&*disk, &recovered, boot, options, &reserve)?;
+        let sizes = Sizes {
+            segment: options.segment_bytes,
+            prepare: options.prepare_bytes,
+            kept: options.kept_bytes,
+        };
+        let layers = Layers::open(
+            disk.clone(),
+            superblock.uuid,
+            health.clone(),
+            options.open_files,
+            options.inline_blocks,
+            overlay,
+        )
+        .naming(layers::DIR)?;
+        let journal = Journal::new(
+            disk.clone(),
+            superblock.uuid,
+            health.clone(),
+            sizes,
+            &header,
+            file,
+        );
+        let store = Self {
+            disk,
+            lock,
+            superblock: parking_lot::RwLock::new(superblock),
+            health,
+            journal,
+            layers,
+            group: Group::default(),
+            durable: AtomicU64::new(header.barrier.covers),
+            reserve,
+            images: parking_lot::Mutex::new(()),
+        };
+        if !options.read_only
+            && let Err(error) = store.refill_reserve()
+        {
+            tracing::warn!(%error, "no space could be held in reserve");
+        }
+        Ok((store, recovered))
+    }
+}
+
+/// One daemon per store.
+fn lock(disk: &dyn Disk) -> Result<Arc<dyn DiskFile>, OpenError> {
+    let path = Path::new(LOCK);
+    match disk.lock(path) {
+        Ok(file) => {
+            let pid = format!("{}\n", std::process::id());
+            // Only for the message that the next daemon gives.
+            if let Err(error) = file
+                .set_len(0)
+                .and_then(|()| file.write_at(pid.as_bytes(), 0))
+            {
+                tracing::debug!(%error, "the lock file does not tell the process id");
+            }
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            let mut text = [0; 16];
+            let read = disk
+                .open(path, OpenHow::Read)
+                .and_then(|file| file.read_at(&mut text, 0))
+                .unwrap_or(0);
+            let pid = std::str::from_utf8(&text[..read]).unwrap_or("").trim();
+            Err(OpenError::Locked {
+                pid: pid.parse().ok(),
+            })
+        }
+        Err(error) => Err(error).naming(LOCK),
+    }
+}
+
+/// Whether the directory is empty but for what a creation that was cut short may have left.
+fn is_fresh(disk: &dyn Disk) -> Result<bool, OpenError> {
+    let known = [
+        LOCK,
+        superblock::TEMPORARY,
+        segment::DIR,
+        layers::DIR,
+        images::DIR,
+        reserve::PATH,
+    ];
+    let names = disk.list(Path::new("")).naming("")?;
+    if !names.iter().all(|name| known.iter().any(|k| name == k)) {
+        return Ok(false);
+    }
+    let list = |dir: &str| -> Result<Vec<OsString>, OpenError> {
+        if !names.iter().any(|name| name == dir) {
+            return Ok(Vec::new());
+        }
+        disk.list(Path::new(dir)).naming(dir)
+    };
+    if !list(layers::DIR)?.is_empty() || !list(images::DIR)?.is_empty() {
+        return Ok(false);
+    }
+    for name in list(segment::DIR)? {
+        let path = Path::new(segment::DIR).join(&name);
+        let is_first = name == "00000001.log" || name == "00000001.tmp";
+        let length = disk
+            .open(&path, OpenHow::Read)
+            .and_then(|file| file.len())
+            .naming(&path)?;
+        if !is_first || length > segment::HEADER_LEN {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Finds the newest whole image and reads the journal.
+fn find_state(
+    disk: Arc<dyn Disk>,
+    uuid: [u8; 16],
+    boot: BootToken,
+) -> Result<Recovered, OpenError> {
+    let mut damaged_images = Vec::new();
+    let mut image = None;
+    for number in images::list(&*disk).naming(images::DIR)?.into_iter().rev() {
+        let checked = ImageReader::open(&*disk, uuid, number)
+            .and_then(|mut image| image.check().map(|()| image));
+        match checked {
+            Ok(found) => {
+                image = Some(found);
+                break;
+            }
+            Err(error) => {
+                tracing::error!(image = number, %error, "an image cannot be read, looking for an older one");
+                damaged_images.push(number);
+            }
+        }
+    }
+    let image_seq = image.as_ref().map_or(0, ImageReader::covers);
+    let scan = scan::scan(&*disk, &uuid, boot, image_seq)?;
+    Ok(Recovered {
+        disk,
+        uuid,
+        scan,
+        image,
+        image_seq,
+        damaged_images,
+    })
+}
+
+/// The blocks that only the journal holds for certain, the last copy of each.
+fn data_frames(recovered: &Recovered) -> Result<HashMap<(u32, u32), Vec<u8>>, OpenError> {
+    let mut blocks = HashMap::new();
+    let scan = &recovered.scan;
+    if !scan.power_lost {
+        return Ok(blocks);
+    }
+    let in_force = scan.barrier.data_seq + 1..scan.barrier_seq;
+    scan::visit(&*recovered.disk, &recovered.uuid, scan, &mut |frame| {
+        if frame.kind == Kind::Data
+            && in_force.contains(&frame.seq)
+            && frame.payload.len() == 8 + BLOCK as usize
+        {
+            let place = (u32_at(frame.payload, 0), u32_at(frame.payload, 4));
+            blocks.insert(place, frame.payload[8..].to_vec());
+        }
+        Ok(())
+    })?;
+    // Sums on the medium mean that the layer itself is.
+    let mut summed = HashMap::new();
+    blocks.retain(|&(layer, _), _| {
+        !*summed
+            .entry(layer)
+            .or_insert_with(|| exists(&*recovered.disk, &layers::sum_path(layer)))
+    });
+    Ok(blocks)
+}
+
+fn exists(disk: &dyn Disk, path: &Path) -> bool {
+    disk.open(path, OpenHow::Read).is_ok()
+}
+
+/// The first writes of a recovery: whatever the state refers to gets onto the medium, before a new
+/// segment says so. Cut anywhere in here, the next recovery does the same again.
+fn settle(disk: &dyn Disk, recovered: &Recovered) -> Result<(), OpenError> {
+    let blocks = data_frames(recovered)?;
+    let touched: HashSet<u32> = blocks.keys().map(|&(layer, _)| layer).collect();
+    for &layer in &touched {
+        let path = layers::data_path(layer);
+        let file = disk.open(&path, OpenHow::Create).naming(&path)?;
+        for ((_, block), bytes) in blocks.iter().filter(|((l, _), _)| *l == layer) {
+            file.write_at(bytes, u64::from(*block) * BLOCK)
+                .naming(&path)?;
+        }
+        file.sync_data().naming(&path)?;
+    }
+    if !touched.is_empty() {
+        disk.sync_dir(Path::new(layers::DIR)).naming(layers::DIR)?;
+    }
+    if let Some(last) = recovered.scan.segments.last() {
+        let path = segment::path(last.header.number);
+        let file = disk.open(&path, OpenHow::Write).naming(&path)?;
+        file.sync_data().naming(&path)?;
+    }
+    for dir in [segment::DIR, layers::DIR, images::DIR] {
+        for name in disk.list(Path::new(dir)).naming(dir)? {
+            if Path::new(&name).extension().is_some_and(|e| e == "tmp") {
+                let path = Path::new(dir).join(name);
+                disk.remove(&path).naming(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every life of the store writes a segment of its own; making it is the commit of the recovery.
+fn begin_segment(
+    disk: &dyn Disk,
+    recovered: &Recovered,
+    boot: BootToken,
+    options: &StoreOptions,
+    reserve: &Reserve,
+) -> Result<(SegmentHeader, Arc<dyn DiskFile>), OpenError> {
+    let scan = &recovered.scan;
+    let last = scan.segments.last();
+    let barrier = if scan.power_lost {
+        // Data frames in force were written to their layers, which were synced.
+        Barrier {
+            covers: scan.limit,
+            data_seq: scan.limit,
+            durable: (0, 0),
+        }
+    } else {
+        scan.barrier
+    };
+    let header = SegmentHeader {
+        number: last.map_or(1, |s| s.header.number + 1),
+        boot,
+        first_seq: scan.limit + 1,
+        previous_end: last.map_or(0, |s| s.end),
+        barrier,
+    };
+    if options.read_only {
+        let path = last.map(|s| segment::path(s.header.number));
+        let path = path.unwrap_or_else(|| superblock::PATH.into());
+        let file = disk.open(&path, OpenHow::Read).naming(&path)?;
+        return Ok((header, file));
+    }
+    let path = segment::path(header.number);
+    let made = match header.create(disk, &recovered.uuid) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            reserve.release().naming(reserve::PATH)?;
+            header.create(disk, &recovered.uuid)
+        }
+        answer => answer,
+    };
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(OpenError::Full),
+        answer => Ok((header, answer.naming(&path)?)),
+    }
+}

@@ -1,0 +1,39 @@
+//! How to open a store.
+
+use super::boot::BootToken;
+
+/// How to open a store. Sizes are bytes.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Write nothing: for looking at a store that is damaged or on a medium that cannot be written.
+    pub read_only: bool,
+    /// This life of the machine; `None` asks the kernel.
+    pub boot: Option<BootToken>,
+    /// A journal segment is left for a new one beyond this.
+    pub segment_bytes: u64,
+    /// The journal is filled with zeros ahead in steps of this.
+    pub prepare_bytes: u64,
+    /// Of these, so many are left to what must be written with no space left.
+    pub kept_bytes: u64,
+    /// The size of the reserve.
+    pub reserve_bytes: u64,
+    /// A sync copies at most so many blocks to the journal.
+    pub inline_blocks: usize,
+    /// Most layer files open at a time.
+    pub open_files: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            boot: None,
+            segment_bytes: 64 << 20,
+            prepare_bytes: 1 << 20,
+            kept_bytes: 128 << 10,
+            reserve_bytes: 4 << 20,
+            inline_blocks: 16,
+            open_files: 64,
+        }
+    }
+}
