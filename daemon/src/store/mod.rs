@@ -135,6 +135,17 @@ impl Store {
         self.reserve.refill()
     }
 
+    /// Gives the reserve up, so that a little can be written with no space left; whether there was
+    /// any. [`Self::append_kept`] does so by itself.
+    pub fn release_reserve(&self) -> io::Result<bool> {
+        self.reserve.release()
+    }
+
+    /// Bytes that the medium has left.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        self.disk.free_bytes()
+    }
+
     /// A new layer; its file is made by the first write.
     pub fn open_layer(&self) -> LayerId {
         self.layers.open_layer()
