@@ -1,1 +1,125 @@
-//! engine
+//! Operations: validate, append to the journal, apply, answer.
+//!
+//! # Locks, in the order in which they are taken
+//! 1. `gate`: every operation holds it shared, a snapshot or a revert exclusively; nothing that the kernel must answer
+//!    happens while it is held exclusively.
+//! 2. `names`: an operation that changes names. What it finds stays true until it is done, except for sizes and times.
+//! 3. `stripes`: one of them, by inode number, for an operation on a file's data.
+//! 4. `state`: shared to look, exclusively to change. No system call on data or on the base happens under it: what
+//!    the base says is fetched before, which is sound because the base is immutable. The journal is appended under it, so that
+//!    the journal's order is the order of application.
+//! 5. The store's and the base's own locks, and those of `held` and `listings`, each for a moment.
+
+mod acl;
+mod alloc;
+pub mod api;
+mod attr;
+mod blocks;
+mod change;
+mod checkpoint;
+mod held;
+mod house;
+mod io;
+mod lookup;
+mod namespace;
+mod open;
+mod readdir;
+mod reclaim;
+mod rename;
+mod seed;
+pub mod snapshot;
+mod xattr;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use nix::errno::Errno;
+use parking_lot::{Mutex, RwLock};
+
+pub use api::{
+    Answer, Attr, Caller, Entry, Kernel, Listed, Make, SetAttr, SetTime, Space, WriteHow,
+};
+pub use open::{OpenError, OpenOptions};
+
+use crate::base::Base;
+use crate::store::Store;
+use crate::tree::{Ino, State};
+
+/// Number of locks that files' data share.
+const STRIPES: usize = 64;
+
+/// One mounted overlay.
+pub struct Engine {
+    store: Store,
+    base: Base,
+    gate: RwLock<()>,
+    /// Changes of names come one after the other.
+    names: Mutex<()>,
+    stripes: [Mutex<()>; STRIPES],
+    state: RwLock<State>,
+    /// What the kernel holds.
+    held: Mutex<held::Held>,
+    listings: Mutex<readdir::Listings>,
+    kernel: OnceLock<Box<dyn Kernel>>,
+    /// The layer that takes the writes; 0 until the first write after a snapshot or a revert.
+    layer: AtomicU32,
+    /// A layer is opened by one at a time.
+    opening: Mutex<()>,
+    /// Inodes that a revert changed and of which the kernel still writes back old pages, to be dropped.
+    reverting: RwLock<Option<BTreeSet<Ino>>>,
+    /// Snapshots and reverts come one after the other.
+    turn: Mutex<()>,
+    /// Bytes that no root reaches any more since the last reclaim, about.
+    garbage: AtomicU64,
+    /// `State::changes` when the last image was written.
+    imaged: AtomicU64,
+    /// Who reads an old state without the gate holds this shared; space is taken back only without such readers.
+    pins: RwLock<()>,
+    /// Holes that were punched into layers already.
+    punched: Mutex<std::collections::HashMap<crate::tree::LayerId, Vec<std::ops::Range<u32>>>>,
+    house: house::House,
+    place: PathBuf,
+    store_place: PathBuf,
+    started: std::time::Instant,
+}
+
+impl Engine {
+    /// Gives the engine the kernel's caches to keep coherent. Later calls change nothing.
+    pub fn attach(&self, kernel: Box<dyn Kernel>) {
+        if self.kernel.set(kernel).is_err() {
+            tracing::warn!("the kernel was attached before");
+        }
+    }
+
+    /// The directory that is overlaid.
+    pub fn base_path(&self) -> &Path {
+        &self.place
+    }
+
+    /// The store's directory.
+    pub fn store_path(&self) -> &Path {
+        &self.store_place
+    }
+
+    /// Makes everything durable that was acknowledged, for a clean end.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn close(&self) -> std::io::Result<()> {
+        self.house.stop();
+        self.store.finish_seals()?;
+        self.write_image()?;
+        self.store.sync()
+    }
+
+    fn stripe(&self, ino: Ino) -> &Mutex<()> {
+        &self.stripes[(ino % STRIPES as u64) as usize]
+    }
+}
+
+/// The errno of an I/O error; EIO where it has none.
+fn errno(e: &std::io::Error) -> Errno {
+    e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}

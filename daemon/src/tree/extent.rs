@@ -48,44 +48,38 @@ pub fn find(map: &Extents, ino: Ino, block: u64) -> Option<(u64, Extent)> {
     (i == ino && block < from + u64::from(e.len)).then_some((from, *e))
 }
 
+/// The parts of the blocks `from..to` of a file that extents cover, in order.
+pub fn extents_in(map: &Extents, ino: Ino, from: u64, to: u64) -> impl Iterator<Item = Piece> + '_ {
+    let first = find(map, ino, from).map_or(from, |(first, _)| first);
+    map.range((ino, first)..(ino, to.max(first)))
+        .map(move |(&(_, at), e)| {
+            let start = at.max(from);
+            Piece {
+                from: start,
+                len: (at + u64::from(e.len)).min(to) - start,
+                src: Some(e.src.advance(start - at)),
+            }
+        })
+}
+
 /// Cuts the blocks `from..to` of a file into pieces that each lie in one place, in order, without gaps.
 pub fn pieces(map: &Extents, ino: Ino, from: u64, to: u64) -> Vec<Piece> {
     let mut out = Vec::new();
     let mut at = from;
-    if let Some((first, e)) = find(map, ino, from) {
-        let end = (first + u64::from(e.len)).min(to);
-        out.push(Piece {
-            from,
-            len: end - from,
-            src: Some(e.src.advance(from - first)),
-        });
-        at = end;
-    }
-    if at >= to {
-        return out;
-    }
-    for (&(_, first), e) in map.range((ino, at)..(ino, to)) {
-        if first > at {
-            out.push(Piece {
-                from: at,
-                len: first - at,
-                src: None,
-            });
+    let gap = |from, to| Piece {
+        from,
+        len: to - from,
+        src: None,
+    };
+    for p in extents_in(map, ino, from, to) {
+        if p.from > at {
+            out.push(gap(at, p.from));
         }
-        let end = (first + u64::from(e.len)).min(to);
-        out.push(Piece {
-            from: first,
-            len: end - first,
-            src: Some(e.src),
-        });
-        at = end;
+        at = p.from + p.len;
+        out.push(p);
     }
     if at < to {
-        out.push(Piece {
-            from: at,
-            len: to - at,
-            src: None,
-        });
+        out.push(gap(at, to));
     }
     out
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::extent::Extent;
 use super::{
-    Apply, Dentry, Discarded, Ino, Inode, LayerId, Place, Root, Slot, Snapshot, State, StateId, Time,
+    Apply, Dentry, Discarded, Ino, Inode, LayerId, Place, Root, Slot, Snapshot, State, StateId,
+    Time,
 };
 
 /// One item of an image. The order is: `Start`, places, for each root its differences and then its `Snapshot`,

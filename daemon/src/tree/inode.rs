@@ -37,6 +37,10 @@ pub struct Inode {
     pub ctime: Time,
     /// Of a base file: bytes before this offset that no extent covers are the base's. `None`: nothing is.
     pub base_len: Option<u64>,
+    /// Blocks that lie in layers. Kept by [`super::Root`] alone.
+    pub layered: u64,
+    /// Blocks of the base's part that extents cover. Kept by [`super::Root`] alone.
+    pub covered: u64,
     /// A name that it has (a hint for messages and diffs once it has several); `None`: its place in the base.
     pub home: Option<Slot>,
     /// All its extended attributes; `None`: the base's, or none.
@@ -46,6 +50,11 @@ pub struct Inode {
 }
 
 impl Inode {
+    /// Number of blocks of the base's part, covered or not.
+    pub fn base_blocks(&self) -> u64 {
+        self.base_len.unwrap_or(0).div_ceil(super::BLOCK)
+    }
+
     /// The parent of a directory that the overlay created or moved.
     pub fn parent(&self) -> Option<Ino> {
         self.home.as_ref().map(|h| h.parent)

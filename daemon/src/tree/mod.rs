@@ -19,7 +19,7 @@ pub use extent::{Extent, Piece};
 pub use inode::{Inode, Xattrs};
 pub use kind::Kind;
 pub use name::{At, NAME_MAX, Name, Slot};
-pub use record::{Apply, Delta, Fact, LayerId, Record, Src, StateId};
+pub use record::{Apply, BASE_STATE, Delta, Fact, LayerId, Record, Src, StateId};
 pub use root::{Dentry, Root};
 pub use state::{Discarded, Place, Snapshot, State};
 pub use time::Time;

@@ -11,6 +11,9 @@ pub type LayerId = u32;
 /// Number of a snapshot or of a discarded state, never used twice.
 pub type StateId = u64;
 
+/// The base's own state, to which a head can be switched like to a snapshot.
+pub const BASE_STATE: StateId = 0;
+
 /// One mutation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
@@ -29,7 +32,7 @@ pub enum Record {
     },
     /// The head becomes what another state is, and the head of until then is kept as `kept`.
     Switch {
-        /// A snapshot or a discarded state.
+        /// A snapshot, a discarded state, or [`BASE_STATE`].
         to: StateId,
         /// Number of the state that is discarded.
         kept: StateId,

@@ -6,7 +6,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use super::extent::{self, Extents};
-use super::{At, Delta, Ino, Inode, Kind, Slot};
+use super::{At, Delta, Ino, Inode, Kind, Slot, Src};
 
 /// What the overlay says of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,10 +47,7 @@ impl Root {
     }
 
     /// Entries that the overlay has in the directory `dir`, in order of their names, after `after`.
-    pub fn entries<'a>(
-        &'a self,
-        dir: Ino,
-    ) -> impl Iterator<Item = (&'a Slot, Dentry)> + use<'a> {
+    pub fn entries<'a>(&'a self, dir: Ino) -> impl Iterator<Item = (&'a Slot, Dentry)> + use<'a> {
         self.dentries
             .range(Slot::new(dir, b"")..)
             .map(|(s, d)| (s, *d))
@@ -65,6 +62,7 @@ impl Root {
                 match self.inodes.get_mut(ino) {
                     Some(old) => {
                         let mut new = (**inode).clone();
+                        (new.layered, new.covered) = (old.layered, old.covered);
                         // The name's bytes stay shared with its entry.
                         if old.home == new.home {
                             new.home.clone_from(&old.home);
@@ -104,6 +102,7 @@ impl Root {
                 self.dentries.remove(slot);
             }
             Delta::Map { ino, from, len, to } => {
+                self.recount(*ino, *from, *len, *to)?;
                 extent::map(&mut self.extents, *ino, *from, *len, *to);
             }
             Delta::Place { .. } => {}
@@ -115,7 +114,9 @@ impl Root {
     pub(super) fn forget(&mut self, inos: &[Ino]) -> Result<(), Contradiction> {
         for ino in inos {
             if self.orphans.remove(ino).is_none() {
-                return Err(Contradiction(format!("inode {ino} is forgotten but has a name")));
+                return Err(Contradiction(format!(
+                    "inode {ino} is forgotten but has a name"
+                )));
             }
             self.inodes.remove(ino);
             extent::remove_all(&mut self.extents, *ino);
@@ -129,6 +130,39 @@ impl Root {
         } else if !self.orphans.is_empty() {
             self.orphans.remove(&ino);
         }
+    }
+
+    /// Keeps an inode's counts of blocks true for a change of where its blocks are.
+    fn recount(
+        &mut self,
+        ino: Ino,
+        from: u64,
+        len: u64,
+        to: Option<Src>,
+    ) -> Result<(), Contradiction> {
+        let end = from.saturating_add(len);
+        let base_blocks = self.change(ino)?.base_blocks();
+        let (mut layered, mut covered) = (0, 0);
+        for p in extent::extents_in(&self.extents, ino, from, end) {
+            layered += if matches!(p.src, Some(Src::Layer { .. })) {
+                p.len
+            } else {
+                0
+            };
+            covered += (p.from + p.len).min(base_blocks).saturating_sub(p.from);
+        }
+        let inode = self.change(ino)?;
+        inode.layered -= layered.min(inode.layered);
+        inode.covered -= covered.min(inode.covered);
+        if let Some(src) = to {
+            inode.layered += if matches!(src, Src::Layer { .. }) {
+                len
+            } else {
+                0
+            };
+            inode.covered += end.min(base_blocks).saturating_sub(from);
+        }
+        Ok(())
     }
 
     fn change(&mut self, ino: Ino) -> Result<&mut Inode, Contradiction> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use super::record::{Apply, Delta, Fact, LayerId, Record, Src, StateId};
+use super::record::{Apply, BASE_STATE, Delta, Fact, LayerId, Record, Src, StateId};
 use super::root::{Contradiction, Root};
 use super::{FIRST_INO, Ino, Slot, Time};
 
@@ -139,10 +139,11 @@ impl State {
                 self.snapshots.insert(*id, snapshot);
             }
             Record::Switch { to, kept, at } => {
-                let root = self
-                    .root(*to)
-                    .cloned()
-                    .ok_or_else(|| Contradiction(format!("there is no state {to}")))?;
+                let root = match *to {
+                    BASE_STATE => Some(Root::default()),
+                    to => self.root(to).cloned(),
+                };
+                let root = root.ok_or_else(|| Contradiction(format!("there is no state {to}")))?;
                 self.number(*kept)?;
                 // Going back to a discarded state takes it off the shelf; going to a snapshot keeps that.
                 self.discarded.remove(to);

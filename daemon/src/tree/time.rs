@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 /// Seconds and nanoseconds since the epoch, `struct timespec64`: seconds may be negative, nanoseconds
 /// are 0..1,000,000,000 and always count forwards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Time {
     /// Whole seconds, rounded down.
     pub sec: i64,
@@ -71,7 +73,13 @@ mod tests {
 
     #[test]
     fn times_before_the_epoch_survive_the_round_trip() {
-        for t in [(-1, 999_999_999), (-1, 0), (0, 1), (-5_000_000_000, 5), (1 << 33, 7)] {
+        for t in [
+            (-1, 999_999_999),
+            (-1, 0),
+            (0, 1),
+            (-5_000_000_000, 5),
+            (1 << 33, 7),
+        ] {
             let t = Time::from(t);
             assert_eq!(Time::from(SystemTime::from(t)), t);
         }

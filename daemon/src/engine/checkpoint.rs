@@ -1,0 +1,44 @@
+//! Images of the state, which bound how much a mount replays.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Engine;
+use crate::tree::image;
+
+/// Changes between two images, at least; more for a state that is bigger than that.
+const CHANGES_MIN: u64 = 200_000;
+
+impl Engine {
+    /// Writes an image if so much was journaled since the last one that it is worth it.
+    pub(super) fn image_if_worth(&self) -> io::Result<()> {
+        let (changes, size) = {
+            let state = self.state.read();
+            (state.changes, state.head.inodes.len() as u64)
+        };
+        if changes - self.imaged.load(Relaxed) < CHANGES_MIN.max(size) {
+            return Ok(());
+        }
+        self.write_image()
+    }
+
+    /// Writes an image of the state as it is now.
+    pub(super) fn write_image(&self) -> io::Result<()> {
+        let (state, seq) = {
+            let state = self.state.read();
+            (state.clone(), self.store.last_seq())
+        };
+        if state.changes == self.imaged.load(Relaxed) {
+            return Ok(());
+        }
+        // An image must not know more than what a power cut would leave: what it says is made durable first.
+        self.store.sync()?;
+        self.store.write_image(seq, &mut |to: &mut dyn Write| {
+            let mut buffered = BufWriter::with_capacity(1 << 16, to);
+            image::write(&state, &mut buffered)?;
+            buffered.flush()
+        })?;
+        self.imaged.store(state.changes, Relaxed);
+        Ok(())
+    }
+}

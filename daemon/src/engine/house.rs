@@ -1,0 +1,145 @@
+//! The engine's own thread: what nobody should wait for, and what no handler may do.
+
+use std::sync::Weak;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use parking_lot::Mutex;
+
+use super::Engine;
+use crate::tree::{Ino, Root};
+
+/// Bytes given up before space is taken back without being asked for.
+const GARBAGE_MAX: u64 = 64 << 20;
+/// How often it looks without being called.
+const ROUND: Duration = Duration::from_secs(5);
+
+enum Errand {
+    /// Tell the kernel that what it has of an inode is old.
+    ForgetInode(Ino),
+    /// Drop big maps.
+    Bury(Vec<Root>),
+    /// Look now.
+    Look,
+    /// End.
+    Stop,
+}
+
+/// The way to the engine's thread.
+pub(super) struct House {
+    errands: Sender<Errand>,
+    queue: Receiver<Errand>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl House {
+    pub fn new() -> House {
+        let (errands, queue) = unbounded();
+        House {
+            errands,
+            queue,
+            thread: Mutex::new(None),
+        }
+    }
+
+    /// Starts the thread, which ends with the engine.
+    pub fn start(&self, engine: Weak<Engine>) -> std::io::Result<()> {
+        let queue = self.queue.clone();
+        let thread = std::thread::Builder::new()
+            .name("house".into())
+            .spawn(move || keep(&engine, &queue))?;
+        *self.thread.lock() = Some(thread);
+        Ok(())
+    }
+
+    pub fn stop(&self) {
+        self.send(Errand::Stop);
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("the housekeeping thread had died");
+        }
+    }
+
+    pub fn forget_inode(&self, ino: Ino) {
+        self.send(Errand::ForgetInode(ino));
+    }
+
+    pub fn bury(&self, roots: Vec<Root>) {
+        self.send(Errand::Bury(roots));
+    }
+
+    pub fn poke(&self) {
+        self.send(Errand::Look);
+    }
+
+    fn send(&self, errand: Errand) {
+        // The receiver lives as long as the sender.
+        self.errands.send(errand).unwrap_or_default();
+    }
+}
+
+fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
+    loop {
+        let errand = queue.recv_timeout(ROUND);
+        let Some(engine) = engine.upgrade() else {
+            return;
+        };
+        match errand {
+            Ok(Errand::ForgetInode(ino)) => {
+                if let Some(kernel) = engine.kernel.get() {
+                    kernel.forget_inode(ino);
+                }
+            }
+            Ok(Errand::Bury(roots)) => drop(roots),
+            Ok(Errand::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Errand::Look) | Err(RecvTimeoutError::Timeout) => engine.tidy(),
+        }
+    }
+}
+
+impl Engine {
+    fn tidy(&self) {
+        let done = [
+            (
+                "block checksums could not be written",
+                self.store.finish_seals().map(drop),
+            ),
+            (
+                "the reserve could not be made again",
+                self.store.refill_reserve().map(drop),
+            ),
+            ("space could not be taken back", self.reclaim_if_worth()),
+            ("the image could not be written", self.image_if_worth()),
+        ];
+        for (what, result) in done {
+            if let Err(e) = result {
+                tracing::warn!("{what}: {e}");
+            }
+        }
+    }
+
+    fn reclaim_if_worth(&self) -> std::io::Result<()> {
+        if self.garbage.load(Relaxed) < GARBAGE_MAX {
+            return Ok(());
+        }
+        self.reclaim().map(|_| ())
+    }
+
+    /// Notes that blocks were given up in the head.
+    pub(super) fn freed(&self, bytes: u64) {
+        let before = self.garbage.fetch_add(bytes, Relaxed);
+        if before < GARBAGE_MAX && before + bytes >= GARBAGE_MAX {
+            self.house.poke();
+        }
+    }
+
+    /// Notes that a state was given up, which may hold any amount.
+    pub(super) fn freed_much(&self) {
+        self.freed(GARBAGE_MAX);
+    }
+}

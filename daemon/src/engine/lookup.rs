@@ -1,0 +1,154 @@
+//! Names to inodes, and attributes of inodes.
+
+use std::sync::Arc;
+
+use nix::errno::Errno;
+
+use super::{Answer, Attr, Engine, Entry};
+use crate::base::BaseStat;
+use crate::tree::{At, BLOCK, Dentry, FIRST_INO, Ino, Inode, Kind, NAME_MAX};
+
+impl Engine {
+    /// What a name means; `None` if nothing. Counts a lookup.
+    ///
+    /// # Errors
+    /// `ENAMETOOLONG`, or what the base says.
+    pub fn lookup(&self, parent: Ino, name: &[u8]) -> Answer<Option<Entry>> {
+        if name.len() > NAME_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let _gate = self.gate.read();
+        let found = self.state.read().head.dentry(At(parent, name));
+        match found {
+            Some(Dentry::Here(ino, _)) => self.entry(ino).map(Some),
+            Some(Dentry::Whiteout) => Ok(None),
+            None if parent >= FIRST_INO => Ok(None),
+            None => match self.base.lookup(parent, name) {
+                Ok(stat) => {
+                    let over = self.over(stat.ino);
+                    let attr = over.unwrap_or_else(|| attr_of_base(&stat));
+                    Ok(Some(self.hold(attr)))
+                }
+                Err(Errno::ENOENT) => Ok(None),
+                Err(e) => Err(e),
+            },
+        }
+    }
+
+    /// The kernel gave up `n` lookups of an inode.
+    pub fn forget(&self, ino: Ino, n: u64) {
+        let _gate = self.gate.read();
+        if !self.held.lock().forget(ino, n) {
+            return;
+        }
+        if ino < FIRST_INO {
+            self.base.forget(ino);
+        }
+        if self.state.read().head.orphans.contains(&ino) {
+            self.forget_orphans(&[ino]);
+        }
+    }
+
+    /// The attributes of an inode.
+    ///
+    /// # Errors
+    /// `ESTALE` for an inode that a revert took away, or what the base says.
+    pub fn getattr(&self, ino: Ino) -> Answer<Attr> {
+        let _gate = self.gate.read();
+        self.attr(ino)
+    }
+
+    pub(super) fn attr(&self, ino: Ino) -> Answer<Attr> {
+        match self.over(ino) {
+            Some(attr) => Ok(attr),
+            None if ino >= FIRST_INO => Err(Errno::ESTALE),
+            None => self.base.stat(ino).map(|s| attr_of_base(&s)),
+        }
+    }
+
+    /// The inode as the overlay has it, or as the base would be taken over.
+    pub(super) fn inode(&self, ino: Ino) -> Option<Arc<Inode>> {
+        self.state.read().head.inode(ino).cloned()
+    }
+
+    /// Counts a lookup of an inode and tells its entry.
+    pub(super) fn entry(&self, ino: Ino) -> Answer<Entry> {
+        Ok(self.hold(self.attr(ino)?))
+    }
+
+    pub(super) fn hold(&self, attr: Attr) -> Entry {
+        Entry {
+            attr,
+            generation: self.held.lock().hold(attr.ino),
+        }
+    }
+
+    fn over(&self, ino: Ino) -> Option<Attr> {
+        let inode = self.inode(ino)?;
+        let mut blocks = inode.layered;
+        if inode.covered < inode.base_blocks() {
+            // What the base allocated, less what is covered: right for files without holes, and about right for others.
+            let base = self.base.stat(ino).map_or(0, |s| s.blocks / (BLOCK / 512));
+            blocks += base.min(inode.base_blocks()).saturating_sub(inode.covered);
+        }
+        Some(attr_of(ino, &inode, blocks))
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// `EINVAL` for anything else.
+    pub fn readlink(&self, ino: Ino) -> Answer<Vec<u8>> {
+        let _gate = self.gate.read();
+        match self.inode(ino) {
+            Some(inode) => inode
+                .target
+                .as_ref()
+                .map(|t| t.to_vec())
+                .ok_or(Errno::EINVAL),
+            None if ino >= FIRST_INO => Err(Errno::ESTALE),
+            None => self.base.readlink(ino),
+        }
+    }
+}
+
+/// The attributes of an inode of the overlay that has so many blocks.
+fn attr_of(ino: Ino, inode: &Inode, blocks: u64) -> Attr {
+    let blocks = match inode.kind {
+        Kind::File => blocks,
+        Kind::Dir => 1,
+        _ => 0,
+    };
+    Attr {
+        ino,
+        kind: inode.kind,
+        perm: inode.perm,
+        nlink: inode.nlink,
+        uid: inode.uid,
+        gid: inode.gid,
+        rdev: inode.rdev,
+        size: inode.size,
+        blocks: blocks * (BLOCK / 512),
+        atime: inode.atime,
+        mtime: inode.mtime,
+        ctime: inode.ctime,
+    }
+}
+
+/// The attributes of an object of the base that nothing changed.
+pub(super) fn attr_of_base(stat: &BaseStat) -> Attr {
+    Attr {
+        ino: stat.ino,
+        kind: stat.kind,
+        perm: stat.perm,
+        nlink: stat.nlink,
+        uid: stat.uid,
+        gid: stat.gid,
+        rdev: stat.rdev,
+        size: stat.size,
+        blocks: stat.blocks,
+        atime: stat.atime.into(),
+        mtime: stat.mtime.into(),
+        ctime: stat.ctime.into(),
+    }
+}

@@ -1,0 +1,320 @@
+//! Bringing an overlay up: the store, its state, and whether the base is still what that relies on.
+
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::house::House;
+use super::{Engine, held, readdir};
+use crate::base::{Base, BaseError, Drift, Fact, Place};
+use crate::store::{self, Disk, HostDisk, Store, StoreOptions, Superblock};
+use crate::tree::{Ino, Record, State, image};
+
+/// What to bring up.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// The directory to overlay.
+    pub base: PathBuf,
+    /// The store's directory; made if missing.
+    pub store: PathBuf,
+    /// Set the store that is there aside, under another name, and begin with a new one.
+    pub fresh: bool,
+}
+
+/// Why an overlay was not brought up. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory.
+    #[error(transparent)]
+    Base(#[from] BaseError),
+    /// The store.
+    #[error("the store {path}: {error}", path = .path.display())]
+    Store {
+        /// Its directory.
+        path: PathBuf,
+        /// What is wrong.
+        error: store::OpenError,
+    },
+    /// The store's directory cannot be made or moved.
+    #[error("{what} {path}: {error}", path = .path.display())]
+    Directory {
+        /// What was tried.
+        what: &'static str,
+        /// Which directory.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The store was made for another directory.
+    #[error("the store {store} belongs to {theirs}, not to {ours}", store = .store.display(), theirs = .theirs.display(), ours = .ours.display())]
+    OtherBase {
+        /// The store.
+        store: PathBuf,
+        /// Its directory.
+        theirs: PathBuf,
+        /// The directory asked for.
+        ours: PathBuf,
+    },
+    /// The journal or the image don't make a state.
+    #[error("the store {path} cannot be read: {error}", path = .path.display())]
+    State {
+        /// The store.
+        path: PathBuf,
+        /// What is wrong.
+        error: io::Error,
+    },
+    /// Somebody changed the base while it was not mounted.
+    #[error("{}", drift_text(.base, .drifts))]
+    Drifted {
+        /// The directory.
+        base: PathBuf,
+        /// What differs.
+        drifts: Vec<Drift>,
+    },
+    /// An apply that was interrupted could not be finished.
+    #[error("an interrupted apply could not be finished: {0}")]
+    Apply(String),
+}
+
+impl OpenError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            OpenError::OtherBase { theirs, .. } => Some(format!(
+                "give another directory with --store, or mount {}",
+                theirs.display()
+            )),
+            OpenError::Drifted { .. } => Some(
+                "put these back as they were, or begin anew with --fresh: the old store is kept beside the new one"
+                    .into(),
+            ),
+            OpenError::Store { error, .. } => match error {
+                store::OpenError::Damaged(_) | store::OpenError::BadSuperblock(_) => Some(
+                    "copy the store before anything else; --fresh sets it aside and begins anew".into(),
+                ),
+                store::OpenError::NoSuperblock | store::OpenError::Foreign | store::OpenError::NotEmpty => {
+                    Some("give an empty directory with --store".into())
+                }
+                store::OpenError::Newer { .. } => Some("mount it with the llfs that wrote it, or a newer one".into()),
+                store::OpenError::Full => Some("free some space on the store's disk".into()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Drifts that a message names; the rest is counted.
+const NAMED: usize = 10;
+
+fn drift_text(base: &Path, drifts: &[Drift]) -> String {
+    use crate::base::What;
+    use std::fmt::Write;
+    let mut text = format!(
+        "{} of {} changed while it was not mounted, and the overlay relies on them:",
+        if drifts.len() == 1 {
+            "one file".into()
+        } else {
+            format!("{} files", drifts.len())
+        },
+        base.display()
+    );
+    for d in drifts.iter().take(NAMED) {
+        let what = match d.what {
+            What::Missing => "is gone",
+            What::Replaced => "was replaced by another",
+            What::Changed { .. } => "was changed",
+            What::Unreadable(_) => "cannot be looked at",
+        };
+        let path = llctl::escape::escaped(d.path.as_os_str().as_encoded_bytes());
+        write!(text, "\n  {path} {what}").unwrap_or_default();
+    }
+    if drifts.len() > NAMED {
+        write!(text, "\n  and {} more", drifts.len() - NAMED).unwrap_or_default();
+    }
+    text
+}
+
+impl Engine {
+    /// Brings an overlay up on the host's disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(options: &OpenOptions) -> Result<Arc<Engine>, OpenError> {
+        let base = Base::open(&options.base)?;
+        let path = options.store.clone();
+        let directory = |what| {
+            let path = path.clone();
+            move |error| OpenError::Directory { what, path, error }
+        };
+        if options.fresh && path.exists() {
+            set_aside(&path).map_err(directory("cannot set aside"))?;
+        }
+        make_private(&path).map_err(directory("cannot make"))?;
+        let disk = HostDisk::open(&path).map_err(directory("cannot open"))?;
+        Engine::open_on(base, Arc::new(disk), &path, &StoreOptions::default())
+    }
+
+    /// Brings an overlay up on any disk; `path` is where the store is, for messages.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_on(
+        base: Base,
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        options: &StoreOptions,
+    ) -> Result<Arc<Engine>, OpenError> {
+        let failed = |error| OpenError::Store {
+            path: path.to_owned(),
+            error,
+        };
+        let identity = base.identity().clone();
+        let (store, mut recovered) = match Store::open(disk.clone(), options) {
+            Err(store::OpenError::Empty) => {
+                let superblock = Superblock::new(identity.path.clone(), identity.dev, identity.ino)
+                    .map_err(|error| OpenError::State {
+                        path: path.to_owned(),
+                        error,
+                    })?;
+                Store::create(&*disk, &superblock).map_err(failed)?;
+                Store::open(disk, options).map_err(failed)?
+            }
+            answer => answer.map_err(failed)?,
+        };
+        let superblock = store.superblock();
+        if superblock.base_path != identity.path || superblock.base_ino != identity.ino {
+            return Err(OpenError::OtherBase {
+                store: path.to_owned(),
+                theirs: superblock.base_path,
+                ours: identity.path,
+            });
+        }
+        let unreadable = |error: io::Error| OpenError::State {
+            path: path.to_owned(),
+            error,
+        };
+        let mut state = match recovered.image() {
+            Some(image) => image::read(&mut BufReader::new(image)).map_err(unreadable)?,
+            None => State::default(),
+        };
+        let imaged = state.changes;
+        recovered
+            .replay(&mut |_, bytes| {
+                let record: Record = rmp_serde::from_slice(bytes).map_err(io::Error::other)?;
+                state.apply(&record).map_err(io::Error::other)
+            })
+            .map_err(failed)?;
+        learn(&base, &state)?;
+        for layer in store.layers().map_err(unreadable)? {
+            store.seal(layer.id).map_err(unreadable)?;
+        }
+        if state.next_layer > 1 {
+            store.set_next(store::LayerId(state.next_layer - 1), 0);
+        }
+        let engine = Arc::new(Engine {
+            store,
+            base,
+            gate: RwLock::new(()),
+            names: Mutex::new(()),
+            stripes: std::array::from_fn(|_| Mutex::new(())),
+            state: RwLock::new(state),
+            held: Mutex::new(held::Held::default()),
+            listings: Mutex::new(readdir::Listings::default()),
+            kernel: OnceLock::new(),
+            layer: AtomicU32::new(0),
+            opening: Mutex::new(()),
+            reverting: RwLock::new(None),
+            turn: Mutex::new(()),
+            garbage: AtomicU64::new(0),
+            imaged: AtomicU64::new(imaged),
+            pins: RwLock::new(()),
+            punched: Mutex::default(),
+            house: House::new(),
+            place: identity.path,
+            store_place: path.to_owned(),
+            started: std::time::Instant::now(),
+        });
+        engine.check_drift()?;
+        // Nobody holds anything of a mount that is just beginning.
+        let orphans: Vec<Ino> = engine.state.read().head.orphans.iter().copied().collect();
+        engine.forget_orphans(&orphans);
+        engine.freed_much();
+        engine
+            .house
+            .start(Arc::downgrade(&engine))
+            .map_err(unreadable)?;
+        Ok(engine)
+    }
+
+    /// Compares what the overlay relies on with what is there.
+    fn check_drift(&self) -> Result<(), OpenError> {
+        let recorded: Vec<(Ino, Fact)> = {
+            let state = self.state.read();
+            (state.places.iter())
+                .map(|(ino, p)| (*ino, fact(&p.fact)))
+                .collect()
+        };
+        let drifts = self.base.check_all(recorded);
+        if drifts.is_empty() {
+            return Ok(());
+        }
+        Err(OpenError::Drifted {
+            base: self.place.clone(),
+            drifts,
+        })
+    }
+}
+
+/// Tells the base the places of all objects on which the state relies.
+fn learn(base: &Base, state: &State) -> Result<(), OpenError> {
+    for (ino, place) in &state.places {
+        let at = Place {
+            parent: place.slot.parent,
+            name: place.slot.name.as_bytes().into(),
+        };
+        base.learn(*ino, &at).map_err(|errno| OpenError::State {
+            path: base.identity().path.clone(),
+            error: errno.into(),
+        })?;
+    }
+    Ok(())
+}
+
+/// The base's form of what the tree recorded.
+pub(super) fn fact(f: &crate::tree::Fact) -> Fact {
+    Fact {
+        kind: f.kind,
+        size: f.size,
+        mtime: (f.mtime.sec, f.mtime.nsec),
+        ctime: (f.ctime.sec, f.ctime.nsec),
+    }
+}
+
+/// Makes the store's directory, for its owner alone, and those above it.
+fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        answer => answer,
+    }
+}
+
+/// Renames the store out of the way; nothing of it is lost.
+fn set_aside(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    for n in 1.. {
+        let aside = path.with_file_name(format!("{name}.old-{n}"));
+        if !aside.exists() {
+            tracing::info!("the old store is {}", aside.display());
+            return std::fs::rename(path, aside);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Taking back the space of blocks that no state reaches.
+//!
+//! What is freed was unreachable at a moment at which nothing went on, and the store makes that moment durable before
+//! the first block goes: after a power cut no state comes back that needs one of them.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+
+use imbl::ordmap::DiffItem;
+use nix::errno::Errno;
+
+use super::{Answer, Engine};
+use crate::tree::extent::Extent;
+use crate::tree::{LayerId, Root, Src};
+
+/// Holes smaller than this are left until they are part of a bigger one, in blocks.
+const HOLE_MIN: u32 = 16;
+
+/// Blocks in use, by layer.
+pub(super) type Live = HashMap<LayerId, Vec<Range<u32>>>;
+
+impl Engine {
+    /// Runs an operation on a file, and once more if the disk was full and space could be taken back.
+    pub(super) fn with_room<T>(&self, mut f: impl FnMut() -> Answer<T>) -> Answer<T> {
+        let first = {
+            let _gate = self.gate.read();
+            f()
+        };
+        if !matches!(first, Err(Errno::ENOSPC)) || self.garbage.load(Relaxed) == 0 {
+            return first;
+        }
+        match self.reclaim() {
+            Ok(freed) if freed > 0 => {
+                let _gate = self.gate.read();
+                f()
+            }
+            _ => first,
+        }
+    }
+
+    /// Takes back what no state reaches, and tells how many bytes.
+    pub(super) fn reclaim(&self) -> io::Result<u64> {
+        // Whoever reads an old state without the gate holds this.
+        let Some(_pins) = self.pins.try_write() else {
+            return Ok(0);
+        };
+        let (roots, layers, seq) = {
+            let _gate = self.gate.write();
+            let state = self.state.read();
+            let roots: Vec<Root> = state.roots().into_iter().cloned().collect();
+            (roots, self.store.layers()?, self.store.last_seq())
+        };
+        self.garbage.store(0, Relaxed);
+        let mut live = live(&roots);
+        drop(roots);
+        // Reads that began before may still go to blocks that were given up since; none of them goes on after this.
+        drop(self.gate.write());
+        let current = self.layer.load(Relaxed);
+        let mut freed = 0;
+        for layer in layers {
+            let used = live.remove(&layer.id.0).unwrap_or_default();
+            if used.is_empty() && layer.id.0 != current {
+                self.store.remove_layer(layer.id, seq)?;
+                self.punched.lock().remove(&layer.id.0);
+                freed += layer.disk_bytes;
+                continue;
+            }
+            let mut punched = self.punched.lock();
+            let done = punched.entry(layer.id.0).or_default();
+            let holes: Vec<Range<u32>> = gaps(&used, layer.blocks)
+                .into_iter()
+                .filter(|h| h.end - h.start >= HOLE_MIN && !covers(done, h))
+                .collect();
+            freed += holes
+                .iter()
+                .map(|h| u64::from(h.end - h.start))
+                .sum::<u64>()
+                * crate::tree::BLOCK;
+            self.store.free(layer.id, &holes, seq)?;
+            done.extend(holes);
+        }
+        tracing::debug!(freed, "space taken back");
+        Ok(freed)
+    }
+}
+
+/// Blocks that any of the roots reaches, at the cost of the first and of what the others differ in.
+pub(super) fn live(roots: &[Root]) -> Live {
+    let mut live = Live::new();
+    let mut add = |e: &Extent| {
+        if let Src::Layer { layer, block } = e.src {
+            live.entry(layer).or_default().push(block..block + e.len);
+        }
+    };
+    let mut before: Option<&Root> = None;
+    for root in roots {
+        match before {
+            None => root.extents.values().for_each(&mut add),
+            Some(old) => {
+                for item in old.extents.diff(&root.extents) {
+                    if let DiffItem::Add(_, e) | DiffItem::Update { new: (_, e), .. } = item {
+                        add(e);
+                    }
+                }
+            }
+        }
+        before = Some(root);
+    }
+    for ranges in live.values_mut() {
+        *ranges = merged(std::mem::take(ranges));
+    }
+    live
+}
+
+/// The same blocks as few ranges, in order.
+fn merged(mut ranges: Vec<Range<u32>>) -> Vec<Range<u32>> {
+    ranges.sort_unstable_by_key(|r| r.start);
+    let mut out: Vec<Range<u32>> = Vec::new();
+    for r in ranges {
+        match out.last_mut() {
+            Some(last) if r.start <= last.end => last.end = last.end.max(r.end),
+            _ => out.push(r),
+        }
+    }
+    out
+}
+
+/// What lies between the ranges, up to `end`.
+fn gaps(used: &[Range<u32>], end: u32) -> Vec<Range<u32>> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    for r in used {
+        if r.start.min(end) > at {
+            out.push(at..r.start.min(end));
+        }
+        at = at.max(r.end);
+    }
+    if at < end {
+        out.push(at..end);
+    }
+    out
+}
+
+fn covers(done: &[Range<u32>], hole: &Range<u32>) -> bool {
+    done.iter()
+        .any(|d| d.start <= hole.start && hole.end <= d.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_what_is_not_used() {
+        let used = merged(vec![5..7, 0..2, 6..9, 20..22]);
+        assert_eq!(used, [0..2, 5..9, 20..22]);
+        assert_eq!(gaps(&used, 21), [2..5, 9..20]);
+        assert_eq!(gaps(&used, 30), [2..5, 9..20, 22..30]);
+        assert_eq!(gaps(&[], 3), [0..3]);
+        assert_eq!(gaps(&used, 1), []);
+    }
+}

@@ -1,0 +1,130 @@
+//! What the base says of an object, fetched before any lock is taken.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+
+use super::{Answer, Engine};
+use crate::base::BaseStat;
+use crate::tree::{FIRST_INO, Fact, Ino, Inode, Kind, ROOT, Slot, State, Time, Xattrs};
+
+/// What is needed to take an inode into the overlay.
+pub(super) enum Seed {
+    /// It is there already, or belongs to the overlay alone.
+    Over,
+    /// It is the base's so far.
+    Base(Box<Sprout>),
+}
+
+/// An object of the base as the overlay's inode, and the places on which that relies.
+pub(super) struct Sprout {
+    /// The inode as the base has it.
+    pub inode: Inode,
+    /// Its own place and those above it, of which the state may know some.
+    pub places: Vec<(Ino, Slot, Fact)>,
+}
+
+impl Engine {
+    /// Fetches what taking `ino` into the overlay needs.
+    pub(super) fn seed(&self, ino: Ino) -> Answer<Seed> {
+        if ino >= FIRST_INO || self.state.read().head.inode(ino).is_some() {
+            return Ok(Seed::Over);
+        }
+        let stat = self.base.stat(ino)?;
+        let inode = self.inode_of(&stat)?;
+        let places = self.places(ino, &stat)?;
+        Ok(Seed::Base(Box::new(Sprout { inode, places })))
+    }
+
+    /// The overlay's view of a base object that nothing changed yet, complete but for its data.
+    fn inode_of(&self, stat: &BaseStat) -> Answer<Inode> {
+        let ino = stat.ino;
+        let target = match stat.kind {
+            Kind::Symlink => Some(Arc::from(self.base.readlink(ino)?)),
+            _ => None,
+        };
+        Ok(Inode {
+            kind: stat.kind,
+            perm: stat.perm,
+            uid: stat.uid,
+            gid: stat.gid,
+            nlink: stat.nlink,
+            rdev: stat.rdev,
+            size: stat.size,
+            atime: stat.atime.into(),
+            mtime: stat.mtime.into(),
+            ctime: stat.ctime.into(),
+            base_len: (stat.kind == Kind::File).then_some(stat.size),
+            layered: 0,
+            covered: 0,
+            home: None,
+            xattrs: self.base_xattrs(ino)?,
+            target,
+        })
+    }
+
+    fn base_xattrs(&self, ino: Ino) -> Answer<Option<Xattrs>> {
+        let names = match self.base.listxattr(ino) {
+            Ok(names) => names,
+            Err(Errno::EOPNOTSUPP) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut all = BTreeMap::new();
+        for name in names {
+            match self.base.getxattr(ino, &name) {
+                Ok(value) => {
+                    all.insert(name, serde_bytes::ByteBuf::from(value));
+                }
+                // Listed, but not for us to read (`trusted.*` of an unprivileged daemon): not shown either.
+                Err(Errno::ENODATA | Errno::EPERM | Errno::EACCES | Errno::EOPNOTSUPP) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok((!all.is_empty()).then(|| Arc::new(all)))
+    }
+
+    /// The places of `ino` and of all directories above it that the state does not know yet.
+    fn places(&self, ino: Ino, stat: &BaseStat) -> Answer<Vec<(Ino, Slot, Fact)>> {
+        let mut out = Vec::new();
+        let mut at = ino;
+        let mut fact = fact_of(stat);
+        while at != ROOT && !self.state.read().places.contains_key(&at) {
+            let place = self.base.place_of(at).ok_or(Errno::ESTALE)?;
+            // From now on the base keeps it, whatever the kernel forgets.
+            self.base.learn(at, &place)?;
+            out.push((at, Slot::new(place.parent, &place.name), fact));
+            at = place.parent;
+            fact = Fact {
+                kind: Kind::Dir,
+                size: 0,
+                mtime: Time::default(),
+                ctime: Time::default(),
+            };
+        }
+        Ok(out)
+    }
+}
+
+fn fact_of(stat: &BaseStat) -> Fact {
+    let dir = stat.kind == Kind::Dir;
+    Fact {
+        kind: stat.kind,
+        size: if dir { 0 } else { stat.size },
+        mtime: if dir {
+            Time::default()
+        } else {
+            stat.mtime.into()
+        },
+        ctime: if dir {
+            Time::default()
+        } else {
+            stat.ctime.into()
+        },
+    }
+}
+
+/// Whether the state relies on the place of this object already.
+pub(super) fn known(state: &State, ino: Ino) -> bool {
+    ino == ROOT || state.places.contains_key(&ino)
+}

@@ -1,0 +1,347 @@
+//! Snapshots, reverts, and their undoing.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::{Answer, Engine, errno};
+use crate::tree::diff::Changes;
+use crate::tree::{BASE_STATE, Ino, Kind, Record, Root, State, StateId, Time};
+
+/// States that reverts discarded are kept for `undo`, the newest so many.
+const DISCARDED_KEPT: usize = 64;
+
+/// Why a snapshot or a revert was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No such snapshot.
+    #[error("there is no snapshot named {0:?}")]
+    Unknown(String),
+    /// There is one of that name.
+    #[error("there is a snapshot named {0:?} already")]
+    Exists(String),
+    /// No revert was done, or what it discarded is gone.
+    #[error("there is nothing to undo: no revert discarded anything that is still kept")]
+    NothingToUndo,
+    /// The disk.
+    #[error("{what}: {error}", error = .errno.desc())]
+    Failed {
+        /// What failed.
+        what: &'static str,
+        /// How.
+        errno: Errno,
+    },
+}
+
+impl Refusal {
+    fn failed(what: &'static str) -> impl Fn(Errno) -> Refusal {
+        move |errno| Refusal::Failed { what, errno }
+    }
+}
+
+/// What a switch of the head did.
+#[derive(Clone, Debug)]
+pub struct Switched {
+    /// The state that the head is now.
+    pub to: StateId,
+    /// The state that holds what was discarded.
+    pub kept: StateId,
+    /// Inodes that differ.
+    pub inodes: usize,
+    /// How long no operation went on.
+    pub paused: Duration,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Engine {
+    /// Takes a snapshot: durable when this returns. `name` gets the names that exist, and makes one that doesn't.
+    ///
+    /// # Errors
+    /// The name exists, or the disk failed; then there is no snapshot.
+    pub fn snapshot(
+        &self,
+        name: impl FnOnce(&dyn Fn(&str) -> bool) -> String,
+        message: &str,
+    ) -> Result<StateId, Refusal> {
+        let _turn = self.turn.lock();
+        self.flush_mappings();
+        let id = {
+            let _gate = self.gate.write();
+            let mut state = self.state.write();
+            let exists = |n: &str| state.snapshot(n).is_some();
+            let name = name(&exists);
+            if exists(&name) {
+                return Err(Refusal::Exists(name));
+            }
+            let id = state.next_state;
+            let record = Record::Snap {
+                id,
+                name,
+                message: message.to_owned(),
+                at: Time::now(),
+            };
+            self.commit_reserved(&mut state, &record)
+                .map_err(Refusal::failed("the snapshot was not written"))?;
+            self.seal_layer();
+            id
+        };
+        self.store.sync().map_err(|e| Refusal::Failed {
+            what: "the snapshot was not made durable",
+            errno: errno(&e),
+        })?;
+        self.house.poke();
+        Ok(id)
+    }
+
+    /// Makes the head what a snapshot is; what it was is kept for [`Engine::undo`]. When this returns nothing
+    /// of it can be seen any more, through a path, a descriptor, a mapping or a cache.
+    ///
+    /// # Errors
+    /// No such snapshot, or the disk failed; then nothing changed.
+    pub fn revert(&self, name: &str) -> Result<Switched, Refusal> {
+        let find = |state: &State| {
+            let found = state.snapshot(name).map(|(id, _)| id);
+            found.ok_or_else(|| Refusal::Unknown(name.to_owned()))
+        };
+        self.switch(&find)
+    }
+
+    /// Makes the head what the base is, keeping what it was as [`Engine::revert`] does.
+    ///
+    /// # Errors
+    /// The disk failed; then nothing changed.
+    pub fn revert_base(&self) -> Result<Switched, Refusal> {
+        self.switch(&|_| Ok(BASE_STATE))
+    }
+
+    /// Makes the head what the last revert, or the last undo, discarded.
+    ///
+    /// # Errors
+    /// Nothing is kept, or the disk failed; then nothing changed.
+    pub fn undo(&self) -> Result<Switched, Refusal> {
+        let find = |state: &State| {
+            let last = state.discarded.keys().next_back().copied();
+            last.ok_or(Refusal::NothingToUndo)
+        };
+        self.switch(&find)
+    }
+
+    fn switch(
+        &self,
+        find: &dyn Fn(&State) -> Result<StateId, Refusal>,
+    ) -> Result<Switched, Refusal> {
+        let _turn = self.turn.lock();
+        let begun = Instant::now();
+        // Unknown names are told before anything is flushed.
+        find(&self.state.read())?;
+        self.flush_mappings();
+        let paused = Instant::now();
+        let (switched, changes, old_orphans) = {
+            let _gate = self.gate.write();
+            let mut state = self.state.write();
+            let to = find(&state)?;
+            let kept = state.next_state;
+            let record = Record::Switch {
+                to,
+                kept,
+                at: Time::now(),
+            };
+            let old = state.head.clone();
+            self.commit_reserved(&mut state, &record)
+                .map_err(Refusal::failed("the revert was not written"))?;
+            self.seal_layer();
+            let changes = Changes::between(&old, &state.head);
+            let dropped: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
+            let inodes = dropped.len();
+            *self.reverting.write() = Some(dropped);
+            self.listings.lock().clear();
+            self.retire_dirs(&old, &state.head, &changes);
+            let switched = Switched {
+                to,
+                kept,
+                inodes,
+                paused: paused.elapsed(),
+                took: Duration::ZERO,
+            };
+            (switched, changes, old.orphans)
+        };
+        self.forget_caches(&changes);
+        *self.reverting.write() = None;
+        self.collect_orphans(&old_orphans);
+        self.drop_oldest_discarded();
+        self.store.sync().map_err(|e| Refusal::Failed {
+            what: "the revert was not made durable",
+            errno: errno(&e),
+        })?;
+        self.house.poke();
+        Ok(Switched {
+            took: begun.elapsed(),
+            ..switched
+        })
+    }
+
+    /// Lets the kernel send what programs stored through mappings. A failure loses nothing that was synced by a program,
+    /// so it is logged and no more.
+    fn flush_mappings(&self) {
+        if let Some(kernel) = self.kernel.get()
+            && let Err(e) = kernel.flush()
+        {
+            tracing::warn!("dirty mappings could not be flushed: {e}");
+        }
+    }
+
+    /// Directories that the kernel saw removed, and that exist again, must not be taken for those dead ones.
+    fn retire_dirs(&self, old: &Root, new: &Root, changes: &Changes) {
+        let mut held = self.held.lock();
+        for ino in &changes.inodes {
+            let gone = |root: &Root| match root.inode(*ino) {
+                Some(i) => i.kind == Kind::Dir && i.nlink == 0,
+                None => false,
+            };
+            if gone(old) && !gone(new) {
+                held.retire(*ino);
+            }
+        }
+    }
+
+    /// Makes the kernel forget what changed and it holds.
+    fn forget_caches(&self, changes: &Changes) {
+        let Some(kernel) = self.kernel.get() else {
+            return;
+        };
+        let held = |ino: Ino| ino == crate::tree::ROOT || self.held.lock().holds(ino);
+        let dirs = changes.names.keys();
+        let inodes: BTreeSet<Ino> = (changes.inodes.iter().chain(&changes.data).chain(dirs))
+            .copied()
+            .collect();
+        // Names first: a name that is looked up anew gets the inode's new attributes with it.
+        for slot in changes.names.values().flatten() {
+            if held(slot.parent) {
+                kernel.forget_name(slot.parent, slot.name.as_bytes());
+            }
+        }
+        for ino in inodes {
+            if held(ino) {
+                kernel.forget_inode(ino);
+            }
+        }
+    }
+
+    /// After a switch: orphans of the new head that nobody holds go, and so do the base's places of those of the old one.
+    fn collect_orphans(&self, old: &imbl::OrdSet<Ino>) {
+        let _gate = self.gate.read();
+        let idle: Vec<Ino> = {
+            let state = self.state.read();
+            let held = self.held.lock();
+            (state.head.orphans.iter().copied())
+                .filter(|ino| !held.holds(*ino))
+                .collect()
+        };
+        self.forget_orphans(&idle);
+        tracing::debug!(
+            before = old.len(),
+            idle = idle.len(),
+            "orphans after the switch"
+        );
+    }
+
+    /// Gives up inodes without a name that nobody holds.
+    pub(super) fn forget_orphans(&self, inos: &[Ino]) {
+        if inos.is_empty() {
+            return;
+        }
+        let mut state = self.state.write();
+        let still: Vec<Ino> = (inos.iter().copied())
+            .filter(|i| state.head.orphans.contains(i))
+            .collect();
+        let blocks: u64 = (still.iter())
+            .filter_map(|i| state.head.inode(*i))
+            .map(|i| i.layered)
+            .sum();
+        if still.is_empty() {
+            return;
+        }
+        // If this cannot be written the inodes stay until the next mount, which gives all orphans up.
+        match self.commit(&mut state, &Record::Forget(still)) {
+            Ok(()) => {
+                drop(state);
+                self.freed(blocks * crate::tree::BLOCK);
+            }
+            Err(e) => tracing::debug!("orphans stay until the next mount: {e}"),
+        }
+    }
+
+    fn drop_oldest_discarded(&self) {
+        let mut state = self.state.write();
+        let excess = state.discarded.len().saturating_sub(DISCARDED_KEPT);
+        let ids: Vec<StateId> = state.discarded.keys().take(excess).copied().collect();
+        if !ids.is_empty()
+            && let Err(e) = self.drop_states(&mut state, ids)
+        {
+            tracing::warn!("old discarded states could not be given up: {e}");
+        }
+    }
+
+    /// Gives snapshots up.
+    ///
+    /// # Errors
+    /// One of them doesn't exist, or the disk failed; then all are kept.
+    pub fn delete(&self, names: &[String]) -> Result<(), Refusal> {
+        let _turn = self.turn.lock();
+        let mut state = self.state.write();
+        let mut ids = Vec::new();
+        for name in names {
+            let (id, _) = state
+                .snapshot(name)
+                .ok_or_else(|| Refusal::Unknown(name.clone()))?;
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        self.drop_states(&mut state, ids)
+            .map_err(Refusal::failed("the snapshots were not deleted"))?;
+        drop(state);
+        self.freed_much();
+        Ok(())
+    }
+
+    fn drop_states(&self, state: &mut State, ids: Vec<StateId>) -> Answer<()> {
+        // The maps are dropped where nobody waits for it.
+        let roots: Vec<Root> = ids
+            .iter()
+            .filter_map(|id| state.root(*id).cloned())
+            .collect();
+        self.commit_reserved(state, &Record::Drop(ids))?;
+        self.house.bury(roots);
+        Ok(())
+    }
+
+    /// Gives a snapshot another name.
+    ///
+    /// # Errors
+    /// It doesn't exist, the new name does, or the disk failed.
+    pub fn rename_snapshot(&self, from: &str, to: &str) -> Result<(), Refusal> {
+        let _turn = self.turn.lock();
+        let mut state = self.state.write();
+        let (id, _) = state
+            .snapshot(from)
+            .ok_or_else(|| Refusal::Unknown(from.to_owned()))?;
+        if from != to && state.snapshot(to).is_some() {
+            return Err(Refusal::Exists(to.to_owned()));
+        }
+        let name = to.to_owned();
+        self.commit_reserved(&mut state, &Record::Rename { id, name })
+            .map_err(Refusal::failed("the snapshot was not renamed"))
+    }
+
+    /// Makes everything durable that was acknowledged.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn sync(&self) -> io::Result<()> {
+        self.store.sync()
+    }
+}
