@@ -59,6 +59,18 @@ pub fn escaped_text(text: &str) -> String {
     out
 }
 
+/// A line of a file for a terminal: as [`escaped`], but tabs and backslashes stay, for it is read and not compared.
+pub fn escaped_line(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(&escaped_text(chunk.valid()));
+        for &byte in chunk.invalid() {
+            push_byte(&mut text, byte);
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,6 @@
 //! The exit codes of `llctl`.
 
 use crate::client::ClientError;
-use crate::locate::LocateError;
 use crate::protocol::ErrorKind;
 
 /// Success. For `diff` also when there are differences, without `--exit-code`.
@@ -55,7 +54,6 @@ pub fn of_kind(kind: ErrorKind) -> u8 {
 /// The exit code for an error of the client.
 pub fn of_client(error: &ClientError) -> u8 {
     match error {
-        ClientError::Locate(LocateError::Directory { .. }) => FAILED,
         ClientError::Locate(_) | ClientError::Unreachable { .. } => NO_MOUNT,
         ClientError::Version { .. } | ClientError::Refused(_) | ClientError::Stranger { .. } => {
             REFUSED

@@ -1,0 +1,214 @@
+//! The command line, and the help that explains it.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, Subcommand, ValueEnum};
+use llctl::{SnapName, StateRef, exit};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const ABOUT: &str =
+    "Take snapshots of a directory mounted with llfs, see what changed, and go back";
+
+const LONG_ABOUT: &str = "\
+Take snapshots of a directory mounted with llfs, see what changed, and go back.
+
+`llfs mount DIR` puts a snapshot filesystem over a directory; llctl then works from anywhere inside it. A snapshot holds \
+every file exactly as it is at that moment and costs next to nothing. A revert makes the whole directory what it was in a \
+snapshot, and can be undone itself.";
+
+const EXAMPLES: &str = "\
+Examples:
+  llctl snap before-upgrade -m 'all tests pass'   remember the state of everything
+  llctl diff                                      what changed since the last snapshot
+  llctl diff before-upgrade --patch -- src        the same as text, only below src
+  llctl revert before-upgrade                     make everything what it was
+  llctl undo                                      no, bring back what the revert discarded
+  llctl -C ~/work/repo status --json              about another directory, for a program
+
+Which mount: -C DIR if given, else the directory in $LLFS_MOUNT if set, else the current directory; any directory inside \
+the mount will do.
+
+States: besides snapshot names, diff and revert know @base (the directory as it is below the mount), @undo (what the last \
+revert discarded) and, for diff, @live (everything as it is now).
+
+JSON: with --json each command prints one JSON object, except that diff, verify and apply print one a line, each with a \
+single key: change, finding, plan, summary or applied. A failure prints {\"error\": {\"kind\", \"message\", \"hint\"}} as \
+the last line, and the usual text on stderr. Times are RFC 3339 in UTC, sizes are bytes. A path is a string, or \
+{\"bytes\": \"<hex>\"} if it is not UTF-8.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "llctl", version, about = ABOUT, long_about = LONG_ABOUT, styles = STYLES)]
+#[command(
+    after_help = "See `llctl --help` for examples and exit codes, `llctl COMMAND --help` for one command."
+)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::TABLE))]
+#[command(
+    arg_required_else_help = true,
+    infer_subcommands = false,
+    max_term_width = 100
+)]
+pub struct Args {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command has.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// Work on the mount that holds DIR instead of the current directory
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+    /// Talk to the daemon at this control socket, without looking for a mount
+    #[arg(
+        long,
+        value_name = "PATH",
+        global = true,
+        conflicts_with = "directory",
+        hide_short_help = true
+    )]
+    pub socket: Option<PathBuf>,
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// When to use colors; auto means on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true)]
+    pub color: ColorWhen,
+}
+
+/// When to color the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// One command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take a snapshot of everything in the mount
+    #[command(after_help = "\
+Everything that programs have written when this begins is in the snapshot, also into files that are still open.
+
+Examples:
+  llctl snap
+  llctl snap before-upgrade -m 'all tests pass'")]
+    Snap {
+        /// Its name: at most 128 bytes, no '/', not beginning with '-', '@' or '.'; without one, it is made from the time,
+        /// such as 2026-11-21-114402
+        name: Option<SnapName>,
+        /// A message to keep with it
+        #[arg(short, long, value_name = "TEXT")]
+        message: Option<String>,
+    },
+    /// List the snapshots, and what reverts have discarded
+    #[command(
+        visible_alias = "ls",
+        after_help = "\
+CHANGED counts what differs from the snapshot before; ALONE is the space that deleting only this snapshot would free."
+    )]
+    List,
+    /// Show one snapshot: when, why, what changed
+    Show {
+        /// Its name
+        name: SnapName,
+    },
+    /// Show what differs between two states, by file or as a patch
+    Diff(DiffArgs),
+    /// Make everything in the mount what it was in a snapshot
+    #[command(after_help = "\
+When this returns, no program sees anything but the snapshot, not even through files that it has open. What was there before \
+is kept: `llctl undo` brings it back.
+
+Examples:
+  llctl revert before-upgrade
+  llctl revert @base            # as if nothing had ever been changed")]
+    Revert {
+        /// The snapshot's name, or @base for the directory below the mount
+        #[arg(value_name = "NAME")]
+        to: StateRef,
+    },
+    /// Bring back what the last revert discarded; a second undo redoes the revert
+    Undo,
+    /// Delete snapshots and free the space that only they use
+    Delete {
+        /// Their names; if one does not exist, none is deleted
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<SnapName>,
+    },
+    /// Give a snapshot another name
+    Rename {
+        /// The name now
+        old: SnapName,
+        /// The new name
+        new: SnapName,
+    },
+    /// Show the mount, its store, and whether they are well
+    Status,
+    /// Read everything that is stored and check that it is undamaged; exits with 7 if it is not
+    Verify,
+    /// Write the current state into the directory below the mount, for good
+    #[command(after_help = "\
+Shows what it would do and asks, unless --yes is given; where nobody can be asked, it refuses. A crash in between loses \
+nothing: the apply goes on at the next mount.")]
+    Apply {
+        /// Do it without asking
+        #[arg(short, long)]
+        yes: bool,
+        /// Only show what it would do
+        #[arg(short = 'n', long, conflicts_with = "yes")]
+        dry_run: bool,
+    },
+    /// Print a script that completes llctl's commands in a shell
+    #[command(
+        after_help = "Example: llctl completions bash > ~/.local/share/bash-completion/completions/llctl"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What `diff` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Each line begins with what happened: A added, D deleted, M content modified, R renamed, T of another type, m mode or owner, \
+x extended attributes, t times. Patches can be fed to `git apply` and `patch -p1`.
+
+Examples:
+  llctl diff                            since the last snapshot
+  llctl diff monday friday              between two snapshots
+  llctl diff monday --stat -- src docs  since monday, lines by file, only below src and docs
+  llctl diff monday -p > changes.patch")]
+pub struct DiffArgs {
+    /// The older state: a snapshot, @base or @undo [default: the last snapshot, or @base if there is none]
+    pub from: Option<StateRef>,
+    /// The newer state [default: @live, everything as it is now]
+    pub to: Option<StateRef>,
+    /// Show the changed lines
+    #[arg(short, long)]
+    pub patch: bool,
+    /// Show how many lines changed in each file
+    #[arg(long, conflicts_with = "patch")]
+    pub stat: bool,
+    /// Exit with 1 if there are differences
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Only these files and directories, relative to the current directory
+    #[arg(last = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}

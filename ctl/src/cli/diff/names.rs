@@ -1,0 +1,119 @@
+//! One line about one change.
+
+use llctl::protocol::{BytePath, Change, ChangeKind, FileType, Side};
+
+use crate::cli::output::{Output, Style};
+use crate::cli::units;
+
+/// `M src/main.rs (1.0 KiB -> 1.2 KiB)`
+pub fn summary(change: &Change, out: &Output) -> String {
+    painted(change, &|style, text| out.paint(style, text))
+}
+
+/// The same without colors.
+pub fn plain_summary(change: &Change) -> String {
+    painted(change, &|_, text| text.to_owned())
+}
+
+fn painted(change: &Change, paint: &dyn Fn(Style, &str) -> String) -> String {
+    let (letter, style) = match change.kind {
+        ChangeKind::Added => ("A", Style::Good),
+        ChangeKind::Removed => ("D", Style::Bad),
+        ChangeKind::Renamed => ("R", Style::Place),
+        ChangeKind::TypeChanged => ("T", Style::Notice),
+        ChangeKind::Modified => ("M", Style::Notice),
+        ChangeKind::Mode => ("m", Style::Dim),
+        ChangeKind::Xattrs => ("x", Style::Dim),
+        ChangeKind::Times => ("t", Style::Dim),
+    };
+    let mut line = format!("{}  ", paint(style, letter));
+    if let Some(from) = &change.from {
+        line.push_str(&format!("{} -> ", shown(from, change.old.as_ref())));
+    }
+    line.push_str(&shown(
+        &change.path,
+        change.new.as_ref().or(change.old.as_ref()),
+    ));
+    let details = details(change);
+    if !details.is_empty() {
+        let details = paint(Style::Dim, &format!("({})", details.join(", ")));
+        line.push_str(&format!("  {details}"));
+    }
+    line
+}
+
+/// The path; directories end in a slash, the root of the mount is a dot.
+fn shown(path: &BytePath, side: Option<&Side>) -> String {
+    let slash = if side.is_some_and(|side| side.file_type == FileType::Directory) {
+        "/"
+    } else {
+        ""
+    };
+    if path.0.is_empty() {
+        ".".to_owned()
+    } else {
+        format!("{path}{slash}")
+    }
+}
+
+fn details(change: &Change) -> Vec<String> {
+    let mut details = Vec::new();
+    match (&change.old, &change.new) {
+        (Some(old), Some(new)) => {
+            if old.file_type != new.file_type {
+                details.push(format!(
+                    "{} -> {}",
+                    type_name(old.file_type),
+                    type_name(new.file_type)
+                ));
+            } else if change.kind == ChangeKind::Modified
+                || has_size(new.file_type) && old.size != new.size
+            {
+                details.push(match (units::size(old.size), units::size(new.size)) {
+                    (old, new) if old == new => new,
+                    (old, new) => format!("{old} -> {new}"),
+                });
+            }
+            details.extend(permissions(old, new));
+        }
+        (Some(side), None) | (None, Some(side)) => match side.file_type {
+            FileType::File => details.push(units::size(side.size)),
+            FileType::Directory => {}
+            other => details.push(type_name(other).to_owned()),
+        },
+        (None, None) => {}
+    }
+    details
+}
+
+fn has_size(file_type: FileType) -> bool {
+    matches!(file_type, FileType::File | FileType::Symlink)
+}
+
+/// What differs in mode and owner.
+pub fn permissions(old: &Side, new: &Side) -> Vec<String> {
+    let mut details = Vec::new();
+    if old.mode != new.mode {
+        details.push(format!("mode {:04o} -> {:04o}", old.mode, new.mode));
+    }
+    if (old.uid, old.gid) != (new.uid, new.gid) {
+        details.push(format!(
+            "owner {}:{} -> {}:{}",
+            old.uid, old.gid, new.uid, new.gid
+        ));
+    }
+    details
+}
+
+/// The type in words.
+pub fn type_name(file_type: FileType) -> &'static str {
+    match file_type {
+        FileType::File => "file",
+        FileType::Directory => "directory",
+        FileType::Symlink => "symlink",
+        FileType::Fifo => "fifo",
+        FileType::Socket => "socket",
+        FileType::CharDevice => "character device",
+        FileType::BlockDevice => "block device",
+    }
+}

@@ -1,0 +1,81 @@
+//! The `llctl` program: arguments in, one request, its answer as text or JSON out.
+mod apply;
+mod args;
+mod diff;
+mod fail;
+mod listing;
+mod output;
+mod progress;
+mod snapshots;
+mod status;
+mod units;
+mod verify;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use llctl::{Client, exit, locate};
+
+use args::{Args, Command, Global};
+use fail::Fail;
+use output::Output;
+
+/// Runs the program and gives its exit code.
+pub fn run() -> ExitCode {
+    let args = Args::parse();
+    let mut out = Output::new(args.global.json, args.global.color);
+    let code = match command(&args.global, args.command, &mut out)
+        .and_then(|code| Ok(out.finish().map(|()| code)?))
+    {
+        Ok(code) => code,
+        // Whoever read our output has seen enough.
+        Err(fail) if fail.is_closed_pipe() => exit::OK,
+        Err(fail) => fail.report(&mut out),
+    };
+    ExitCode::from(code)
+}
+
+/// What a command comes to: an exit code, or what went wrong.
+type Outcome = Result<u8, Fail>;
+
+fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
+    match command {
+        Command::Snap { name, message } => {
+            snapshots::snap(&mut connect(global)?, name, message, out)
+        }
+        Command::List => listing::list(&mut connect(global)?, out),
+        Command::Show { name } => snapshots::show(&mut connect(global)?, name, out),
+        Command::Diff(args) => diff::run(&mut connect(global)?, global, args, out),
+        Command::Revert { to } => snapshots::revert(&mut connect(global)?, to, out),
+        Command::Undo => snapshots::undo(&mut connect(global)?, out),
+        Command::Delete { names } => snapshots::delete(&mut connect(global)?, names, out),
+        Command::Rename { old, new } => snapshots::rename(&mut connect(global)?, old, new, out),
+        Command::Status => status::run(&mut connect(global)?, out),
+        Command::Verify => verify::run(&mut connect(global)?, out),
+        Command::Apply { yes, dry_run } => apply::run(&mut connect(global)?, yes, dry_run, out),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "llctl", &mut script);
+            out.raw(&script)?;
+            Ok(exit::OK)
+        }
+    }
+}
+
+fn connect(global: &Global) -> Result<Client, Fail> {
+    match &global.socket {
+        Some(socket) => Ok(Client::connect_socket(socket)?),
+        None => {
+            let mount =
+                locate::locate(global.directory.as_deref()).map_err(llctl::ClientError::from)?;
+            Ok(Client::connect_mount(&mount)?)
+        }
+    }
+}
+
+/// Whether both questions and their answers go to a person.
+fn interactive() -> bool {
+    use std::io::IsTerminal;
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
