@@ -13,6 +13,9 @@ use crate::tree::{BASE_STATE, Ino, Kind, Record, Root, State, StateId, Time};
 /// States that reverts discarded are kept for `undo`, the newest so many.
 const DISCARDED_KEPT: usize = 64;
 
+/// Inodes that one record forgets, so that it stays far below a frame's limit.
+const FORGET_MAX: usize = 100_000;
+
 /// Why a snapshot or a revert was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -248,29 +251,25 @@ impl Engine {
         );
     }
 
-    /// Gives up inodes without a name that nobody holds.
+    /// Gives up inodes without a name that nobody holds. Where that cannot be written they stay until the next mount,
+    /// which gives all orphans up.
     pub(super) fn forget_orphans(&self, inos: &[Ino]) {
-        if inos.is_empty() {
-            return;
-        }
-        let mut state = self.state.write();
-        let still: Vec<Ino> = (inos.iter().copied())
-            .filter(|i| state.head.orphans.contains(i))
-            .collect();
-        let blocks: u64 = (still.iter())
-            .filter_map(|i| state.head.inode(*i))
-            .map(|i| i.layered)
-            .sum();
-        if still.is_empty() {
-            return;
-        }
-        // If this cannot be written the inodes stay until the next mount, which gives all orphans up.
-        match self.commit(&mut state, &Record::Forget(still)) {
-            Ok(()) => {
-                drop(state);
-                self.freed(blocks * crate::tree::BLOCK);
+        for some in inos.chunks(FORGET_MAX) {
+            let mut state = self.state.write();
+            let still: Vec<Ino> = (some.iter().copied())
+                .filter(|i| state.head.orphans.contains(i))
+                .collect();
+            if still.is_empty() {
+                continue;
             }
-            Err(e) => tracing::debug!("orphans stay until the next mount: {e}"),
+            let blocks: u64 = (still.iter())
+                .filter_map(|i| state.head.inode(*i))
+                .map(|i| i.layered)
+                .sum();
+            match self.commit(&mut state, &Record::Forget(still)) {
+                Ok(()) => self.freed(blocks * crate::tree::BLOCK),
+                Err(e) => tracing::debug!("orphans stay until the next mount: {e}"),
+            }
         }
     }
 
