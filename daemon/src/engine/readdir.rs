@@ -94,8 +94,8 @@ impl Engine {
             let entry = if plus {
                 match self.child(dir, item) {
                     Ok(entry) => Some(entry),
-                    // It went, or cannot be looked at: `stat` will say which.
-                    Err(_) => None,
+                    // It went, or cannot be looked at: an entry without attributes is not to be had here.
+                    Err(_) => continue,
                 }
             } else {
                 None
