@@ -75,7 +75,13 @@ impl Model {
         Ok(())
     }
 
-    /// Learns the root's own inode number and times: a mount shows another root than its base.
+    /// Learns the root's inode number alone: a mount's root has another one than its base.
+    pub fn learn_root_inode(&mut self, root: &Path) {
+        let found = root.symlink_metadata().expect("the root can be looked at");
+        self.head.node_mut(super::state::ROOT).ino = found.ino();
+    }
+
+    /// Learns everything about the root itself, which was there before the model.
     pub fn learn_root(&mut self, root: &Path) {
         let found = root.symlink_metadata().expect("the root can be looked at");
         let node = self.head.node_mut(super::state::ROOT);
