@@ -1,1 +1,22 @@
-//! fuse
+//! The kernel's side: mounting, the session, its requests and its caches.
+//!
+//! * [`mount`] and [`unmount`]: getting a `/dev/fuse` descriptor under a directory and away again, as root or not.
+//! * [`session`]: the thread that answers; `adapter` is what it calls, `capabilities` what is agreed with the kernel.
+//! * `kernel`: what the engine tells the kernel to forget. `pool`: threads for what waits. `follow`: CPU affinity.
+
+mod fusermount;
+pub mod mount;
+pub mod unmount;
+pub mod users;
+
+mod adapter;
+mod capabilities;
+mod convert;
+mod follow;
+mod kernel;
+mod pool;
+pub mod session;
+
+pub use mount::{MountError, mount};
+pub use session::Session;
+pub use unmount::{UnmountError, detach, unmount};

@@ -1,1 +1,40 @@
-//! supervisor
+//! The `llfs` program: its command line, and the life of a mount from the first check to the clean end.
+//!
+//! `llfs mount` starts `llfs serve` in the background and waits until that says that the mount is usable, or why not;
+//! with `--foreground` it serves itself. Only [`serve`] knows the engine and the session.
+
+mod args;
+mod checks;
+mod handoff;
+mod logging;
+mod mount;
+mod notify;
+mod place;
+mod process;
+mod progress;
+mod serve;
+mod stop;
+mod trouble;
+mod unmount;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use place::default_store;
+pub use stop::Stop;
+
+use args::{Args, Command};
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let (json, done) = match Args::parse().command {
+        Command::Mount(options) => (options.json, mount::run(&options)),
+        Command::Unmount(options) => (options.json, unmount::run(&options)),
+        Command::Serve(options) => (false, mount::run_daemon(&options)),
+    };
+    match done {
+        Ok(()) => ExitCode::from(llctl::exit::OK),
+        Err(trouble) => trouble.report(json),
+    }
+}

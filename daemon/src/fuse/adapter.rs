@@ -1,0 +1,633 @@
+//! The engine as a FUSE file system: each method unpacks a request, asks the engine, packs the answer.
+//!
+//! One session thread runs all of them in the order of the requests. What would wait for the disk goes to the [`Pool`].
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, Generation, INodeNo,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use nix::errno::Errno;
+
+use super::convert::{FOREVER, bare_attr, errno, file_attr, file_type, sent_time, set_time};
+use super::kernel::CachedWrites;
+use super::pool::Pool;
+use super::{capabilities, follow};
+use crate::engine::Engine;
+use crate::engine::api::{Answer, Caller, Entry, Make, SetAttr, WriteHow};
+use crate::tree::{Kind, NAME_MAX};
+
+/// Permission bits of a mode word, with set-ID and sticky.
+const PERM: u32 = 0o7777;
+
+thread_local! {
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What the session runs.
+pub(super) struct Adapter {
+    engine: Arc<Engine>,
+    waiters: Pool,
+    cached_writes: CachedWrites,
+}
+
+impl Adapter {
+    /// # Errors
+    /// The system's, if it has no threads to give.
+    pub(super) fn new(engine: Arc<Engine>, cached_writes: CachedWrites) -> io::Result<Self> {
+        Ok(Self {
+            engine,
+            waiters: Pool::start()?,
+            cached_writes,
+        })
+    }
+
+    /// The engine, for a request on the session thread.
+    fn serve(&self, request: &Request) -> &Engine {
+        follow::request_of(request.pid());
+        &self.engine
+    }
+
+    fn sync(&self, ino: INodeNo, datasync: bool, reply: ReplyEmpty) {
+        let engine = self.engine.clone();
+        self.waiters
+            .run(move || empty(engine.fsync(ino.0, datasync), reply));
+    }
+
+    fn make(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        make: &Make<'_>,
+        reply: ReplyEntry,
+    ) {
+        entry(
+            self.serve(request)
+                .make(parent.0, name.as_bytes(), make, &caller(request)),
+            reply,
+        );
+    }
+}
+
+fn caller(request: &Request) -> Caller {
+    Caller {
+        uid: request.uid(),
+        gid: request.gid(),
+        pid: request.pid(),
+    }
+}
+
+fn entry(answer: Answer<Entry>, reply: ReplyEntry) {
+    match answer {
+        Ok(found) => reply.entry(
+            &FOREVER,
+            &file_attr(&found.attr),
+            Generation(found.generation),
+        ),
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+fn empty(answer: Answer<()>, reply: ReplyEmpty) {
+    match answer {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+fn written(answer: Answer<u32>, reply: ReplyWrite) {
+    match answer {
+        Ok(bytes) => reply.written(bytes),
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+/// Answers with a value, or with its length if the caller has no room at all: see getxattr(2).
+fn xattr(answer: Answer<Vec<u8>>, room: u32, reply: ReplyXattr) {
+    match answer {
+        Ok(value) => match u32::try_from(value.len()) {
+            Ok(length) if room == 0 => reply.size(length),
+            Ok(length) if length <= room => reply.data(&value),
+            _ => reply.error(errno(Errno::ERANGE)),
+        },
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+/// Lends this thread's buffer, `size` bytes long.
+fn with_buffer<T>(size: u32, use_it: impl FnOnce(&mut [u8]) -> T) -> T {
+    let size = size as usize;
+    READ_BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < size {
+            buffer.resize(size, 0);
+        }
+        use_it(&mut buffer[..size])
+    })
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        capabilities::negotiate(config)
+    }
+
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.serve(request).lookup(parent.0, name.as_bytes()) {
+            Ok(Some(found)) => entry(Ok(found), reply),
+            // The kernel remembers that there is none.
+            Ok(None) => reply.entry(&FOREVER, &bare_attr(0, Kind::File), Generation(0)),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn forget(&self, _request: &Request, ino: INodeNo, lookups: u64) {
+        self.engine.forget(ino.0, lookups);
+    }
+
+    fn getattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        _handle: Option<FileHandle>,
+        reply: ReplyAttr,
+    ) {
+        match self.serve(request).getattr(ino.0) {
+            Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        ctime: Option<SystemTime>,
+        _handle: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let set = SetAttr {
+            perm: mode.map(|mode| (mode & PERM) as u16),
+            uid,
+            gid,
+            size,
+            atime: atime.map(set_time),
+            mtime: mtime.map(set_time),
+            ctime: ctime.map(sent_time),
+        };
+        match self.serve(request).setattr(ino.0, &set, &caller(request)) {
+            Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.serve(request).readlink(ino.0) {
+            Ok(target) => reply.data(&target),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        // Without a type it is a regular file, see mknod(2).
+        let kind = Kind::from_mode(mode).unwrap_or(Kind::File);
+        let make = Make {
+            kind,
+            perm: (mode & PERM) as u16,
+            umask: (umask & PERM) as u16,
+            rdev,
+            target: b"",
+        };
+        self.make(request, parent, name, &make, reply);
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let make = Make {
+            kind: Kind::Dir,
+            perm: (mode & PERM) as u16,
+            umask: (umask & PERM) as u16,
+            rdev: 0,
+            target: b"",
+        };
+        self.make(request, parent, name, &make, reply);
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let target = target.as_os_str().as_bytes();
+        let make = Make {
+            kind: Kind::Symlink,
+            perm: 0o777,
+            umask: 0,
+            rdev: 0,
+            target,
+        };
+        self.make(request, parent, name, &make, reply);
+    }
+
+    fn link(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        parent: INodeNo,
+        name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        entry(
+            self.serve(request).link(ino.0, parent.0, name.as_bytes()),
+            reply,
+        );
+    }
+
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(self.serve(request).unlink(parent.0, name.as_bytes()), reply);
+    }
+
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(self.serve(request).rmdir(parent.0, name.as_bytes()), reply);
+    }
+
+    fn rename(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let engine = self.serve(request);
+        let answer = engine.rename(
+            parent.0,
+            name.as_bytes(),
+            newparent.0,
+            newname.as_bytes(),
+            flags.bits(),
+        );
+        empty(answer, reply);
+    }
+
+    /// Not there: the kernel then opens and closes files without a message, and keeps their pages.
+    fn open(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.error(errno(Errno::ENOSYS));
+    }
+
+    /// Not there: the kernel makes files by MKNOD and opens them without a message.
+    fn create(
+        &self,
+        _request: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        reply.error(errno(Errno::ENOSYS));
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let engine = self.serve(request);
+        let waits = with_buffer(size, |buffer| {
+            match engine.read(ino.0, offset, buffer, false) {
+                Ok(bytes) => {
+                    reply.data(&buffer[..bytes]);
+                    None
+                }
+                Err(Errno::EAGAIN) => Some(reply),
+                Err(error) => {
+                    reply.error(errno(error));
+                    None
+                }
+            }
+        });
+        if let Some(reply) = waits {
+            let engine = self.engine.clone();
+            self.waiters.run(move || {
+                with_buffer(size, |buffer| {
+                    match engine.read(ino.0, offset, buffer, true) {
+                        Ok(bytes) => reply.data(&buffer[..bytes]),
+                        Err(error) => reply.error(errno(error)),
+                    }
+                });
+            });
+        }
+    }
+
+    fn write(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let how = WriteHow {
+            cached: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
+            append: flags.0 & libc::O_APPEND != 0,
+            kill_priv: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+        };
+        let answer = self.serve(request).write(ino.0, offset, data, how);
+        if how.cached {
+            // After the engine has it: see `Cache::flush`, which reads it.
+            self.cached_writes.fetch_add(1, Ordering::Release);
+        }
+        written(answer, reply);
+    }
+
+    /// Not there: a close needs no message.
+    fn flush(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(errno(Errno::ENOSYS));
+    }
+
+    fn fsync(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        follow::request_of(request.pid());
+        self.sync(ino, datasync, reply);
+    }
+
+    /// Not there: the kernel then opens and closes directories without a message, and keeps their listings.
+    fn opendir(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.error(errno(Errno::ENOSYS));
+    }
+
+    fn readdir(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        after: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let answer = self
+            .serve(request)
+            .readdir(ino.0, after, false, &mut |listed| {
+                reply.add(
+                    INodeNo(listed.ino),
+                    listed.cookie,
+                    file_type(listed.kind),
+                    OsStr::from_bytes(listed.name),
+                )
+            });
+        match answer {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        after: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let answer = self
+            .serve(request)
+            .readdir(ino.0, after, true, &mut |listed| {
+                let name = OsStr::from_bytes(listed.name);
+                let ino = INodeNo(listed.ino);
+                match &listed.entry {
+                    Some(found) => {
+                        let generation = Generation(found.generation);
+                        reply.add(
+                            ino,
+                            listed.cookie,
+                            name,
+                            &FOREVER,
+                            &file_attr(&found.attr),
+                            generation,
+                        )
+                    }
+                    // Only `.` and `..`, which the kernel lists without looking at more than number and type.
+                    None => {
+                        let bare = bare_attr(listed.ino, listed.kind);
+                        reply.add(ino, listed.cookie, name, &FOREVER, &bare, Generation(0))
+                    }
+                }
+            });
+        match answer {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn fsyncdir(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        follow::request_of(request.pid());
+        self.sync(ino, datasync, reply);
+    }
+
+    fn statfs(&self, request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        match self.serve(request).statfs() {
+            Ok(space) => reply.statfs(
+                space.blocks,
+                space.free,
+                space.available,
+                space.files,
+                space.files_free,
+                space.block_size,
+                NAME_MAX as u32,
+                space.block_size,
+            ),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let answer =
+            self.serve(request)
+                .setxattr(ino.0, name.as_bytes(), value, flags, &caller(request));
+        empty(answer, reply);
+    }
+
+    fn getxattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        room: u32,
+        reply: ReplyXattr,
+    ) {
+        xattr(
+            self.serve(request).getxattr(ino.0, name.as_bytes()),
+            room,
+            reply,
+        );
+    }
+
+    fn listxattr(&self, request: &Request, ino: INodeNo, room: u32, reply: ReplyXattr) {
+        xattr(self.serve(request).listxattr(ino.0), room, reply);
+    }
+
+    fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(
+            self.serve(request).removexattr(ino.0, name.as_bytes()),
+            reply,
+        );
+    }
+
+    /// Never asked: the kernel checks permissions itself (`default_permissions`).
+    fn access(&self, _request: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        reply.error(errno(Errno::ENOSYS));
+    }
+
+    /// Programs that try one (to clone a file, to read its flags) do without it then.
+    fn ioctl(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _flags: IoctlFlags,
+        _command: u32,
+        _data: &[u8],
+        _room: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(errno(Errno::ENOTTY));
+    }
+
+    fn fallocate(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        empty(
+            self.serve(request)
+                .fallocate(ino.0, offset, length, mode, &caller(request)),
+            reply,
+        );
+    }
+
+    /// Only `SEEK_DATA` and `SEEK_HOLE` come here.
+    fn lseek(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        match self.serve(request).lseek(ino.0, offset, whence) {
+            Ok(found) => reply.offset(found),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        request: &Request,
+        ino_in: INodeNo,
+        _handle_in: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        _handle_out: FileHandle,
+        offset_out: u64,
+        length: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let engine = self.serve(request);
+        let answer = engine.copy_file_range(
+            ino_in.0,
+            offset_in,
+            ino_out.0,
+            offset_out,
+            length,
+            &caller(request),
+        );
+        written(answer, reply);
+    }
+}

@@ -1,0 +1,209 @@
+//! Mounting: mount(2) on `/dev/fuse` as root, fusermount3 otherwise.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::MsFlags;
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{getegid, geteuid};
+
+use super::fusermount;
+
+/// The file system type, as `mount` and /proc/mounts show it.
+pub const FS_TYPE: &str = "fuse.llfs";
+const SUBTYPE: &str = "llfs";
+const DEVICE: &str = "/dev/fuse";
+
+/// Why a directory could not be mounted over.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// There is no FUSE here.
+    #[error("{DEVICE} is not there")]
+    NoDevice,
+    /// We may not use it.
+    #[error("{DEVICE} cannot be opened: {}", .0.desc())]
+    DeviceRefused(Errno),
+    /// A user needs the program.
+    #[error("fusermount3 is not installed, and only root can mount without it")]
+    NoFusermount,
+    /// It said no.
+    #[error("{0}")]
+    FusermountRefused(io::Error),
+    /// The kernel said no.
+    #[error("mounting over {} failed: {}", .path.display(), .errno.desc())]
+    Refused {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+    /// The directory cannot be looked at.
+    #[error("cannot use {}: {}", .path.display(), .errno.desc())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+}
+
+impl MountError {
+    /// What the user can do.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoDevice => Some(
+                "load the module with `modprobe fuse`; in a container, give it the device: --device /dev/fuse",
+            ),
+            Self::DeviceRefused(_) => Some(
+                "only root may mount while the device is closed to users: run it with sudo, or `chmod 666 /dev/fuse`; \
+                 a container needs --device /dev/fuse and --cap-add SYS_ADMIN",
+            ),
+            Self::NoFusermount => Some("install the package fuse3, or run llfs as root"),
+            Self::FusermountRefused(error) if error.to_string().contains("write access") => {
+                Some("users can only mount over directories that they may write to")
+            }
+            Self::FusermountRefused(_) => None,
+            Self::Refused {
+                errno: Errno::EPERM | Errno::EACCES,
+                ..
+            } => Some("in a container, mounting needs the capability: --cap-add SYS_ADMIN"),
+            Self::Refused {
+                errno: Errno::ENODEV,
+                ..
+            } => Some("load the module with `modprobe fuse`"),
+            Self::Refused { .. } | Self::Directory { .. } => None,
+        }
+    }
+}
+
+/// Whether a mount has a chance here: to be called before the engine is opened, for an early and clear error.
+///
+/// # Errors
+/// What is missing.
+pub fn check() -> Result<(), MountError> {
+    open_device()?;
+    if !geteuid().is_root() && fusermount::find().is_none() {
+        return Err(MountError::NoFusermount);
+    }
+    Ok(())
+}
+
+/// Mounts over `mountpoint`, an absolute path without symbolic links, and gives back the `/dev/fuse` descriptor on which
+/// the kernel now sends requests.
+///
+/// # Errors
+/// Whatever stands in the way; nothing is mounted then.
+pub fn mount(mountpoint: &Path) -> Result<OwnedFd, MountError> {
+    if geteuid().is_root() {
+        mount_directly(mountpoint)
+    } else {
+        mount_as_user(mountpoint)
+    }
+}
+
+fn open_device() -> Result<OwnedFd, MountError> {
+    match OpenOptions::new().read(true).write(true).open(DEVICE) {
+        Ok(device) => Ok(device.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(MountError::NoDevice),
+        Err(error) => match errno_of(&error) {
+            Errno::ENODEV | Errno::ENXIO => Err(MountError::NoDevice),
+            errno => Err(MountError::DeviceRefused(errno)),
+        },
+    }
+}
+
+fn errno_of(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+fn mount_directly(mountpoint: &Path) -> Result<OwnedFd, MountError> {
+    let directory = |errno| MountError::Directory {
+        path: mountpoint.to_path_buf(),
+        errno,
+    };
+    let device = open_device()?;
+    let mode = fs::metadata(mountpoint)
+        .map_err(|error| directory(errno_of(&error)))?
+        .mode();
+    let flags = statvfs(mountpoint).map_err(directory)?.flags();
+    let data = format!(
+        "fd={},rootmode={mode:o},user_id={},group_id={},default_permissions,allow_other",
+        device.as_raw_fd(),
+        geteuid(),
+        getegid()
+    );
+    nix::mount::mount(
+        Some(mountpoint),
+        mountpoint,
+        Some(FS_TYPE),
+        like(flags),
+        Some(data.as_str()),
+    )
+    .map_err(|errno| MountError::Refused {
+        path: mountpoint.to_path_buf(),
+        errno,
+    })?;
+    Ok(device)
+}
+
+/// What the mount below forbids stays forbidden. Only `ro` does not: changes go into the store.
+fn like(base: FsFlags) -> MsFlags {
+    [
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+    ]
+    .into_iter()
+    .filter(|(has, _)| base.contains(*has))
+    .fold(MsFlags::empty(), |flags, (_, set)| flags | set)
+}
+
+/// fusermount3 adds `nosuid` and `nodev` by itself.
+fn mount_as_user(mountpoint: &Path) -> Result<OwnedFd, MountError> {
+    let program = fusermount::find().ok_or(MountError::NoFusermount)?;
+    let mut options: OsString = fusermount::option("fsname", mountpoint.as_os_str());
+    options.push(format!(",subtype={SUBTYPE},default_permissions"));
+    if fusermount::users_may_allow_others() {
+        options.push(",allow_other");
+    }
+    fusermount::mount(&program, mountpoint, &options).map_err(MountError::FusermountRefused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_forbids_what_the_one_below_forbids() {
+        assert_eq!(like(FsFlags::ST_RDONLY), MsFlags::empty());
+        assert_eq!(
+            like(FsFlags::ST_NOSUID | FsFlags::ST_RDONLY),
+            MsFlags::MS_NOSUID
+        );
+        let all = FsFlags::ST_NOSUID | FsFlags::ST_NODEV | FsFlags::ST_NOEXEC;
+        assert_eq!(
+            like(all),
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC
+        );
+    }
+
+    #[test]
+    fn every_obstacle_a_user_can_remove_has_a_hint() {
+        for obstacle in [
+            MountError::NoDevice,
+            MountError::DeviceRefused(Errno::EACCES),
+            MountError::NoFusermount,
+            MountError::Refused {
+                path: "/x".into(),
+                errno: Errno::EPERM,
+            },
+        ] {
+            assert!(obstacle.hint().is_some(), "{obstacle}");
+        }
+    }
+}

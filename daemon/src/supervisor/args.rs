@@ -1,0 +1,103 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Copy-on-write snapshots over any directory.
+#[derive(Debug, Parser)]
+#[command(name = "llfs", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Snapshots are taken and reverted with llctl, from anywhere inside the mount.
+
+Exit codes:
+  0  success
+  1  the operation failed
+  2  wrong usage
+  3  no llfs mount there
+  6  refused: in use, not permitted, or it needs --yes
+  7  the store is damaged
+  8  the store is read-only or out of space
+
+Environment:
+  LLFS_LOG     what the daemon logs, such as debug or llfs=trace (default: info)
+  LLFS_FOLLOW  0: do not follow the callers' CPU";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Mount an overlay over a directory; returns when it is usable.
+    ///
+    /// Everything written afterwards goes into the store. The directory itself is not touched, until you apply the
+    /// changes with `llfs unmount --apply` or `llctl apply`.
+    Mount(MountArgs),
+    /// Unmount: the directory shows again what was there before. The changes stay in the store.
+    #[command(visible_alias = "umount")]
+    Unmount(UnmountArgs),
+    /// Serve a mount in the background.
+    #[command(hide = true)]
+    Serve(MountArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct MountArgs {
+    /// The directory.
+    pub(super) dir: PathBuf,
+    /// Keep the changes and snapshots in this directory [default: one for each path, below ~/.local/state/llfs, or
+    /// /var/lib/llfs for root].
+    #[arg(long, value_name = "DIR")]
+    pub(super) store: Option<PathBuf>,
+    /// Stay in the foreground, and log to the terminal.
+    #[arg(long, short)]
+    pub(super) foreground: bool,
+    /// Begin anew from what is in the directory now; the store that is there is set aside under another name.
+    #[arg(long)]
+    pub(super) fresh: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct UnmountArgs {
+    /// The directory.
+    pub(super) dir: PathBuf,
+    /// Write the present state of the tree into the directory before.
+    #[arg(long)]
+    pub(super) apply: bool,
+    /// Apply without asking.
+    #[arg(long, short, requires = "apply")]
+    pub(super) yes: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn umount_is_understood_too() {
+        let args = Args::try_parse_from(["llfs", "umount", "--apply", "-y", "x"]).unwrap();
+        assert!(matches!(
+            args.command,
+            Command::Unmount(UnmountArgs {
+                apply: true,
+                yes: true,
+                ..
+            })
+        ));
+        assert!(Args::try_parse_from(["llfs", "unmount", "--yes", "x"]).is_err());
+    }
+}

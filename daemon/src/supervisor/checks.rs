@@ -1,0 +1,236 @@
+//! What is looked at before the engine opens a store and a directory is mounted over.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use llctl::locate::{FSTYPE, Mount, parse};
+use llctl::{Client, exit};
+use nix::errno::Errno;
+use nix::sys::statvfs::statvfs;
+
+use super::trouble::Trouble;
+use crate::fuse;
+
+/// A daemon that does not answer for so long counts as hung.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether somebody serves a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Health {
+    /// It answers.
+    Alive,
+    /// Its daemon is gone.
+    Dead,
+    /// It has a daemon, which does not answer.
+    Silent,
+}
+
+/// Asks for the free space at `mountpoint`, which the kernel never has cached: attributes of the root it may show for ever
+/// after the daemon has died.
+pub(super) fn health(mountpoint: &Path) -> Health {
+    let (answer, answered) = mpsc::channel();
+    let path = mountpoint.to_path_buf();
+    // The thread may be stuck for as long as the mount is.
+    let spawned = thread::Builder::new().spawn(move || answer.send(statvfs(&path)).is_ok());
+    if spawned.is_err() {
+        return Health::Alive;
+    }
+    match answered.recv_timeout(PATIENCE) {
+        Ok(Err(Errno::ENOTCONN | Errno::ECONNABORTED | Errno::ENODEV)) => Health::Dead,
+        Ok(_) => Health::Alive,
+        Err(_) => Health::Silent,
+    }
+}
+
+/// Whether somebody serves `mount`, which another user may have made: then the kernel answers for it without asking.
+pub(super) fn mount_health(mount: &Mount) -> Health {
+    let kernel_answered = || statvfs(&mount.mountpoint).is_ok_and(|space| space.blocks() == 0);
+    match health(&mount.mountpoint) {
+        Health::Alive if kernel_answered() && Client::connect_mount(mount).is_err() => Health::Dead,
+        health => health,
+    }
+}
+
+/// The table of mounts.
+pub(super) fn mounts() -> Result<Vec<Mount>, Trouble> {
+    let path = "/proc/self/mountinfo";
+    let table =
+        fs::read(path).map_err(|error| Trouble::because(format!("cannot read {path}"), error))?;
+    Ok(parse(&table))
+}
+
+/// Makes sure that `base`, an absolute path without symbolic links, can be mounted over: a directory, outside of other
+/// overlays, with none there and nothing mounted below. A mount that lost its daemon is cleaned away; whether one was
+/// there is the answer.
+pub(super) fn base(base: &Path) -> Result<bool, Trouble> {
+    let mut revived = false;
+    for mount in mounts()?.iter().filter(|mount| mount.fstype == FSTYPE) {
+        if mount.mountpoint == base {
+            clean(mount)?;
+            revived = true;
+        } else if base.starts_with(&mount.mountpoint) {
+            return Err(Trouble::new(format!(
+                "{} is inside the llfs mount at {}",
+                base.display(),
+                mount.mountpoint.display()
+            ))
+            .hint("that mount's snapshots cover it already"));
+        }
+    }
+    let below = mounts()?
+        .into_iter()
+        .find(|mount| mount.mountpoint != base && mount.mountpoint.starts_with(base));
+    if let Some(mount) = below {
+        let what = if mount.fstype == FSTYPE {
+            "an llfs mount"
+        } else {
+            "another mount"
+        };
+        return Err(Trouble::new(format!(
+            "{} has {what} below it, at {}",
+            base.display(),
+            mount.mountpoint.display()
+        ))
+        .hint(format!(
+            "its files would not be visible through the overlay: unmount {} before",
+            mount.mountpoint.display()
+        )));
+    }
+    if base == Path::new("/") {
+        return Err(Trouble::new("the root directory cannot be mounted over")
+            .hint("choose a directory below it"));
+    }
+    let meta = fs::metadata(base)
+        .map_err(|error| Trouble::because(format!("cannot use {}", base.display()), error))?;
+    if !meta.is_dir() {
+        return Err(Trouble::new(format!(
+            "{} is not a directory",
+            base.display()
+        )));
+    }
+    Ok(revived)
+}
+
+/// Takes a mount away that lost its daemon; one that is served is an error.
+fn clean(mount: &Mount) -> Result<(), Trouble> {
+    let path = mount.mountpoint.display();
+    match mount_health(mount) {
+        Health::Dead => {
+            fuse::detach(&mount.mountpoint)?;
+            tracing::info!("cleaned away the mount at {path}, whose daemon had died");
+            Ok(())
+        }
+        Health::Alive => Err(
+            Trouble::new(format!("{path} is already mounted")).hint(format!(
+                "`llctl -C {path} status` shows it, `llfs unmount {path}` unmounts it"
+            )),
+        ),
+        Health::Silent => Err(Trouble::new(format!(
+            "{path} is already mounted, but its daemon does not answer"
+        ))
+        .hint("wait, or kill the daemon and mount again: nothing that was acknowledged is lost")
+        .code(exit::NO_MOUNT)),
+    }
+}
+
+/// Makes sure that neither of them holds the other. Both are absolute and have no symbolic links.
+pub(super) fn apart(base: &Path, store: &Path) -> Result<(), Trouble> {
+    let (inner, outer) = match (store.starts_with(base), base.starts_with(store)) {
+        (false, false) => return Ok(()),
+        (true, _) => (
+            format!("the store {}", store.display()),
+            format!("the directory {}", base.display()),
+        ),
+        (_, true) => (
+            format!("the directory {}", base.display()),
+            format!("the store {}", store.display()),
+        ),
+    };
+    Err(Trouble::new(format!("{inner} is inside {outer}"))
+        .hint("choose a store outside of the directory with --store DIR"))
+}
+
+/// `path`, which need not exist, as an absolute path without symbolic links.
+pub(super) fn canonical(path: &Path) -> Result<PathBuf, Trouble> {
+    let failed = |error| Trouble::because(format!("cannot use {}", path.display()), error);
+    let absolute = std::path::absolute(path).map_err(failed)?;
+    let mut existing = absolute.as_path();
+    let mut missing: Vec<OsString> = Vec::new();
+    loop {
+        match fs::canonicalize(existing) {
+            Ok(found) => {
+                return Ok(missing
+                    .iter()
+                    .rev()
+                    .fold(found, |path, name| path.join(name)));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let (Some(parent), Some(name)) = (existing.parent(), existing.file_name()) else {
+                    return Err(failed(error));
+                };
+                missing.push(name.to_owned());
+                existing = parent;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_and_a_directory_must_lie_apart() {
+        let apart = |base: &str, store: &str| apart(Path::new(base), Path::new(store));
+        assert!(
+            apart("/a/b", "/a/b/store")
+                .unwrap_err()
+                .message
+                .starts_with("the store /a/b/store is inside")
+        );
+        assert!(
+            apart("/s/b", "/s")
+                .unwrap_err()
+                .message
+                .starts_with("the directory /s/b is inside")
+        );
+        assert!(apart("/a", "/a").is_err());
+        assert!(apart("/a", "/ab").is_ok());
+    }
+
+    #[test]
+    fn what_is_missing_is_kept_behind_what_is_there() {
+        let dir = fs::canonicalize(std::env::temp_dir()).unwrap();
+        let made = dir.join(format!("llfs-checks-{}", std::process::id()));
+        fs::create_dir(&made).unwrap();
+        let link = made.join("link");
+        std::os::unix::fs::symlink(&made, &link).unwrap();
+        assert_eq!(canonical(&link.join("x/y")).unwrap(), made.join("x/y"));
+        assert_eq!(canonical(&link).unwrap(), made);
+        fs::remove_file(&link).unwrap();
+        fs::remove_dir(&made).unwrap();
+    }
+
+    #[test]
+    fn directories_that_cannot_be_mounted_over_are_refused() {
+        assert!(base(Path::new("/")).is_err());
+        assert!(base(Path::new("/nowhere/at/all")).is_err());
+        let file = std::env::current_exe().unwrap();
+        assert!(
+            base(&file)
+                .unwrap_err()
+                .message
+                .ends_with("is not a directory")
+        );
+    }
+
+    #[test]
+    fn an_ordinary_directory_is_alive() {
+        assert_eq!(health(&std::env::temp_dir()), Health::Alive);
+    }
+}

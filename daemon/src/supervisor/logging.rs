@@ -1,0 +1,100 @@
+//! The daemon's log: the terminal in the foreground, `llfs.log` in the store otherwise.
+//!
+//! Before the store is open there is no place for a log. Until then the daemon's standard error is a file in memory, which
+//! its parent holds too: it shows it if the daemon dies; if all goes well it becomes the beginning of the log.
+
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The log's name in the store, and that of the one before it.
+pub(super) const LOG: &str = "llfs.log";
+const OLD_LOG: &str = "llfs.log.1";
+
+/// A log longer than this at the start becomes the old one, in bytes.
+const LOG_MAX: u64 = 10 << 20;
+
+/// What is logged without `LLFS_LOG` or `RUST_LOG`.
+const DEFAULT: &str = "info";
+
+/// Logs to standard error from now on. A filter that makes no sense is reported there, and the default used.
+pub(super) fn start() {
+    let wanted = env::var("LLFS_LOG").or_else(|_| env::var("RUST_LOG"));
+    let parsed = wanted.map(|text| EnvFilter::try_new(&text).map_err(|error| (text, error)));
+    let (filter, complaint) = match parsed {
+        Ok(Ok(filter)) => (filter, None),
+        Ok(Err(complaint)) => (EnvFilter::new(DEFAULT), Some(complaint)),
+        Err(_) => (EnvFilter::new(DEFAULT), None),
+    };
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .finish()
+        .try_init();
+    if let Err(error) = started {
+        eprintln!("llfs: no log: {error}");
+    }
+    if let Some((text, error)) = complaint {
+        tracing::warn!(%text, %error, "the log filter makes no sense");
+    }
+}
+
+/// A file in memory for the log before there is one.
+pub(super) fn early() -> io::Result<File> {
+    Ok(File::from(nix::sys::memfd::memfd_create(
+        "llfs-log",
+        nix::sys::memfd::MFdFlags::MFD_CLOEXEC,
+    )?))
+}
+
+/// What was written into it; of a very long text the beginning.
+pub(super) fn said(early: &File) -> io::Result<String> {
+    let mut text = vec![0; 64 << 10];
+    let length = early.read_at(&mut text, 0)?;
+    text.truncate(length);
+    Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
+}
+
+/// Makes the log in `store` the standard error, with what was written there before as its beginning. A log that has grown
+/// too long gets another name.
+pub(super) fn redirect(store: &Path) -> io::Result<()> {
+    let path = store.join(LOG);
+    if fs::symlink_metadata(&path).is_ok_and(|meta| meta.len() > LOG_MAX) {
+        fs::rename(&path, store.join(OLD_LOG))?;
+    }
+    let mut log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)?;
+    let before = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    if before.metadata()?.is_file() {
+        match said(&before)? {
+            text if text.is_empty() => {}
+            text => writeln!(log, "{text}")?,
+        }
+    }
+    nix::unistd::dup2_stderr(&log)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_early_can_be_read_later() {
+        let mut early = early().unwrap();
+        assert_eq!(said(&early).unwrap(), "");
+        writeln!(early, "one\ntwo").unwrap();
+        assert_eq!(said(&early).unwrap(), "one\ntwo");
+    }
+}

@@ -1,0 +1,118 @@
+//! Telling systemd how the service is, see sd_notify(3).
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use super::checks::{Health, health};
+
+/// A socket of the service manager, if one started us.
+pub(super) struct Manager {
+    address: Option<OsString>,
+}
+
+impl Manager {
+    /// The manager that `NOTIFY_SOCKET` names.
+    pub(super) fn find() -> Self {
+        Self {
+            address: env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()),
+        }
+    }
+
+    /// The mount is usable. If the manager wants signs of life, it gets them as long as the mount answers.
+    pub(super) fn ready(&self, mountpoint: PathBuf) {
+        self.tell(&format!(
+            "READY=1\nSTATUS=mounted {}\n",
+            mountpoint.display()
+        ));
+        let watched =
+            env::var("WATCHDOG_PID").map_or(true, |pid| pid == std::process::id().to_string());
+        let limit = env::var("WATCHDOG_USEC")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .map(Duration::from_micros);
+        if let (Some(address), Some(limit), true) = (self.address.clone(), limit, watched) {
+            let spawned = thread::Builder::new()
+                .name("llfs-watchdog".to_owned())
+                .spawn(move || {
+                    signs_of_life(
+                        &Self {
+                            address: Some(address),
+                        },
+                        &mountpoint,
+                        limit,
+                    )
+                });
+            if let Err(error) = spawned {
+                tracing::error!(%error, "no thread for the watchdog");
+            }
+        }
+    }
+
+    /// The end has begun.
+    pub(super) fn stopping(&self) {
+        self.tell("STOPPING=1\n");
+    }
+
+    fn tell(&self, message: &str) {
+        if let Some(address) = &self.address {
+            if let Err(error) = send(address, message.as_bytes()) {
+                tracing::warn!(%error, "the service manager cannot be told: {}", message.trim_end());
+            }
+        }
+    }
+}
+
+/// `@` stands for the zero byte of an abstract address.
+fn send(address: &OsString, message: &[u8]) -> io::Result<()> {
+    let to = match address.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(PathBuf::from(address))?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(message, &to)?;
+    Ok(())
+}
+
+fn signs_of_life(manager: &Manager, mountpoint: &std::path::Path, limit: Duration) {
+    loop {
+        // While the mount is being taken away the main thread is at work, and nothing answers at the mountpoint.
+        if health(mountpoint) != Health::Silent {
+            manager.tell("WATCHDOG=1\n");
+        }
+        thread::sleep(limit / 3);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_at_paths_and_at_abstract_names() {
+        let name = format!("llfs-notify-{}", std::process::id());
+        let path = env::temp_dir().join(&name);
+        let sockets = [
+            (OsString::from(&path), UnixDatagram::bind(&path).unwrap()),
+            (
+                OsString::from(format!("@{name}")),
+                UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap(),
+            ),
+        ];
+        for (address, socket) in sockets {
+            Manager {
+                address: Some(address),
+            }
+            .stopping();
+            let mut message = [0; 32];
+            let length = socket.recv(&mut message).unwrap();
+            assert_eq!(&message[..length], b"STOPPING=1\n");
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -1,0 +1,77 @@
+//! Where the store of a directory is, if nobody says otherwise.
+
+use std::env;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Bytes of the directory's name that the store's shows.
+const SHOWN_MAX: usize = 64;
+
+/// The store of `base`, an absolute path without symbolic links: `<name>-<hash>` below `/var/lib/llfs` for root, below
+/// `$XDG_STATE_HOME/llfs` or `~/.local/state/llfs` for others; `None` for a user without a home.
+pub fn default_store(base: &Path) -> Option<PathBuf> {
+    Some(state_dir()?.join(store_name(base)))
+}
+
+fn state_dir() -> Option<PathBuf> {
+    if geteuid().is_root() {
+        return Some(PathBuf::from("/var/lib/llfs"));
+    }
+    let absolute = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let state =
+        absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    Some(state.join("llfs"))
+}
+
+/// The last component as far as it is plain, and 16 hex digits of the xxh3 of the path's bytes.
+fn store_name(base: &Path) -> String {
+    let last = base.file_name().map(OsStrExt::as_bytes).unwrap_or(b"root");
+    let shown: String = last
+        .iter()
+        .take(SHOWN_MAX)
+        .map(|&b| {
+            if b.is_ascii_alphanumeric() || b"-_.".contains(&b) {
+                char::from(b)
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    format!("{shown}-{:016x}", xxh3_64(base.as_os_str().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_store_stays_what_it_is() {
+        // Changing it would lose everybody's stores.
+        assert_eq!(
+            store_name(Path::new("/home/u/repo")),
+            "repo-7beff536b0673fc7"
+        );
+    }
+
+    #[test]
+    fn names_are_plain_and_short_and_differ_with_the_path() {
+        let long = PathBuf::from(format!("/x/{}", "é \n".repeat(80)));
+        let name = store_name(&long);
+        assert_eq!(name.len(), SHOWN_MAX + 1 + 16);
+        assert!(
+            name.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        );
+        assert_ne!(
+            store_name(Path::new("/a/repo")),
+            store_name(Path::new("/b/repo"))
+        );
+    }
+}

@@ -1,0 +1,171 @@
+//! What went wrong, as the user is told it.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use llctl::escape::escaped_text;
+use llctl::{ClientError, exit};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::OpenError;
+use crate::fuse::{MountError, UnmountError};
+
+/// An error on its way to the terminal: what failed, what to do about it, and the exit code (see [`llctl::exit`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Trouble {
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+    pub(super) code: u8,
+}
+
+impl Trouble {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+            code: exit::FAILED,
+        }
+    }
+
+    /// What could not be done, and why.
+    pub(super) fn because(what: impl fmt::Display, why: impl fmt::Display) -> Self {
+        Self::new(format!("{what}: {why}"))
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(super) fn code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// Prints it on stderr, as JSON if so wanted, and gives the exit code.
+    pub(super) fn report(&self, json: bool) -> ExitCode {
+        if json {
+            let body = serde_json::json!({"error": {"message": self.message, "hint": self.hint}});
+            eprintln!("{body}");
+        } else {
+            eprintln!("Error: {}", lines(&self.message));
+            if let Some(hint) = &self.hint {
+                eprintln!("Hint: {}", lines(hint));
+            }
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+/// Our own line ends stay; escape sequences from names do not reach the terminal.
+fn lines(text: &str) -> String {
+    text.split('\n')
+        .map(escaped_text)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+impl From<MountError> for Trouble {
+    fn from(error: MountError) -> Self {
+        let trouble = Self::new(error.to_string());
+        match error.hint() {
+            Some(hint) => trouble.hint(hint),
+            None => trouble,
+        }
+    }
+}
+
+/// More programs than this are not listed one by one.
+const USERS_SHOWN: usize = 8;
+
+impl From<UnmountError> for Trouble {
+    fn from(error: UnmountError) -> Self {
+        let mut message = error.to_string();
+        match &error {
+            UnmountError::Busy { users, .. } => {
+                for user in users.iter().take(USERS_SHOWN) {
+                    message.push_str(&format!("\n  {user}"));
+                }
+                if users.len() > USERS_SHOWN {
+                    message.push_str(&format!("\n  and {} more", users.len() - USERS_SHOWN));
+                }
+                let hint = if users.is_empty() {
+                    "a program of another user, or another mount below it, keeps it busy"
+                } else {
+                    "end these programs, or have them leave the directory, and try again"
+                };
+                Self::new(message).hint(hint).code(exit::REFUSED)
+            }
+            UnmountError::NotMounted(_) => Self::new(message).code(exit::NO_MOUNT),
+            UnmountError::NotPermitted(_) => Self::new(message)
+                .hint("whoever mounted it may, and root")
+                .code(exit::REFUSED),
+            UnmountError::Failed { .. } => Self::new(message),
+        }
+    }
+}
+
+impl From<OpenError> for Trouble {
+    fn from(error: OpenError) -> Self {
+        use crate::store::OpenError as Store;
+        let code = match &error {
+            OpenError::State { .. } => exit::DAMAGED,
+            OpenError::Store {
+                error: Store::Damaged(_) | Store::BadSuperblock(_),
+                ..
+            } => exit::DAMAGED,
+            OpenError::Store {
+                error: Store::Full, ..
+            } => exit::NO_WRITE,
+            _ => exit::FAILED,
+        };
+        let trouble = Self::new(error.to_string()).code(code);
+        match error.hint() {
+            Some(hint) => trouble.hint(hint),
+            None => trouble,
+        }
+    }
+}
+
+impl From<ClientError> for Trouble {
+    fn from(error: ClientError) -> Self {
+        let trouble = Self::new(error.to_string()).code(exit::of_client(&error));
+        match error.hint() {
+            Some(hint) => trouble.hint(hint),
+            None => trouble,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuse::users::{Use, User};
+
+    #[test]
+    fn a_busy_mount_names_who_keeps_it_so() {
+        let user = |pid| User {
+            pid,
+            name: "bash".into(),
+            what: Use::Cwd("/r/sub".into()),
+        };
+        let users: Vec<User> = (1..=USERS_SHOWN as u32 + 2).map(user).collect();
+        let trouble = Trouble::from(UnmountError::Busy {
+            path: "/r".into(),
+            users,
+        });
+        assert!(
+            trouble
+                .message
+                .starts_with("/r is in use\n  bash (pid 1) stands in /r/sub\n")
+        );
+        assert!(trouble.message.ends_with("\n  and 2 more"));
+        assert_eq!(trouble.code, exit::REFUSED);
+    }
+
+    #[test]
+    fn what_a_name_holds_does_not_reach_the_terminal_raw() {
+        assert!(!lines("a\u{1b}[31m\nb").contains('\u{1b}'));
+        assert_eq!(lines("a\nb"), "a\nb");
+    }
+}
