@@ -249,7 +249,9 @@ impl Engine {
         len: u64,
         who: &Caller,
     ) -> Answer<u32> {
-        let len = len.min(COPY_MAX);
+        let len = (self.getattr(ino_in)?.size.saturating_sub(off_in))
+            .min(len)
+            .min(COPY_MAX);
         if ino_in == ino_out && off_in < off_out + len && off_out < off_in + len {
             return Err(Errno::EINVAL);
         }
