@@ -8,6 +8,8 @@ mod connection;
 mod listener;
 mod server;
 mod service;
+#[cfg(test)]
+mod tests;
 
 pub use listener::{BindError, Listener};
 pub use server::Server;

@@ -1,0 +1,219 @@
+//! A service without a file system.
+
+use std::io;
+
+use parking_lot::Mutex;
+
+use llctl::client::VerifyEvent;
+use llctl::protocol::{
+    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, Content, ErrorKind, Failure,
+    Finding, FindingKind, Listing, Patch, Progress, ProgressUnit, RevertInfo, SnapDetail, SnapInfo,
+    StatusInfo, UnixNanos, VerifySummary, Welcome,
+};
+use llctl::{SnapName, StateRef};
+
+use crate::control::{Service, Sink};
+
+/// Remembers what it was asked, and answers as its fields say.
+#[derive(Default)]
+pub struct Fake {
+    /// Each call, in order.
+    pub calls: Mutex<Vec<String>>,
+    /// What `list` gives.
+    pub listing: Listing,
+    /// How many changes `diff` sends; `u64::MAX` for ever.
+    pub changes: u64,
+    /// Bytes of content in each change.
+    pub content: usize,
+    /// What everything that can fail fails with.
+    pub failure: Option<Failure>,
+}
+
+impl Fake {
+    fn call(&self, text: String) -> Result<(), Failure> {
+        self.calls.lock().push(text);
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Whether this was called.
+    pub fn was_called(&self, text: &str) -> bool {
+        self.calls.lock().iter().any(|call| call == text)
+    }
+}
+
+pub fn snap_info(name: &str) -> SnapInfo {
+    SnapInfo {
+        name: name.to_owned(),
+        id: 1,
+        created: UnixNanos(5),
+        message: None,
+        changed: Some(2),
+        bytes: None,
+    }
+}
+
+fn reverted(to: &str) -> RevertInfo {
+    RevertInfo {
+        to: to.to_owned(),
+        changed: 3,
+        discarded: Some(4),
+        took_us: 5,
+    }
+}
+
+fn progress() -> Progress {
+    Progress {
+        what: "x".to_owned(),
+        done: 1,
+        total: None,
+        unit: ProgressUnit::Items,
+    }
+}
+
+impl Service for Fake {
+    fn welcome(&self) -> Welcome {
+        Welcome {
+            version: llctl::protocol::PROTOCOL_VERSION,
+            daemon: "0.0.1".to_owned(),
+            pid: 42,
+            mountpoint: BytePath::from("/m"),
+            store: BytePath::from("/s"),
+        }
+    }
+
+    fn snap(&self, name: Option<&SnapName>, message: Option<&str>) -> Result<SnapInfo, Failure> {
+        self.call(format!("snap {name:?} {message:?}"))?;
+        Ok(snap_info(name.map_or("made", SnapName::as_str)))
+    }
+
+    fn list(&self) -> Result<Listing, Failure> {
+        self.call("list".to_owned())?;
+        Ok(self.listing.clone())
+    }
+
+    fn show(&self, name: &SnapName) -> Result<SnapDetail, Failure> {
+        self.call(format!("show {name}"))?;
+        let snapshot = snap_info(name.as_str());
+        Ok(SnapDetail {
+            snapshot,
+            previous: None,
+            since_previous: None,
+            to_live: None,
+        })
+    }
+
+    fn diff(
+        &self,
+        from: Option<&StateRef>,
+        to: &StateRef,
+        paths: &[BytePath],
+        patch: bool,
+        sink: Sink<'_, Change>,
+    ) -> Result<ChangeCounts, Failure> {
+        self.call(format!("diff {from:?} {to} {paths:?} {patch}"))?;
+        let content = || Content::Bytes(vec![b'x'; self.content].into());
+        for number in 0..self.changes {
+            let sent = sink(Change {
+                path: BytePath::from(format!("{number}").as_str()),
+                kind: ChangeKind::Modified,
+                from: None,
+                old: None,
+                new: None,
+                patch: (self.content > 0).then(|| Patch {
+                    old: content(),
+                    new: content(),
+                }),
+            });
+            if let Err(error) = sent {
+                self.calls.lock().push("diff cut short".to_owned());
+                return Err(Failure::io("diff", &error));
+            }
+        }
+        Ok(ChangeCounts {
+            modified: self.changes,
+            ..Default::default()
+        })
+    }
+
+    fn revert(&self, to: &StateRef) -> Result<RevertInfo, Failure> {
+        self.call(format!("revert {to}"))?;
+        Ok(reverted(&to.to_string()))
+    }
+
+    fn undo(&self) -> Result<RevertInfo, Failure> {
+        self.call("undo".to_owned())?;
+        Ok(reverted("@undo"))
+    }
+
+    fn delete(&self, names: &[SnapName]) -> Result<Vec<String>, Failure> {
+        self.call(format!("delete {names:?}"))?;
+        Ok(names.iter().map(SnapName::to_string).collect())
+    }
+
+    fn rename(&self, from: &SnapName, to: &SnapName) -> Result<SnapInfo, Failure> {
+        self.call(format!("rename {from} {to}"))?;
+        Ok(snap_info(to.as_str()))
+    }
+
+    fn status(&self) -> Result<StatusInfo, Failure> {
+        self.call("status".to_owned())?;
+        Err(Failure::new(ErrorKind::Unsupported, "a fake has no status"))
+    }
+
+    fn verify(&self, sink: Sink<'_, VerifyEvent>) -> Result<VerifySummary, Failure> {
+        self.call("verify".to_owned())?;
+        let finding = Finding {
+            kind: FindingKind::Content,
+            what: "bit".to_owned(),
+            path: None,
+            states: Vec::new(),
+        };
+        let sent: io::Result<()> = sink(VerifyEvent::Progress(progress()))
+            .and_then(|()| sink(VerifyEvent::Finding(finding)));
+        sent.map_err(|error| Failure::io("verify", &error))?;
+        Ok(VerifySummary {
+            files: 1,
+            bytes: 2,
+            snapshots: 3,
+            findings: 1,
+            took_ms: 4,
+        })
+    }
+
+    fn plan_apply(&self) -> Result<ApplyPlan, Failure> {
+        self.call("plan".to_owned())?;
+        Ok(ApplyPlan {
+            changes: ChangeCounts::default(),
+            bytes: 1,
+            bytes_needed: 2,
+            bytes_free: 3,
+            snapshots_kept: 4,
+            snapshots_lost: 5,
+            snapshots_note: String::new(),
+        })
+    }
+
+    fn apply(&self, sink: Sink<'_, Progress>) -> Result<ApplyDone, Failure> {
+        // Until the client is gone, if that is what `changes` asks for.
+        for _ in 0..self.changes.max(1) {
+            if sink(progress()).is_err() {
+                break;
+            }
+        }
+        self.call("applied".to_owned())?;
+        Ok(ApplyDone {
+            changes: ChangeCounts::default(),
+            bytes: 1,
+            took_ms: 2,
+        })
+    }
+
+    fn prepare_shutdown(&self, apply: bool, sink: Sink<'_, Progress>) -> Result<(), Failure> {
+        self.call(format!("prepare {apply}"))?;
+        sink(progress()).map_err(|error| Failure::io("shutdown", &error))
+    }
+
+    fn begin_shutdown(&self) {
+        self.calls.lock().push("begin".to_owned());
+    }
+}
