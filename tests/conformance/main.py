@@ -54,7 +54,7 @@ def one(suite, setting, directory, quick, only):
             module.run(place, report.setting, quick, report, **options)
     except Exception as error:  # a suite that cannot run is a failed case, not a lost one
         report.fails("the suite itself", f"{type(error).__name__}: {error}")
-    good = report.finish()
+    good = report.finish(record=not only)
     say(f"{suite} {report.setting} took {time.monotonic() - started:.0f} s")
     return good
 

@@ -89,8 +89,8 @@ class Report:
         say(f"{self.suite} {self.setting}: {case} ok ({time.monotonic() - started:.1f} s)")
         return True
 
-    def finish(self):
-        """Writes the row to the results file, prints the last line, returns whether all is well."""
+    def finish(self, record=True):
+        """Prints the last line, adds the row to the results file, returns whether all is well."""
         seconds = time.monotonic() - self.started
         row = [
             time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -104,12 +104,13 @@ class Report:
             len(self.excluded),
             f"{seconds:.0f}",
         ]
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        fresh = not RESULTS.exists()
-        with RESULTS.open("a") as file:
-            if fresh:
-                file.write("\t".join(COLUMNS) + "\n")
-            file.write("\t".join(str(field) for field in row) + "\n")
+        if record:
+            RESULTS.parent.mkdir(parents=True, exist_ok=True)
+            fresh = not RESULTS.exists()
+            with RESULTS.open("a") as file:
+                if fresh:
+                    file.write("\t".join(COLUMNS) + "\n")
+                file.write("\t".join(str(field) for field in row) + "\n")
         print(
             f"{self.suite} {self.setting}: {len(self.passed)} passed, "
             f"{len(self.failed)} failed, {len(self.excluded)} excluded",

@@ -44,6 +44,8 @@ while not ended.is_set():
         db.execute("INSERT INTO move (source, target, amount, note) VALUES (?, ?, ?, ?)",
                    (a, b, n, rng.randbytes(rng.randint(0, 3000))))
     db.execute("ROLLBACK" if rng.random() < 0.05 else "COMMIT")
+    # Without a pause one writer would keep the other one out for minutes.
+    ended.wait(0.005)
     count += 1
     if count % 200 == 0:
         db.execute("UPDATE move SET note = x'' WHERE id % 3 = 0")
