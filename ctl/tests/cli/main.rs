@@ -1,0 +1,11 @@
+//! The program as a user runs it, against a daemon that plays a part: output and exit code of each command.
+// What cannot be unwrapped here fails the test, in helpers too.
+#![allow(clippy::unwrap_used)]
+
+mod apply;
+mod commands;
+mod diff;
+mod errors;
+mod fake;
+mod patch;
+mod verify;
