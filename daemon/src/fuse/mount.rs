@@ -60,7 +60,7 @@ impl MountError {
                 "load the module with `modprobe fuse`; in a container, give it the device: --device /dev/fuse",
             ),
             Self::DeviceRefused(_) => Some(
-                "only root may mount while the device is closed to users: run it with sudo, or `chmod 666 /dev/fuse`; \
+                "open it to users with `chmod 666 /dev/fuse`, as distributions do, or run llfs as root; \
                  a container needs --device /dev/fuse and --cap-add SYS_ADMIN",
             ),
             Self::NoFusermount => Some("install the package fuse3, or run llfs as root"),
@@ -86,6 +86,7 @@ impl MountError {
 /// # Errors
 /// What is missing.
 pub fn check() -> Result<(), MountError> {
+    // fusermount3 opens the device with the rights of the user who runs it.
     open_device()?;
     if !geteuid().is_root() && fusermount::find().is_none() {
         return Err(MountError::NoFusermount);

@@ -1,7 +1,10 @@
 //! Which programs use a mount, by what /proc shows of them.
 
+use std::ffi::CString;
 use std::fmt;
 use std::fs;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// A process that keeps a mount busy.
@@ -42,49 +45,74 @@ impl fmt::Display for User {
     }
 }
 
-/// The processes whose current directory, root, open files or mappings lie in `mountpoint`, by process id; one line for
-/// each. Those of other users stay hidden, except from root.
+/// The processes whose current directory, root, open files or mappings are on the mount at `mountpoint`, by process id; one
+/// line for each. Those of other users stay hidden, except from root. The mount is not asked anything: it may hang.
 pub fn users_of(mountpoint: &Path) -> Vec<User> {
-    let Ok(processes) = fs::read_dir("/proc") else {
+    let (Ok(processes), Some(mount)) = (fs::read_dir("/proc"), mount_id(mountpoint)) else {
         return Vec::new();
     };
+    let place = Place { mountpoint, mount };
     let mut users: Vec<User> = processes
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| user(pid, mountpoint))
+        .filter_map(|pid| place.user(pid))
         .collect();
     users.sort_by_key(|user| user.pid);
     users
 }
 
-fn user(pid: u32, mountpoint: &Path) -> Option<User> {
-    let process = PathBuf::from(format!("/proc/{pid}"));
-    let inside = |link: &str| points_inside(&process.join(link), mountpoint);
-    let what = inside("cwd")
-        .map(Use::Cwd)
-        .or_else(|| inside("root").map(Use::Root))
-        .or_else(|| descriptor(&process.join("fd"), mountpoint).map(Use::Open))
-        .or_else(|| descriptor(&process.join("map_files"), mountpoint).map(Use::Mapped))?;
-    let name = fs::read(process.join("comm")).unwrap_or_default();
-    Some(User {
-        pid,
-        name: String::from_utf8_lossy(name.trim_ascii_end()).into_owned(),
-        what,
-    })
+/// Where to look for users.
+struct Place<'a> {
+    mountpoint: &'a Path,
+    /// Tells the mount from the directory below it, whose files have the same paths: the daemon has that open.
+    mount: u64,
 }
 
-fn descriptor(links: &Path, mountpoint: &Path) -> Option<PathBuf> {
-    fs::read_dir(links)
-        .ok()?
-        .flatten()
-        .find_map(|link| points_inside(&link.path(), mountpoint))
+impl Place<'_> {
+    fn user(&self, pid: u32) -> Option<User> {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let inside = |link: &str| self.inside(&process.join(link));
+        let what = inside("cwd")
+            .map(Use::Cwd)
+            .or_else(|| inside("root").map(Use::Root))
+            .or_else(|| self.any_inside(&process.join("fd")).map(Use::Open))
+            .or_else(|| self.any_inside(&process.join("map_files")).map(Use::Mapped))?;
+        let name = fs::read(process.join("comm")).unwrap_or_default();
+        let name = String::from_utf8_lossy(name.trim_ascii_end()).into_owned();
+        Some(User { pid, name, what })
+    }
+
+    fn any_inside(&self, links: &Path) -> Option<PathBuf> {
+        let mut links = fs::read_dir(links).ok()?.flatten();
+        links.find_map(|link| self.inside(&link.path()))
+    }
+
+    /// What the link in /proc points to, if that is on the mount.
+    fn inside(&self, link: &Path) -> Option<PathBuf> {
+        let target = fs::read_link(link).ok()?;
+        let found = target.starts_with(self.mountpoint) && mount_id(link) == Some(self.mount);
+        found.then_some(target)
+    }
 }
 
-/// Reads the link and nothing behind it: what it points to may be on a mount that does not answer.
-fn points_inside(link: &Path, mountpoint: &Path) -> Option<PathBuf> {
-    fs::read_link(link)
-        .ok()
-        .filter(|target| target.starts_with(mountpoint))
+/// The id of the mount that `path` is on, as the kernel knows it without asking the file system.
+fn mount_id(path: &Path) -> Option<u64> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
+    // SAFETY: `path` is a string that ends in zero, and `found` has room for what statx writes.
+    let done = unsafe {
+        libc::statx(
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            libc::STATX_MNT_ID,
+            found.as_mut_ptr(),
+        )
+    };
+    // SAFETY: it was all zeroes before, a valid value of this struct of integers; statx wrote more such.
+    let found = unsafe { found.assume_init() };
+    (done == 0 && found.stx_mask & libc::STATX_MNT_ID != 0).then_some(found.stx_mnt_id)
 }
 
 #[cfg(test)]
@@ -105,6 +133,12 @@ mod tests {
             .collect();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].what, Use::Open(path.clone()));
+        // The same path on another mount is something else.
+        let elsewhere = Place {
+            mountpoint: &dir,
+            mount: mount_id(&dir).unwrap() + 1,
+        };
+        assert_eq!(elsewhere.user(me), None);
         drop(file);
         assert!(users_of(&dir).iter().all(|user| user.pid != me));
         fs::remove_file(path).unwrap();

@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use llctl::exit;
 use llctl::locate::{FSTYPE, Mount, parse};
-use llctl::{Client, exit};
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 
@@ -30,7 +30,7 @@ pub(super) enum Health {
 }
 
 /// Asks for the free space at `mountpoint`, which the kernel never has cached: attributes of the root it may show for ever
-/// after the daemon has died.
+/// after the daemon has died. For a mount of another user, who lets nobody else in, the kernel answers itself.
 pub(super) fn health(mountpoint: &Path) -> Health {
     let (answer, answered) = mpsc::channel();
     let path = mountpoint.to_path_buf();
@@ -43,15 +43,6 @@ pub(super) fn health(mountpoint: &Path) -> Health {
         Ok(Err(Errno::ENOTCONN | Errno::ECONNABORTED | Errno::ENODEV)) => Health::Dead,
         Ok(_) => Health::Alive,
         Err(_) => Health::Silent,
-    }
-}
-
-/// Whether somebody serves `mount`, which another user may have made: then the kernel answers for it without asking.
-pub(super) fn mount_health(mount: &Mount) -> Health {
-    let kernel_answered = || statvfs(&mount.mountpoint).is_ok_and(|space| space.blocks() == 0);
-    match health(&mount.mountpoint) {
-        Health::Alive if kernel_answered() && Client::connect_mount(mount).is_err() => Health::Dead,
-        health => health,
     }
 }
 
@@ -118,7 +109,7 @@ pub(super) fn base(base: &Path) -> Result<bool, Trouble> {
 /// Takes a mount away that lost its daemon; one that is served is an error.
 fn clean(mount: &Mount) -> Result<(), Trouble> {
     let path = mount.mountpoint.display();
-    match mount_health(mount) {
+    match health(&mount.mountpoint) {
         Health::Dead => {
             fuse::detach(&mount.mountpoint)?;
             tracing::info!("cleaned away the mount at {path}, whose daemon had died");

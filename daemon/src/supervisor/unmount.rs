@@ -11,7 +11,7 @@ use llctl::protocol::{ApplyDone, ApplyPlan, BytePath, ChangeCounts};
 use llctl::{Client, exit};
 
 use super::args::UnmountArgs;
-use super::checks::{Health, mount_health};
+use super::checks::{Health, health};
 use super::process::Watched;
 use super::progress::Bar;
 use super::trouble::Trouble;
@@ -37,7 +37,7 @@ pub(super) fn run(args: &UnmountArgs) -> Result<(), Trouble> {
     std::env::set_current_dir("/")
         .map_err(|error| Trouble::because("cannot leave the current directory", error))?;
     let mut result = Outcome::default();
-    match mount_health(&mount) {
+    match health(&mount.mountpoint) {
         Health::Dead => {
             clean(&mount, args.apply)?;
             result.was_dead = true;
