@@ -30,6 +30,8 @@ pub struct Mounted {
     pub env: Vec<(OsString, OsString)>,
     /// What comes before every command line, such as the program that changes the user.
     prefix: Vec<OsString>,
+    /// Where llfs and llctl are.
+    programs: PathBuf,
     below: File,
     watchdog: Option<Watchdog>,
     /// Dropped last.
@@ -85,6 +87,7 @@ impl Mounted {
             store,
             env,
             prefix: Vec::new(),
+            programs: binaries::directory().to_path_buf(),
             below,
             watchdog,
             scratch,
@@ -108,6 +111,13 @@ impl Mounted {
             }
         }
         std::os::unix::fs::lchown(&self.dir, Some(uid), Some(uid)).expect("root may chown");
+        // The programs may lie where only root can go.
+        let programs = self.scratch.dir("programs");
+        for program in [binaries::llfs(), binaries::llctl()] {
+            let name = program.file_name().expect("programs have names");
+            std::fs::copy(&program, programs.join(name)).expect("programs can be copied");
+        }
+        self.programs = programs;
     }
 
     /// A program with this mount's environment, as this mount's user.
@@ -124,12 +134,12 @@ impl Mounted {
 
     /// `llfs` with arguments.
     pub fn llfs<S: AsRef<OsStr>>(&self, args: &[S]) -> Run {
-        self.program(binaries::llfs()).args(args)
+        self.program(self.programs.join("llfs")).args(args)
     }
 
     /// `llctl -C DIR` with arguments.
     pub fn llctl<S: AsRef<OsStr>>(&self, args: &[S]) -> Run {
-        self.program(binaries::llctl())
+        self.program(self.programs.join("llctl"))
             .arg("-C")
             .arg(&self.dir)
             .args(args)

@@ -1,0 +1,197 @@
+//! A full disk: the caller gets ENOSPC, nothing that was there is hurt, what gives space back
+//! works, and writing goes on when there is space.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use llfs_tests::dice::pattern;
+use llfs_tests::loopback;
+use llfs_tests::manifest::Ignore;
+use llfs_tests::mounted::Mounted;
+use llfs_tests::scratch::Scratch;
+
+/// A mount whose store is on a disk of its own.
+fn with_small_disk(name: &str, megabytes: u64) -> Mounted {
+    let scratch = Scratch::new(name);
+    let disk = scratch.dir("disk");
+    loopback::mount("tmpfs", megabytes, Path::new(""), &disk);
+    let mounted = Mounted::prepare_in(scratch, None, Some(&disk.join("store")));
+    fs::write(mounted.dir.join("base-file"), pattern(1, 100_000)).unwrap();
+    mounted.mount();
+    mounted
+}
+
+/// Writes files until an error stops it: how many were written whole, and the error.
+fn fill(mounted: &Mounted, dir: &str) -> (usize, io::Error) {
+    fs::create_dir(mounted.path(dir)).unwrap();
+    for number in 0..2000 {
+        let write = || {
+            let mut file = File::create(mounted.path(&format!("{dir}/{number}")))?;
+            file.write_all(&pattern(number, 256 << 10))?;
+            file.sync_all()
+        };
+        if let Err(error) = write() {
+            return (usize::from(number), error);
+        }
+    }
+    panic!("the disk never got full");
+}
+
+fn assert_no_space(error: &io::Error) {
+    assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
+}
+
+#[test]
+fn a_full_disk_hurts_nothing_and_can_be_left() {
+    let mounted = with_small_disk("full", 48);
+    fs::write(mounted.path("kept"), pattern(2, 50_000)).unwrap();
+    let before = mounted.manifest();
+    mounted.snap("before");
+    let (written, error) = fill(&mounted, "flood");
+    assert_no_space(&error);
+    assert!(written > 10, "the disk was full after {written} files");
+    // What was acknowledged is there, though nothing more fits.
+    for number in 0..written {
+        let number = u16::try_from(number).unwrap();
+        let found = fs::read(mounted.path(&format!("flood/{number}"))).unwrap();
+        assert!(found == pattern(number, 256 << 10), "file {number} is hurt");
+    }
+    assert_eq!(fs::read(mounted.path("kept")).unwrap(), pattern(2, 50_000));
+    assert_eq!(
+        fs::read(mounted.path("base-file")).unwrap(),
+        pattern(1, 100_000)
+    );
+    mounted.json(&["list"]);
+    // Reverting needs no byte, and gives none back: what it discards can be had again.
+    mounted.revert("before");
+    before.assert_same(
+        &mounted.manifest(),
+        Ignore::default(),
+        "reverted on a full disk",
+    );
+    mounted.undo();
+    let last = u16::try_from(written - 1).unwrap();
+    assert_eq!(
+        fs::read(mounted.path(&format!("flood/{last}"))).unwrap(),
+        pattern(last, 256 << 10)
+    );
+    mounted.revert("before");
+    mounted.verify();
+    mounted.kill9();
+    mounted.mount();
+    before.assert_same(
+        &mounted.manifest(),
+        Ignore::default(),
+        "mounted again on a full disk",
+    );
+}
+
+#[test]
+fn writing_goes_on_when_there_is_space() {
+    let mounted = with_small_disk("again", 48);
+    let disk = mounted.scratch.path().join("disk");
+    let (written, error) = fill(&mounted, "flood");
+    assert_no_space(&error);
+    // The disk grows under the store, without anything being mounted anew.
+    llfs_tests::command::Run::new("mount")
+        .args(["-o", "remount,size=96m"])
+        .arg(&disk)
+        .ok();
+    fs::create_dir(mounted.path("more")).unwrap();
+    fs::write(mounted.path("more/file"), pattern(3, 1 << 20)).unwrap();
+    mounted.snap("after");
+    let full = mounted.manifest();
+    assert!(full.len() >= written + 3);
+    mounted.remount();
+    full.assert_same(&mounted.manifest(), Ignore::default(), "mounted again");
+    mounted.verify();
+}
+
+#[test]
+fn deleting_gives_space_back() {
+    let mounted = with_small_disk("deleting", 48);
+    let (written, error) = fill(&mounted, "flood");
+    assert_no_space(&error);
+    for number in 0..written + 1 {
+        fs::remove_file(mounted.path(&format!("flood/{number}"))).ok();
+    }
+    assert_eq!(fs::read_dir(mounted.path("flood")).unwrap().count(), 0);
+    // Space is given back in the background: half of the flood must fit in the end.
+    llfs_tests::command::until(
+        "space after deleting",
+        std::time::Duration::from_secs(20),
+        || {
+            let mut file = File::create(mounted.path("again")).ok()?;
+            (0..written / 2).try_for_each(|n| {
+                file.write_all(&pattern(u16::try_from(n).ok()?, 256 << 10))
+                    .ok()
+            })
+        },
+    );
+    mounted.verify();
+}
+
+#[test]
+fn deleting_a_snapshot_works_on_a_full_disk() {
+    let mounted = with_small_disk("delete-snap", 48);
+    let (written, _) = fill(&mounted, "flood");
+    mounted.snap("flooded");
+    fs::remove_dir_all(mounted.path("flood")).unwrap();
+    mounted.delete("flooded");
+    llfs_tests::command::until(
+        "space after delete",
+        std::time::Duration::from_secs(20),
+        || fs::write(mounted.path("again"), vec![7; (written / 2) << 18]).ok(),
+    );
+    mounted.verify();
+}
+
+/// Overwriting what a snapshot holds needs space; what cannot be written stays what it was.
+#[test]
+fn a_failed_overwrite_leaves_the_old_bytes() {
+    use std::os::unix::fs::FileExt;
+    let mounted = with_small_disk("overwrite", 48);
+    let old = pattern(4, 4 << 20);
+    fs::write(mounted.path("file"), &old).unwrap();
+    mounted.snap("s");
+    let (_, error) = fill(&mounted, "flood");
+    assert_no_space(&error);
+    let file = File::options()
+        .write(true)
+        .open(mounted.path("file"))
+        .unwrap();
+    let mut overwritten = 0;
+    for block in 0..1024u64 {
+        match file.write_all_at(&pattern(5, 4096), block * 4096) {
+            Ok(()) => overwritten += 1,
+            Err(error) => {
+                assert_no_space(&error);
+                break;
+            }
+        }
+    }
+    assert!(overwritten < 1024, "a full disk took 4 MiB");
+    let found = fs::read(mounted.path("file")).unwrap();
+    assert_eq!(found.len(), old.len());
+    let split = overwritten * 4096;
+    assert!(
+        found[split..] == old[split..],
+        "bytes that were not written have changed"
+    );
+    assert!(
+        found[..split]
+            .chunks(4096)
+            .all(|block| block == pattern(5, 4096))
+    );
+    mounted.revert("s");
+    assert!(
+        fs::read(mounted.path("file")).unwrap() == old,
+        "the snapshot's bytes have changed"
+    );
+}
