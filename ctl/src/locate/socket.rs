@@ -20,14 +20,22 @@ const SHOWN_MAX: usize = 24;
 
 /// The directory in which a daemon of this user with this environment has its sockets.
 ///
-/// `$XDG_RUNTIME_DIR/llfs` if that is set and absolute; else `/run/llfs` for root and `/tmp/llfs-UID` for others.
+/// `$XDG_RUNTIME_DIR/llfs` if that is set and belongs to this user (after `sudo -E` it does not); else `/run/llfs` for root and
+/// `/tmp/llfs-UID` for others.
 pub fn runtime_dir() -> PathBuf {
-    if let Some(dir) = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
-        if dir.is_absolute() {
-            return dir.join("llfs");
+    runtime_dir_of(env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from), geteuid())
+}
+
+fn runtime_dir_of(xdg: Option<PathBuf>, uid: Uid) -> PathBuf {
+    match xdg {
+        Some(dir)
+            if dir.is_absolute()
+                && fs::metadata(&dir).is_ok_and(|meta| meta.uid() == uid.as_raw()) =>
+        {
+            dir.join("llfs")
         }
+        _ => fallback_dir(uid),
     }
-    fallback_dir(geteuid())
 }
 
 fn fallback_dir(uid: Uid) -> PathBuf {
@@ -128,6 +136,21 @@ fn trusted(dir: &Path, owner: Uid) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_runtime_directory_of_ones_own_is_used() {
+        let root = Uid::from_raw(0);
+        let other = Uid::from_raw(4_000_000);
+        let of = |xdg: &str, uid| runtime_dir_of(Some(PathBuf::from(xdg)), uid);
+        assert_eq!(of("/proc", root), PathBuf::from("/proc/llfs"));
+        assert_eq!(of("/proc", other), PathBuf::from("/tmp/llfs-4000000"));
+        assert_eq!(of("/no/such/dir", root), PathBuf::from("/run/llfs"));
+        assert_eq!(of(".", root), PathBuf::from("/run/llfs"));
+        assert_eq!(
+            runtime_dir_of(None, other),
+            PathBuf::from("/tmp/llfs-4000000")
+        );
+    }
 
     #[test]
     fn the_name_of_a_socket_stays_what_it_is() {
