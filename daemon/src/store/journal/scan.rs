@@ -116,15 +116,10 @@ fn read_headers(
         })
     };
     let mut headers: Vec<SegmentHeader> = Vec::new();
-    for &number in numbers {
-        if let Some(previous) = headers.last()
-            && number != previous.number + 1
-        {
-            return Ok((
-                headers.clone(),
-                damaged(previous.number + 1, "it is missing"),
-            ));
-        }
+    // Segments are deleted oldest first, but a power cut may bring an older one back and not its
+    // successor: what counts is the run up to the newest, if it begins early enough.
+    let gap = numbers.windows(2).rposition(|pair| pair[1] != pair[0] + 1);
+    for &number in &numbers[gap.map_or(0, |index| index + 1)..] {
         let path = segment::path(number);
         let file = disk.open(&path, OpenHow::Read).naming(&path)?;
         let mut bytes = [0; HEADER_LEN as usize];

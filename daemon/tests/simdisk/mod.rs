@@ -1,0 +1,399 @@
+//! A disk in memory that remembers every step, for cutting its power; it can be full, and can fail.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+pub mod choices;
+pub mod history;
+pub mod medium;
+
+use llfs::store::{Disk, DiskFile, OpenHow};
+pub use medium::{Entry, Image, Medium, Step};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+const ENOENT: i32 = 2;
+const EIO: i32 = 5;
+const EBADF: i32 = 9;
+const EWOULDBLOCK: i32 = 11;
+const ENOSPC: i32 = 28;
+
+#[derive(Default)]
+struct State {
+    image: Image,
+    next_file: usize,
+    steps: Vec<Step>,
+    /// Bytes that all files together may have.
+    capacity: Option<u64>,
+    /// Writes (or syncs) still to succeed before one fails with `EIO`.
+    fail_write: Option<u64>,
+    fail_sync: Option<u64>,
+    locked: bool,
+}
+
+/// A handle to the disk; clones share it.
+#[derive(Clone, Default)]
+pub struct SimDisk(Arc<Mutex<State>>);
+
+impl SimDisk {
+    /// An empty disk.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A disk as it comes up after a cut.
+    pub fn from_image(image: Image) -> Self {
+        let next_file = image.files.keys().max().map_or(0, |id| id + 1);
+        Self(Arc::new(Mutex::new(State {
+            image,
+            next_file,
+            ..State::default()
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no test panics with the lock held")
+    }
+
+    /// How many steps were taken.
+    pub fn now(&self) -> usize {
+        self.state().steps.len()
+    }
+
+    pub fn steps(&self) -> Vec<Step> {
+        self.state().steps.clone()
+    }
+
+    /// What the running system sees.
+    pub fn image(&self) -> Image {
+        self.state().image.clone()
+    }
+
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state().capacity = bytes;
+    }
+
+    pub fn used(&self) -> u64 {
+        self.state().used()
+    }
+
+    /// The write after `count` more fails, after half of it was done.
+    pub fn fail_write_after(&self, count: Option<u64>) {
+        self.state().fail_write = count;
+    }
+
+    /// The sync after `count` more fails.
+    pub fn fail_sync_after(&self, count: Option<u64>) {
+        self.state().fail_sync = count;
+    }
+
+    /// A file's bytes, changed behind the store's back.
+    pub fn tamper(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state();
+        let Some(&Entry::File(id)) = state.image.names.get(Path::new(path)) else {
+            panic!("no file {path}");
+        };
+        change(state.image.files.get_mut(&id).expect("a file has bytes"));
+    }
+
+    pub fn bytes(&self, path: &str) -> Option<Vec<u8>> {
+        let state = self.state();
+        match state.image.names.get(Path::new(path)) {
+            Some(Entry::File(id)) => state.image.files.get(id).cloned(),
+            _ => None,
+        }
+    }
+}
+
+impl State {
+    fn used(&self) -> u64 {
+        self.image
+            .files
+            .values()
+            .map(|bytes| bytes.len() as u64)
+            .sum()
+    }
+
+    fn name(&mut self, path: &Path, entry: Entry) {
+        let path = path.to_owned();
+        match entry {
+            Entry::Nothing => self.image.names.remove(&path),
+            _ => self.image.names.insert(path.clone(), entry),
+        };
+        self.steps.push(Step::Name { path, entry });
+    }
+
+    fn set_len(&mut self, file: usize, len: u64) -> io::Result<()> {
+        let old = self
+            .image
+            .files
+            .get(&file)
+            .map_or(0, |bytes| bytes.len() as u64);
+        if let Some(capacity) = self.capacity
+            && self.used() + len.saturating_sub(old) > capacity
+            && len > old
+        {
+            return Err(os(ENOSPC));
+        }
+        self.image
+            .files
+            .entry(file)
+            .or_default()
+            .resize(len as usize, 0);
+        self.steps.push(Step::SetLen { file, len });
+        Ok(())
+    }
+
+    fn write(&mut self, file: usize, bytes: &[u8], offset: u64) {
+        let now = self.image.files.entry(file).or_default();
+        let end = offset as usize + bytes.len();
+        if now.len() < end {
+            now.resize(end, 0);
+        }
+        now[offset as usize..end].copy_from_slice(bytes);
+        self.steps.push(Step::Write {
+            file,
+            offset,
+            bytes: bytes.to_vec(),
+        });
+    }
+}
+
+/// Counts down to the failure that was asked for.
+fn fails(left: &mut Option<u64>) -> bool {
+    match left {
+        Some(0) => {
+            *left = None;
+            true
+        }
+        Some(n) => {
+            *n -= 1;
+            false
+        }
+        None => false,
+    }
+}
+
+fn os(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
+struct SimFile {
+    disk: SimDisk,
+    id: usize,
+    writable: bool,
+    unlock: bool,
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        if self.unlock {
+            self.disk.state().locked = false;
+        }
+    }
+}
+
+impl SimDisk {
+    fn open_id(&self, path: &Path, how: OpenHow) -> io::Result<usize> {
+        let mut state = self.state();
+        let found = state.image.names.get(path).copied();
+        match (found, how) {
+            (Some(Entry::File(id)), OpenHow::Replace) => state.set_len(id, 0).map(|()| id),
+            (Some(Entry::File(id)), _) => Ok(id),
+            (None, OpenHow::Create | OpenHow::Replace) => {
+                let id = state.next_file;
+                state.next_file += 1;
+                state.image.files.insert(id, Vec::new());
+                state.name(path, Entry::File(id));
+                Ok(id)
+            }
+            _ => Err(os(ENOENT)),
+        }
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            id: self.open_id(path, how)?,
+            writable: how != OpenHow::Read,
+            unlock: false,
+        }))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let id = self.open_id(path, OpenHow::Create)?;
+        let mut state = self.state();
+        if state.locked {
+            return Err(os(EWOULDBLOCK));
+        }
+        state.locked = true;
+        drop(state);
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            id,
+            writable: true,
+            unlock: true,
+        }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let entry = *state.image.names.get(from).ok_or_else(|| os(ENOENT))?;
+        state.name(to, entry);
+        state.name(from, Entry::Nothing);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if !state.image.names.contains_key(path) {
+            return Err(os(ENOENT));
+        }
+        state.name(path, Entry::Nothing);
+        let named: Vec<Entry> = state.image.names.values().copied().collect();
+        state
+            .image
+            .files
+            .retain(|&id, _| named.contains(&Entry::File(id)));
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let state = self.state();
+        let root = dir.as_os_str().is_empty();
+        if !root && state.image.names.get(dir) != Some(&Entry::Dir) {
+            return Err(os(ENOENT));
+        }
+        let names = state
+            .image
+            .names
+            .keys()
+            .filter(|path| path.parent() == Some(dir));
+        Ok(names
+            .filter_map(|path| path.file_name())
+            .map(ToOwned::to_owned)
+            .collect())
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if state.image.names.get(dir) != Some(&Entry::Dir) {
+            state.name(dir, Entry::Dir);
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if fails(&mut state.fail_sync) {
+            return Err(os(EIO));
+        }
+        let dir: PathBuf = dir.to_owned();
+        state.steps.push(Step::SyncDir(dir));
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let state = self.state();
+        Ok(state
+            .capacity
+            .map_or(1 << 40, |c| c.saturating_sub(state.used())))
+    }
+
+    fn medium(&self) -> io::Result<u64> {
+        Ok(1)
+    }
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let state = self.disk.state();
+        let empty = Vec::new();
+        let bytes = state.image.files.get(&self.id).unwrap_or(&empty);
+        let from = (offset as usize).min(bytes.len());
+        let count = buf.len().min(bytes.len() - from);
+        buf[..count].copy_from_slice(&bytes[from..from + count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        if !self.writable {
+            return Err(os(EBADF));
+        }
+        if fails(&mut state.fail_write) {
+            state.write(self.id, &data[..data.len() / 2], offset);
+            return Err(os(EIO));
+        }
+        let len = state
+            .image
+            .files
+            .get(&self.id)
+            .map_or(0, |b| b.len() as u64);
+        let more = (offset + data.len() as u64).saturating_sub(len);
+        if let Some(capacity) = state.capacity
+            && state.used() + more > capacity
+            && more > 0
+        {
+            // As much as fits is written, as the system does.
+            let room = capacity.saturating_sub(state.used()) + len;
+            let part = room.saturating_sub(offset).min(data.len() as u64) as usize;
+            state.write(self.id, &data[..part], offset);
+            return Err(os(ENOSPC));
+        }
+        state.write(self.id, data, offset);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.disk.state();
+        if fails(&mut state.fail_sync) {
+            return Err(os(EIO));
+        }
+        state.steps.push(Step::SyncFile(self.id));
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let state = self.disk.state();
+        Ok(state
+            .image
+            .files
+            .get(&self.id)
+            .map_or(0, |b| b.len() as u64))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.disk.state().set_len(self.id, len)
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        let end = state
+            .image
+            .files
+            .get(&self.id)
+            .map_or(0, |b| b.len() as u64);
+        let from = offset.min(end);
+        let count = (offset + len).min(end) - from;
+        state.write(self.id, &vec![0; count as usize], from);
+        Ok(())
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        let now = state
+            .image
+            .files
+            .get(&self.id)
+            .map_or(0, |b| b.len() as u64);
+        state.set_len(self.id, now.max(offset + len))
+    }
+
+    fn disk_bytes(&self) -> io::Result<u64> {
+        self.len()
+    }
+}

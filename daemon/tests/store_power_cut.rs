@@ -1,0 +1,235 @@
+//! The power is cut at every write of the store, and every state that the medium may then show is
+//! recovered from. A failing state prints a name that reruns it.
+
+mod simdisk;
+
+use llfs::store::{OpenError, Store};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use simdisk::choices::{Random, each};
+use simdisk::history::{BOOT, History, Op, options, superblock};
+use simdisk::{Image, Medium, SimDisk};
+use std::sync::Arc;
+
+/// `LLFS_CUTS=20` looks at twenty times as many states.
+fn thoroughness() -> usize {
+    let factor = std::env::var("LLFS_CUTS").ok();
+    factor.and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
+/// Checks the states behind one cut, and (for some) those behind a cut in their recovery.
+fn check_cut(history: &History, medium: &Medium, cut: usize, most: usize) -> usize {
+    each(most, cut as u64, |name, choose| {
+        let image = medium.crash(choose);
+        match history.check(cut, image.clone()) {
+            Ok(after) if name == "newest" || name == "oldest" => {
+                cut_recovery(history, cut, name, &image, &after);
+            }
+            Ok(_) => {}
+            Err(what) => panic!("cut {cut}, state {name}: {what}"),
+        }
+    })
+}
+
+fn cut_recovery(history: &History, cut: usize, name: &str, image: &Image, after: &SimDisk) {
+    let mut medium = Medium::new(image);
+    let mut random = Random::new(cut as u64);
+    // The check itself goes on with one record behind the recovery: those steps are not its own.
+    for (index, step) in after.steps().iter().enumerate() {
+        medium.apply(step);
+        if index >= recovery_steps(after) {
+            break;
+        }
+        let crashed = medium.crash(&mut |n| random.below(n));
+        if let Err(what) = history.check(cut, crashed) {
+            panic!(
+                "cut {cut}, state {name}, then a cut behind step {index} of the recovery: {what}"
+            );
+        }
+    }
+}
+
+/// The steps of a recovery end with the sync of the journal's directory.
+fn recovery_steps(after: &SimDisk) -> usize {
+    let journal = std::path::Path::new("journal");
+    after
+        .steps()
+        .iter()
+        .position(|step| matches!(step, simdisk::Step::SyncDir(dir) if dir == journal))
+        .unwrap_or(0)
+}
+
+/// Cuts behind each step (or behind some).
+fn check(ops: &[Op], most: usize, every: impl Fn(usize) -> bool) -> usize {
+    let history = History::run(ops);
+    let mut medium = Medium::default();
+    let mut states = 0;
+    for (index, step) in history.disk.steps().iter().enumerate() {
+        medium.apply(step);
+        let cut = index + 1;
+        if cut >= history.made && every(cut) {
+            states += check_cut(&history, &medium, cut, most);
+        }
+    }
+    states
+}
+
+fn fresh(blocks: u32) -> Op {
+    Op::Fresh {
+        blocks,
+        bytes: blocks as usize * 4096,
+    }
+}
+
+fn again(bytes: usize) -> Op {
+    Op::Again {
+        pick: 0,
+        offset: 700,
+        bytes,
+        record: false,
+    }
+}
+
+#[test]
+fn short_histories_survive_every_cut() {
+    use Op::{FinishSeals, Image, Kill, Record, Remove, Restart, Seal, Sync, SyncLayers};
+    let histories: [&[Op]; 10] = [
+        &[Record(0), Sync, Record(700), Record(0), Sync],
+        &[fresh(1), Sync, again(900), Sync, again(10), Record(3)],
+        &[
+            fresh(1),
+            Sync,
+            again(900),
+            fresh(4),
+            SyncLayers,
+            again(2000),
+            Sync,
+        ],
+        &[
+            fresh(3),
+            Sync,
+            Record(9),
+            fresh(1),
+            Sync,
+            Kill,
+            again(5),
+            fresh(1),
+            Sync,
+        ],
+        &[fresh(1), Kill, fresh(1), Sync, Kill, Record(1)],
+        &[
+            fresh(2),
+            Seal,
+            fresh(1),
+            Sync,
+            FinishSeals,
+            again(100),
+            Sync,
+        ],
+        &[
+            fresh(1),
+            Sync,
+            again(1000),
+            Seal,
+            Record(1),
+            FinishSeals,
+            Record(1),
+        ],
+        &[
+            fresh(2),
+            Image,
+            fresh(1),
+            Sync,
+            Image,
+            again(50),
+            Sync,
+            Image,
+            Record(1),
+        ],
+        &[fresh(1), Seal, fresh(1), Sync, Remove, fresh(1), Sync],
+        &[
+            fresh(2),
+            again(3000),
+            Restart,
+            fresh(1),
+            Record(5),
+            Restart,
+            Record(6),
+        ],
+    ];
+    let mut states = 0;
+    for (index, ops) in histories.iter().enumerate() {
+        eprintln!("history {index}");
+        states += check(ops, 24 * thoroughness(), |_| true);
+    }
+    eprintln!("{states} states");
+}
+
+#[test]
+fn segments_change_at_any_cut() {
+    let mut ops = Vec::new();
+    for round in 0..14 {
+        ops.extend([Op::Record(3000), Op::Sync, fresh(1)]);
+        if round % 5 == 4 {
+            ops.push(Op::Image);
+        }
+    }
+    check(&ops, 3 * thoroughness(), |_| true);
+}
+
+#[test]
+fn making_a_store_can_be_cut() {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).expect("the disk is empty");
+    let mut medium = Medium::default();
+    for (index, step) in disk.steps().iter().enumerate() {
+        medium.apply(step);
+        each(256, 0, |name, choose| {
+            let disk = SimDisk::from_image(medium.crash(choose));
+            let open = || Store::open(Arc::new(disk.clone()), &options(BOOT));
+            match open() {
+                Ok(_) => {}
+                Err(OpenError::Empty) => {
+                    Store::create(&disk, &superblock())
+                        .unwrap_or_else(|e| panic!("cut {index}, {name}: making it again: {e}"));
+                    open().unwrap_or_else(|e| panic!("cut {index}, {name}: after that: {e}"));
+                }
+                Err(error) => panic!("cut {index}, state {name}: {error}"),
+            }
+        });
+    }
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (0usize..2000).prop_map(Op::Record),
+        4 => (1u32..5, 1usize..20000).prop_map(|(blocks, bytes)| Op::Fresh { blocks, bytes }),
+        4 => (any::<usize>(), 0usize..4096, 1usize..4096, any::<bool>()).prop_map(
+            |(pick, offset, bytes, record)| Op::Again { pick, offset, bytes, record }
+        ),
+        4 => Just(Op::Sync),
+        1 => Just(Op::SyncLayers),
+        1 => Just(Op::Image),
+        1 => Just(Op::Seal),
+        1 => Just(Op::FinishSeals),
+        1 => Just(Op::Remove),
+        1 => Just(Op::Kill),
+        1 => Just(Op::Restart),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 16 * thoroughness() as u32,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn long_histories_survive_random_cuts(
+        ops in proptest::collection::vec(any_op(), 10..60),
+        phase in 0usize..23,
+    ) {
+        check(&ops, 4, |cut| cut % 23 == phase);
+    }
+}
