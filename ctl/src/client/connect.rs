@@ -21,7 +21,7 @@ pub(super) fn mount(mount: &Mount) -> Result<(UnixStream, Welcome)> {
     let owner = mount.uid.unwrap_or_else(|| geteuid().as_raw());
     let mut error = ClientError::Unreachable {
         socket: socket_path(&mount.mountpoint),
-        source: io::Error::from(io::ErrorKind::NotFound),
+        source: nix::errno::Errno::ENOENT.into(),
     };
     for path in socket_candidates(mount) {
         match socket(&path, Some(owner)) {
