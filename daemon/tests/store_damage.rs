@@ -1,0 +1,379 @@
+//! Bytes change behind the store's back: what is damaged is told, never served, and nothing is written.
+
+mod simdisk;
+
+use llfs::store::{
+    BLOCK, BootToken, LayerId, OpenError, Recovered, Store, StoreOptions, Superblock,
+};
+use simdisk::SimDisk;
+use simdisk::history::{BOOT, NEXT_BOOT, count_records, options, superblock};
+use std::sync::Arc;
+
+fn open(disk: &SimDisk, boot: BootToken) -> Result<(Store, Recovered), OpenError> {
+    Store::open(Arc::new(disk.clone()), &options(boot))
+}
+
+fn read_only(disk: &SimDisk, boot: BootToken) -> Result<(Store, Recovered), OpenError> {
+    let options = StoreOptions {
+        read_only: true,
+        ..options(boot)
+    };
+    Store::open(Arc::new(disk.clone()), &options)
+}
+
+fn made() -> SimDisk {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).unwrap();
+    disk
+}
+
+fn append(store: &Store, range: std::ops::Range<u32>) {
+    for index in range {
+        store.append(&index.to_le_bytes()).unwrap();
+    }
+}
+
+/// The segment that an opened store writes.
+const SEGMENT: &str = "journal/00000002.log";
+/// Bytes of a header.
+const HEADER: usize = 128;
+
+#[test]
+fn every_flipped_byte_of_the_superblock_is_told() {
+    let disk = made();
+    let whole = disk.bytes("superblock").unwrap();
+    for at in 0..whole.len() {
+        disk.tamper("superblock", |bytes| bytes[at] ^= 0x10);
+        let error = open(&disk, BOOT).err().unwrap();
+        let told = matches!(error, OpenError::Foreign | OpenError::BadSuperblock(_));
+        assert!(told, "byte {at}: {error}");
+        disk.tamper("superblock", |bytes| bytes[at] ^= 0x10);
+    }
+    for length in 0..whole.len() {
+        disk.tamper("superblock", |bytes| bytes.truncate(length));
+        let error = open(&disk, BOOT).err().unwrap();
+        assert!(
+            matches!(error, OpenError::BadSuperblock(_)),
+            "{length} bytes: {error}"
+        );
+        disk.tamper("superblock", |bytes| *bytes = whole.clone());
+    }
+    open(&disk, BOOT).unwrap();
+}
+
+#[test]
+fn a_newer_version_is_refused_with_both_versions() {
+    let mut bytes = superblock().encode();
+    bytes[8] = 9;
+    let sum = xxhash_rust::xxh3::xxh3_64(&bytes[..16]);
+    bytes[16..24].copy_from_slice(&sum.to_le_bytes());
+    let error = Superblock::decode(&bytes).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the store has format version 9, this llfs knows up to version 1"
+    );
+}
+
+#[test]
+fn data_without_a_superblock_is_not_started_over() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    append(&store, 0..1);
+    store.close().unwrap();
+    llfs::store::Disk::remove(&disk, std::path::Path::new("superblock")).unwrap();
+    assert!(matches!(open(&disk, BOOT), Err(OpenError::NoSuperblock)));
+    assert!(matches!(
+        Store::create(&disk, &superblock()),
+        Err(OpenError::NotEmpty)
+    ));
+}
+
+#[test]
+fn a_second_daemon_is_refused() {
+    let disk = made();
+    let first = open(&disk, BOOT).unwrap();
+    assert!(matches!(
+        open(&disk, BOOT),
+        Err(OpenError::Locked { pid: Some(pid) }) if pid == std::process::id()
+    ));
+    drop(first);
+    open(&disk, BOOT).unwrap();
+}
+
+/// A killed daemon's journal: any byte but those of the last frame proves itself damaged.
+#[test]
+fn every_flipped_byte_in_the_middle_of_the_journal_is_told() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    append(&store, 0..8);
+    drop(store);
+    let frame = 32;
+    let last = HEADER + 7 * frame;
+    for at in 0..last + frame {
+        disk.tamper(SEGMENT, |bytes| bytes[at] ^= 0x04);
+        let before = disk.image();
+        let result = open(&disk, BOOT);
+        if at < last {
+            let Err(OpenError::Damaged(damage)) = result else {
+                panic!("byte {at} was not noticed");
+            };
+            let offset = if at < HEADER {
+                0
+            } else {
+                HEADER + (at - HEADER) / frame * frame
+            };
+            assert_eq!((damage.segment, damage.offset), (2, offset as u64));
+            let mut after = disk.image();
+            let lock = std::path::Path::new("lock");
+            assert_eq!(after.names.remove(lock), before.names.get(lock).copied());
+            assert_eq!(after.files, before.files, "nothing is written over damage");
+            let (store, mut recovered) = read_only(&disk, BOOT).unwrap();
+            assert!(recovered.damage().is_some());
+            let readable = at.saturating_sub(HEADER) / frame;
+            assert_eq!(count_records(&mut recovered).unwrap(), readable);
+            assert!(store.append(b"no").is_err());
+            assert_eq!(disk.image().files, after.files);
+        } else {
+            // The last frame cannot be told from one that a dying daemon did not finish.
+            let (_, mut recovered) = result.unwrap();
+            assert_eq!(count_records(&mut recovered).unwrap(), 7);
+            break;
+        }
+        disk.tamper(SEGMENT, |bytes| bytes[at] ^= 0x04);
+    }
+}
+
+/// After a power cut only what was synced must be whole; a later barrier says what that is.
+#[test]
+fn damage_before_a_synced_point_is_no_torn_tail() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    append(&store, 0..3);
+    store.sync().unwrap();
+    append(&store, 3..4);
+    store.sync().unwrap();
+    append(&store, 4..5);
+    drop(store);
+    let barrier = 24 + 32;
+    let synced = HEADER + 3 * 32 + barrier;
+    let written = synced + 32 + barrier + 32;
+    for at in HEADER..written {
+        disk.tamper(SEGMENT, |bytes| bytes[at] ^= 0x80);
+        let scratch = SimDisk::from_image(disk.image());
+        match open(&scratch, NEXT_BOOT) {
+            Err(OpenError::Damaged(damage)) => {
+                assert!(
+                    at < synced,
+                    "byte {at} was perhaps never on the medium: {damage}"
+                );
+            }
+            Err(error) => panic!("byte {at}: {error}"),
+            Ok((_, mut recovered)) => {
+                assert!(at >= synced, "byte {at} was on the medium");
+                let count = count_records(&mut recovered).unwrap();
+                let expected = if at < synced + 32 + barrier { 3 } else { 4 };
+                assert_eq!(count, expected, "byte {at}");
+            }
+        }
+        disk.tamper(SEGMENT, |bytes| bytes[at] ^= 0x80);
+    }
+}
+
+#[test]
+fn a_closed_store_knows_its_end() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    append(&store, 0..3);
+    store.close().unwrap();
+    disk.tamper(SEGMENT, |bytes| bytes[HEADER + 70] ^= 1);
+    assert!(matches!(open(&disk, NEXT_BOOT), Err(OpenError::Damaged(_))));
+}
+
+#[test]
+fn an_older_segment_that_is_cut_or_missing_is_damage() {
+    let disk = made();
+    for round in 0..3 {
+        let (store, mut recovered) = open(&disk, BOOT).unwrap();
+        assert_eq!(count_records(&mut recovered).unwrap() as u32, round * 4);
+        append(&store, round * 4..round * 4 + 4);
+    }
+    let whole = disk.bytes(SEGMENT).unwrap();
+    for length in [0, 100, HEADER, HEADER + 32, HEADER + 127] {
+        disk.tamper(SEGMENT, |bytes| bytes.truncate(length));
+        let error = open(&disk, BOOT).err().unwrap();
+        assert!(
+            matches!(error, OpenError::Damaged(ref d) if d.segment == 2),
+            "{length}: {error}"
+        );
+        disk.tamper(SEGMENT, |bytes| *bytes = whole.clone());
+    }
+    llfs::store::Disk::remove(&disk, std::path::Path::new(SEGMENT)).unwrap();
+    assert!(matches!(open(&disk, BOOT), Err(OpenError::Damaged(_))));
+}
+
+/// Somebody keeps a copy of the journal in a file of the mount: a frame in a frame is no frame.
+#[test]
+fn a_copy_of_the_journal_in_the_journal_is_only_bytes() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    append(&store, 0..4);
+    let copy = disk.bytes(SEGMENT).unwrap();
+    let mut payload = 4u32.to_le_bytes().to_vec();
+    payload.extend_from_slice(&copy);
+    store.append(&payload).unwrap();
+    drop(store);
+    // Torn: the frame around the copy was not finished.
+    let end = HEADER + 4 * 32 + 24 + payload.len();
+    disk.tamper(SEGMENT, |bytes| bytes[end - 1] ^= 1);
+    let (_, mut recovered) = open(&disk, BOOT).unwrap();
+    assert_eq!(count_records(&mut recovered).unwrap(), 4);
+}
+
+fn image_of(store: &Store, count: u32) {
+    store
+        .write_image(store.last_seq(), &mut |out| {
+            out.write_all(&count.to_le_bytes())
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_damaged_image_gives_way_to_the_one_before() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    let mut count = 0;
+    for _ in 0..4 {
+        append(&store, count..count + 5);
+        count += 5;
+        image_of(&store, count);
+    }
+    append(&store, count..count + 2);
+    drop(store);
+    assert!(
+        disk.bytes("images/00000002.img").is_none(),
+        "two images are kept"
+    );
+    assert!(
+        disk.bytes(SEGMENT).is_none(),
+        "the journal before them is not"
+    );
+    let path = "images/00000004.img";
+    for at in 0..disk.bytes(path).unwrap().len() {
+        disk.tamper(path, |bytes| bytes[at] ^= 1);
+        let scratch = SimDisk::from_image(disk.image());
+        let (_, mut recovered) = open(&scratch, BOOT).unwrap();
+        assert_eq!(recovered.damaged_images(), [4], "byte {at}");
+        assert_eq!(count_records(&mut recovered).unwrap() as u32, count + 2);
+        disk.tamper(path, |bytes| bytes[at] ^= 1);
+    }
+    disk.tamper(path, |bytes| bytes[70] ^= 1);
+    disk.tamper("images/00000003.img", |bytes| bytes.truncate(20));
+    assert!(matches!(open(&disk, BOOT), Err(OpenError::Damaged(_))));
+}
+
+fn with_sealed_layer() -> (SimDisk, Store, LayerId) {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    let layer = store.open_layer();
+    let first = store.alloc(layer, 3).unwrap();
+    assert_eq!(first, 0);
+    store
+        .write_blocks(layer, 0, &[5; 3 * BLOCK as usize - 100], 0)
+        .unwrap();
+    store.seal(layer).unwrap();
+    assert_eq!(store.finish_seals().unwrap(), 1);
+    assert!(
+        store.write_blocks(layer, 0, b"x", 0).is_err(),
+        "a sealed layer is final"
+    );
+    (disk, store, layer)
+}
+
+#[test]
+fn a_flipped_bit_in_a_sealed_layer_is_never_served() {
+    let (disk, store, layer) = with_sealed_layer();
+    let data = "layers/00000001.data";
+    let length = disk.bytes(data).unwrap().len();
+    let mut bytes = vec![0; 3 * BLOCK as usize];
+    for at in (0..length).step_by(997) {
+        disk.tamper(data, |bytes| bytes[at] ^= 2);
+        let block = at as u64 / BLOCK;
+        for other in 0..3 {
+            let mut part = [0; 10];
+            let read = store.read(layer, other * BLOCK + 17, &mut part, true);
+            assert_eq!(read.is_err(), other == block, "byte {at}, block {other}");
+            let whole = &mut bytes[..BLOCK as usize];
+            let read = store.read(layer, other * BLOCK, whole, true);
+            assert_eq!(read.is_err(), other == block, "byte {at}, block {other}");
+        }
+        let verified = store.verify_layer(layer, &[0..3], &mut |_| true).unwrap();
+        assert_eq!(verified, [block as u32]);
+        disk.tamper(data, |bytes| bytes[at] ^= 2);
+    }
+    store.read(layer, 0, &mut bytes, true).unwrap();
+    assert!(
+        bytes[3 * BLOCK as usize - 100..]
+            .iter()
+            .all(|&byte| byte == 0)
+    );
+}
+
+#[test]
+fn a_cut_layer_and_damaged_sums_are_told() {
+    let (disk, store, layer) = with_sealed_layer();
+    let sums = "layers/00000001.sum";
+    let whole = disk.bytes(sums).unwrap();
+    assert_eq!(whole.len(), 2 * 4096);
+    let mut part = [0; 10];
+    for at in (0..whole.len()).step_by(251) {
+        disk.tamper(sums, |bytes| bytes[at] ^= 2);
+        let damaged = store.verify_layer(layer, &[0..2], &mut |_| true).unwrap();
+        if at < 4096 {
+            assert_eq!(
+                store.sums_are_whole(layer).unwrap(),
+                Some(false),
+                "byte {at}"
+            );
+            assert!(damaged.is_empty());
+        } else {
+            assert_eq!(damaged, [0, 1], "byte {at}");
+            assert!(store.read(layer, 3, &mut part, true).is_err());
+        }
+        disk.tamper(sums, |bytes| bytes[at] ^= 2);
+    }
+    assert_eq!(store.sums_are_whole(layer).unwrap(), Some(true));
+    disk.tamper("layers/00000001.data", |bytes| bytes.truncate(5000));
+    store.read(layer, 0, &mut part, true).unwrap();
+    assert!(store.read(layer, BLOCK, &mut part, true).is_err());
+    assert!(store.read(layer, 2 * BLOCK, &mut part, true).is_err());
+    assert!(store.read(layer, 2 * BLOCK, &mut part, false).is_err());
+    assert_eq!(
+        store.verify_layer(layer, &[0..3], &mut |_| true).unwrap(),
+        [1, 2]
+    );
+}
+
+/// Looking at a store after a power cut, without writing, shows what recovery would write.
+#[test]
+fn reading_only_sees_blocks_that_only_the_journal_holds() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    let layer = store.open_layer();
+    store.alloc(layer, 1).unwrap();
+    store.write_blocks(layer, 0, &[1; 4096], 0).unwrap();
+    store.sync_layers().unwrap();
+    store.write_blocks(layer, 0, &[2; 4096], 0).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    disk.tamper("layers/00000001.data", |bytes| bytes.fill(1));
+    let files = disk.image().files;
+    let (store, _) = read_only(&disk, NEXT_BOOT).unwrap();
+    let mut bytes = [0; 4096];
+    store.read(layer, 0, &mut bytes, true).unwrap();
+    assert_eq!(bytes, [2; 4096]);
+    drop(store);
+    let mut after = disk.image().files;
+    // The lock file alone tells who looks.
+    after.retain(|id, bytes| files.get(id).is_some_and(|b| b.len() == bytes.len()));
+    assert!(after.iter().all(|(id, bytes)| files.get(id) == Some(bytes)));
+}

@@ -1,0 +1,194 @@
+//! A full disk and a failing disk: the caller gets the errno, and the state stays whole.
+
+mod simdisk;
+
+use llfs::store::{BLOCK, Store};
+use simdisk::SimDisk;
+use simdisk::history::{BOOT, NEXT_BOOT, count_records, options, superblock};
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+fn made() -> (SimDisk, Store) {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).unwrap();
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options(BOOT)).unwrap();
+    (disk, store)
+}
+
+/// Appends numbered records until there is no space; how many there are then.
+fn fill(store: &Store, mut count: u32, size: usize) -> u32 {
+    loop {
+        let mut payload = count.to_le_bytes().to_vec();
+        payload.resize(size, 0);
+        match store.append(&payload) {
+            Ok(_) => count += 1,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::StorageFull);
+                return count;
+            }
+        }
+    }
+}
+
+fn recovered(disk: &SimDisk, boot: llfs::store::BootToken) -> usize {
+    let (_store, mut recovered) =
+        Store::open(Arc::new(disk.clone()), &options(boot)).expect("the store is whole");
+    count_records(&mut recovered).expect("the records are in order")
+}
+
+#[test]
+fn records_that_do_not_fit_leave_the_journal_as_it_was() {
+    for size in [4, 30, 200, 1500, 5000] {
+        let (disk, store) = made();
+        disk.set_capacity(Some(disk.used() + 20_000));
+        let count = fill(&store, 0, size);
+        store.sync().expect("a barrier always fits");
+        drop(store);
+        disk.set_capacity(None);
+        assert_eq!(
+            recovered(&disk, NEXT_BOOT),
+            count as usize,
+            "records of {size} bytes"
+        );
+    }
+}
+
+#[test]
+fn what_frees_space_can_be_recorded_with_no_byte_free() {
+    let (disk, store) = made();
+    disk.set_capacity(Some(disk.used() + 9000));
+    let layer = store.open_layer();
+    store.alloc(layer, 1).unwrap();
+    store.write_blocks(layer, 0, &[1; 4096], 0).unwrap();
+    let mut count = fill(&store, 0, 100);
+    let block = store.alloc(layer, 1).unwrap();
+    let refused = store.write_blocks(layer, block, &[1; 4096], 0).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::StorageFull);
+    // Many more than the room kept in the journal: these live on the reserve.
+    let kept = (0..20)
+        .take_while(|_| store.append_kept(&count_up(&mut count)).is_ok())
+        .count();
+    assert!(kept >= 20, "{kept} records fitted");
+    let seq = store.append_kept(&count_up(&mut count)).unwrap();
+    store.remove_layer(layer, seq).unwrap();
+    // Space has come back, the reserve too.
+    assert!(store.refill_reserve().unwrap());
+    store.append(&count_up(&mut count)).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    disk.set_capacity(None);
+    assert_eq!(recovered(&disk, NEXT_BOOT), count as usize);
+}
+
+fn count_up(count: &mut u32) -> [u8; 4] {
+    *count += 1;
+    (*count - 1).to_le_bytes()
+}
+
+#[test]
+fn a_store_opens_with_no_byte_free() {
+    let (disk, store) = made();
+    disk.set_capacity(Some(disk.used() + 3000));
+    let count = fill(&store, 0, 10);
+    drop(store);
+    disk.set_capacity(Some(disk.used()));
+    let (store, mut found) = Store::open(Arc::new(disk.clone()), &options(BOOT)).unwrap();
+    assert_eq!(count_records(&mut found).unwrap(), count as usize);
+    store.append_kept(&count.to_le_bytes()).unwrap();
+}
+
+/// Every write of a history fails once, half done.
+#[test]
+fn a_failed_write_is_as_if_it_had_not_been() {
+    for failing in 0..60 {
+        let (disk, store) = made();
+        let layer = store.open_layer();
+        disk.fail_write_after(Some(failing));
+        let mut count = 0u32;
+        for round in 0..20 {
+            let mut payload = count.to_le_bytes().to_vec();
+            payload.resize(4 + round * 150, 0x77);
+            match store.append(&payload) {
+                Ok(_) => count += 1,
+                Err(error) => assert_eq!(error.raw_os_error(), Some(5)),
+            }
+            let block = store.alloc(layer, 1).unwrap();
+            // Whether this one fails does not matter here, only that the journal goes on.
+            drop(store.write_blocks(layer, block, &[round as u8; 4096], 0));
+        }
+        disk.fail_write_after(None);
+        drop(store);
+        assert_eq!(
+            recovered(&disk, BOOT),
+            count as usize,
+            "write {failing} failed"
+        );
+        assert_eq!(recovered(&disk, NEXT_BOOT), 0, "nothing was synced");
+    }
+}
+
+/// Every sync of a history fails once: after that nothing is written, and nothing promised is lost.
+#[test]
+fn a_failed_sync_latches_the_store() {
+    let mut failures = 0;
+    for failing in 0.. {
+        let (disk, store) = made();
+        let layer = store.open_layer();
+        disk.fail_sync_after(Some(failing));
+        let mut promised = 0;
+        let mut failed = false;
+        for index in 0..6u32 {
+            let block = store.alloc(layer, 4).unwrap();
+            let data = vec![index as u8 + 1; 4 * BLOCK as usize];
+            let blocks = if index % 2 == 0 { 4 } else { 1 };
+            let written = store
+                .write_blocks(layer, block, &data[..blocks * BLOCK as usize], 0)
+                .and_then(|()| store.append(&index.to_le_bytes()));
+            if failed {
+                assert_eq!(written.unwrap_err().raw_os_error(), Some(30), "EROFS");
+                assert_eq!(store.sync().unwrap_err().raw_os_error(), Some(30), "EROFS");
+                continue;
+            }
+            written.unwrap();
+            match store.sync() {
+                Ok(()) => promised = index + 1,
+                Err(error) => {
+                    assert_eq!(error.raw_os_error(), Some(5), "EIO");
+                    failed = true;
+                }
+            }
+        }
+        if !failed {
+            assert!(failures > 6);
+            return;
+        }
+        failures += 1;
+        assert!(store.is_readonly().is_some());
+        let mut bytes = [0; 10];
+        store
+            .read(layer, 0, &mut bytes, true)
+            .expect("reading goes on");
+        drop(store);
+        assert!(recovered(&disk, NEXT_BOOT) >= promised as usize);
+    }
+}
+
+#[test]
+fn an_image_that_does_not_fit_changes_nothing() {
+    let (disk, store) = made();
+    store.append(&0u32.to_le_bytes()).unwrap();
+    store.sync().unwrap();
+    disk.set_capacity(Some(disk.used() + 2000));
+    let error = store
+        .write_image(store.last_seq(), &mut |out| out.write_all(&[1; 60_000]))
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StorageFull);
+    store.append_kept(&1u32.to_le_bytes()).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    assert!(
+        disk.bytes("images/00000001.tmp").is_none(),
+        "its space is free again"
+    );
+    assert_eq!(recovered(&disk, NEXT_BOOT), 2);
+}
