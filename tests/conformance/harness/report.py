@@ -11,6 +11,8 @@ from .tools import CACHE, say
 HERE = Path(__file__).resolve().parent.parent
 EXCLUSIONS = HERE / "exclusions.tsv"
 RESULTS = Path(os.environ.get("LLFS_CONFORMANCE_RESULTS") or CACHE / "results.tsv")
+# Failures told in full; a suite that fails everywhere says nothing more after so many.
+SHOWN = 40
 COLUMNS = "time commit kernel suite setting mode passed failed excluded seconds".split()
 
 
@@ -62,6 +64,8 @@ class Report:
             say(f"{self.suite} {self.setting}: {case} excluded: {reason}")
             return
         self.failed.append((case, why))
+        if len(self.failed) > SHOWN:
+            return
         indented = "\n".join("    " + line for line in str(why).splitlines()[:40])
         say(f"{self.suite} {self.setting}: {case} FAILED\n{indented}")
 

@@ -11,13 +11,14 @@ class Snapper:
     """Takes a snapshot every `interval` seconds and keeps the last `keep`.
 
     A snapshot that fails is remembered and raised when the block ends: a snapshot never fails
-    because something is in use.
+    because something is in use. `forgiving` leaves the error to be looked at in `error`.
     """
 
-    def __init__(self, llfs, interval=0.1, keep=20):
+    def __init__(self, llfs, interval=0.1, keep=20, forgiving=False):
         self.llfs = llfs
         self.interval = interval
         self.keep = keep
+        self.forgiving = forgiving
         self.taken = 0
         self.error = None
         self.names = collections.deque()
@@ -55,5 +56,5 @@ class Snapper:
             if self.names:
                 self.llfs.ctl("delete", *self.names)
                 self.names.clear()
-        if self.error and kind is None:
+        if self.error and kind is None and not self.forgiving:
             raise self.error
