@@ -1,5 +1,11 @@
 //! Bytes change behind the store's back: what is damaged is told, never served, and nothing is written.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "one range of blocks is meant"
+)]
+
 mod simdisk;
 
 use llfs::store::{

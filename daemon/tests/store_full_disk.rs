@@ -1,5 +1,7 @@
 //! A full disk and a failing disk: the caller gets the errno, and the state stays whole.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod simdisk;
 
 use llfs::store::{BLOCK, Store};

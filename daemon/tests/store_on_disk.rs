@@ -1,5 +1,11 @@
 //! The store in a real directory.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "one range of blocks is meant"
+)]
+
 use llfs::store::{BLOCK, BootToken, HostDisk, OpenError, Store, StoreOptions, Superblock};
 use std::path::PathBuf;
 use std::sync::Arc;
