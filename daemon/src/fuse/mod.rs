@@ -6,6 +6,7 @@
 
 mod fusermount;
 pub mod mount;
+pub mod readahead;
 pub mod unmount;
 pub mod users;
 

@@ -12,7 +12,7 @@ use llctl::locate::{FSTYPE, Mount, parse};
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 
-use super::trouble::Trouble;
+use super::trouble::{Trouble, argument};
 use crate::fuse;
 
 /// A daemon that does not answer for so long counts as hung.
@@ -117,7 +117,8 @@ fn clean(mount: &Mount) -> Result<(), Trouble> {
         }
         Health::Alive => Err(
             Trouble::new(format!("{path} is already mounted")).hint(format!(
-                "`llctl -C {path} status` shows it, `llfs unmount {path}` unmounts it"
+                "`llctl -C {arg} status` shows it, `llfs unmount {arg}` unmounts it",
+                arg = argument(&mount.mountpoint)
             )),
         ),
         Health::Silent => Err(Trouble::new(format!(

@@ -124,7 +124,10 @@ impl Mount {
         let usable = begun
             .map_err(|error| Trouble::because("the FUSE session did not begin", error))
             .and_then(|mount| match health(point) {
-                Health::Alive => Ok(mount),
+                Health::Alive => {
+                    fuse::readahead::raise(point);
+                    Ok(mount)
+                }
                 _ => Err(Trouble::new(format!(
                     "the mount at {} does not answer",
                     point.display()

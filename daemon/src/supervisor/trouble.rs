@@ -1,9 +1,10 @@
 //! What went wrong, as the user is told it.
 
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 
-use llctl::escape::escaped_text;
+use llctl::escape::{escaped, escaped_text};
 use llctl::{ClientError, exit};
 use serde::{Deserialize, Serialize};
 
@@ -42,19 +43,41 @@ impl Trouble {
         self
     }
 
-    /// Prints it on stderr, as JSON if so wanted, and gives the exit code.
+    /// Tells the user, in the form of `llctl`: on stderr, and with `json` on stdout too. Gives the exit code.
     pub(super) fn report(&self, json: bool) -> ExitCode {
         if json {
-            let body = serde_json::json!({"error": {"message": self.message, "hint": self.hint}});
-            eprintln!("{body}");
-        } else {
-            eprintln!("Error: {}", lines(&self.message));
-            if let Some(hint) = &self.hint {
-                eprintln!("Hint: {}", lines(hint));
-            }
+            let account = serde_json::json!({"kind": self.kind(), "message": self.message, "hint": self.hint});
+            println!("{}", serde_json::json!({"error": account}));
+        }
+        eprintln!("llfs: error: {}", lines(&self.message));
+        if let Some(hint) = &self.hint {
+            eprintln!("hint: {}", lines(hint));
         }
         ExitCode::from(self.code)
     }
+
+    /// The exit code, for programs that read JSON.
+    fn kind(&self) -> &'static str {
+        match self.code {
+            exit::NO_MOUNT => "no_mount",
+            exit::REFUSED => "refused",
+            exit::DAMAGED => "damaged",
+            exit::NO_WRITE => "no_space",
+            _ => "failed",
+        }
+    }
+}
+
+/// `path` as an argument that can be pasted into a shell.
+pub(super) fn argument(path: &Path) -> String {
+    let text = escaped(path.as_os_str().as_encoded_bytes());
+    if text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"/-_.+,@%".contains(&b))
+    {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Our own line ends stay; escape sequences from names do not reach the terminal.
@@ -161,6 +184,13 @@ mod tests {
         );
         assert!(trouble.message.ends_with("\n  and 2 more"));
         assert_eq!(trouble.code, exit::REFUSED);
+    }
+
+    #[test]
+    fn a_path_in_a_hint_can_be_pasted() {
+        assert_eq!(argument(Path::new("/srv/repo-1")), "/srv/repo-1");
+        assert_eq!(argument(Path::new("/srv/a b")), "'/srv/a b'");
+        assert_eq!(argument(Path::new("/it's")), "'/it'\\''s'");
     }
 
     #[test]

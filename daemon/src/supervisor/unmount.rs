@@ -14,7 +14,7 @@ use super::args::UnmountArgs;
 use super::checks::{Health, health};
 use super::process::Watched;
 use super::progress::Bar;
-use super::trouble::Trouble;
+use super::trouble::{Trouble, argument};
 use crate::fuse::{self, UnmountError, users};
 
 /// After so long the user is told what is being waited for.
@@ -67,7 +67,10 @@ fn find(dir: &Path) -> Result<Mount, Trouble> {
             "{} is inside the llfs mount at {root}",
             path.display()
         ))
-        .hint(format!("unmount that: llfs unmount {root}"))
+        .hint(format!(
+            "unmount that: llfs unmount {}",
+            argument(&mount.mountpoint)
+        ))
         .code(exit::NO_MOUNT));
     }
     Ok(mount)
@@ -80,7 +83,8 @@ fn clean(mount: &Mount, apply: bool) -> Result<(), Trouble> {
             "the daemon of {path} has died, so nothing can be applied"
         ))
         .hint(format!(
-            "mount it again, then apply: llfs mount {path} && llfs unmount --apply {path}"
+            "mount it again, then apply: llfs mount {arg} && llfs unmount --apply {arg}",
+            arg = argument(&mount.mountpoint)
         ))
         .code(exit::NO_MOUNT));
     }
