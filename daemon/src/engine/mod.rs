@@ -27,6 +27,7 @@ mod readdir;
 mod reclaim;
 mod rename;
 mod seed;
+pub mod service;
 pub mod snapshot;
 mod xattr;
 

@@ -1,0 +1,100 @@
+//! What differs between two states, by path, at the cost of what differs.
+//!
+//! Roots are compared as maps ([`Changes`]); what that names are inodes and slots. [`Names`] tells what a slot
+//! means and where a directory is in each of the two states, for a directory of the base may have moved in one
+//! of them. From there: [`moves`] finds which names each inode lost and gained (looking into directories of the base that
+//! only one of the states has), [`pairs`] makes removals, additions and renames of them, and [`compare`] says how what both
+//! states have differs.
+//!
+//! A hard-linked file that changed is told under each of its names that the overlay knows; a second name that only the
+//! base has is missed.
+
+mod compare;
+mod content;
+mod moves;
+mod names;
+mod pairs;
+
+use llctl::protocol::{BytePath, Change, ChangeCounts, Failure, selected};
+use nix::errno::Errno;
+
+use super::states::View;
+use crate::control::Sink;
+use crate::engine::Engine;
+use crate::tree::diff::Changes;
+use compare::Comparison;
+pub(super) use names::{Names, Peeks};
+use pairs::Item;
+
+/// How the root directory is shown.
+const TOP: &[u8] = b".";
+
+/// Sends what differs from `old` to `new`; see [`crate::control::Service::diff`].
+pub(super) fn send(
+    engine: &Engine,
+    old: &View,
+    new: &View,
+    paths: &[BytePath],
+    patch: bool,
+    sink: Sink<'_, Change>,
+) -> Result<ChangeCounts, Failure> {
+    let peeks = Peeks::new(engine);
+    let names = (Names::new(&peeks, old), Names::new(&peeks, new));
+    let failed = |errno| failed(old, new, errno);
+    let (changes, items) = plan(&names.0, &names.1).map_err(failed)?;
+    let comparison = Comparison::new(engine, (&names.0, &names.1), &changes, true);
+    let mut counts = ChangeCounts::default();
+    for item in items {
+        let from = item.from.as_deref();
+        if !selected(paths, &item.path) && !from.is_some_and(|from| selected(paths, from)) {
+            continue;
+        }
+        let Some(mut change) = comparison.change(&item).map_err(failed)? else {
+            continue;
+        };
+        if patch {
+            change.patch = content::patch(engine, (&names.0, &names.1), &item, &comparison)?;
+        }
+        if change.path.0.is_empty() {
+            change.path = BytePath::from(TOP);
+        }
+        counts.count(change.kind);
+        if sink(change).is_err() {
+            break;
+        }
+    }
+    Ok(counts)
+}
+
+/// How many paths differ. Does not look at contents: a file that was rewritten with what it held counts.
+pub(super) fn count(engine: &Engine, old: &View, new: &View) -> Result<ChangeCounts, Failure> {
+    let peeks = Peeks::new(engine);
+    let names = (Names::new(&peeks, old), Names::new(&peeks, new));
+    let failed = |errno| failed(old, new, errno);
+    let (changes, items) = plan(&names.0, &names.1).map_err(failed)?;
+    let comparison = Comparison::new(engine, (&names.0, &names.1), &changes, false);
+    let mut counts = ChangeCounts::default();
+    for item in &items {
+        if let Some(kind) = comparison.kind(item).map_err(failed)? {
+            counts.count(kind);
+        }
+    }
+    Ok(counts)
+}
+
+/// What may differ, in the byte order of paths.
+fn plan(old: &Names<'_>, new: &Names<'_>) -> Result<(Changes, Vec<Item>), Errno> {
+    let changes = Changes::between(&old.view.root, &new.view.root);
+    let moves = moves::find(old, new, &changes)?;
+    let mut items = pairs::pair(old, new, moves);
+    items.extend(pairs::in_place(old, new, &changes)?);
+    items.sort_by(|a, b| (&a.path, &a.from).cmp(&(&b.path, &b.from)));
+    Ok((changes, items))
+}
+
+fn failed(old: &View, new: &View, errno: Errno) -> Failure {
+    Failure::errno(
+        format!("{} and {} cannot be compared", old.name, new.name),
+        errno,
+    )
+}

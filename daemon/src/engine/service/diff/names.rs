@@ -1,0 +1,204 @@
+//! What names mean in one state, and where things are in it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use nix::errno::Errno;
+
+use crate::base::{self, BaseStat};
+use crate::engine::service::states::View;
+use crate::engine::{Answer, Engine};
+use crate::tree::{Dentry, FIRST_INO, Ino, Inode, Kind, ROOT, Slot};
+
+/// Directories above one that are looked at: more than any path that was ever made has.
+const DEPTH_MAX: usize = 1 << 20;
+
+/// Objects of the base that a comparison looked at. Their places are known for as long as this lives, whatever the kernel
+/// forgets: each is held as if the kernel held it once more.
+pub(in crate::engine::service) struct Peeks<'a> {
+    pub engine: &'a Engine,
+    held: RefCell<Vec<Ino>>,
+}
+
+impl<'a> Peeks<'a> {
+    pub fn new(engine: &'a Engine) -> Peeks<'a> {
+        Peeks {
+            engine,
+            held: RefCell::default(),
+        }
+    }
+
+    /// What the base has at a name.
+    fn lookup(&self, parent: Ino, name: &[u8]) -> Answer<Option<BaseStat>> {
+        let stat = match self.engine.base.lookup(parent, name) {
+            Ok(stat) => stat,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        self.engine.held.lock().hold(stat.ino);
+        self.held.borrow_mut().push(stat.ino);
+        // The kernel may have forgotten it between the two.
+        self.engine.base.hold(stat.ino, parent, name)?;
+        Ok(Some(stat))
+    }
+}
+
+impl Drop for Peeks<'_> {
+    fn drop(&mut self) {
+        for ino in self.held.take() {
+            self.engine.forget(ino, 1);
+        }
+    }
+}
+
+/// The names of one state.
+pub(in crate::engine::service) struct Names<'a> {
+    pub peeks: &'a Peeks<'a>,
+    pub view: &'a View,
+    /// Paths of directories; `None`: it isn't there.
+    paths: RefCell<HashMap<Ino, Option<Vec<u8>>>>,
+}
+
+/// An inode as one state has it.
+pub(in crate::engine::service) enum Object<'a> {
+    /// In the overlay.
+    Over(&'a Inode),
+    /// As in the base.
+    Base(Box<BaseStat>),
+}
+
+impl<'a> Names<'a> {
+    pub fn new(peeks: &'a Peeks<'a>, view: &'a View) -> Names<'a> {
+        let top = HashMap::from([(ROOT, Some(Vec::new()))]);
+        Names {
+            peeks,
+            view,
+            paths: RefCell::new(top),
+        }
+    }
+
+    /// What a name means.
+    pub fn meaning(&self, slot: &Slot) -> Answer<Option<(Ino, Kind)>> {
+        match self.view.root.dentry(slot.at()) {
+            Some(Dentry::Here(ino, kind)) => Ok(Some((ino, kind))),
+            Some(Dentry::Whiteout) => Ok(None),
+            None if slot.parent >= FIRST_INO => Ok(None),
+            None => {
+                let found = self.peeks.lookup(slot.parent, slot.name.as_bytes())?;
+                Ok(found.map(|stat| (stat.ino, stat.kind)))
+            }
+        }
+    }
+
+    /// Whether a name that may be one of the inode's is.
+    pub fn binds(&self, slot: &Slot, ino: Ino) -> bool {
+        match self.view.root.dentry(slot.at()) {
+            Some(Dentry::Here(found, _)) => found == ino,
+            Some(Dentry::Whiteout) => false,
+            None => self.place(ino).is_some_and(|place| place == *slot),
+        }
+    }
+
+    /// The inode, if this state has it; it may have no name.
+    pub fn object(&self, ino: Ino) -> Answer<Object<'_>> {
+        match self.view.root.inode(ino) {
+            Some(inode) => Ok(Object::Over(inode)),
+            None if ino >= FIRST_INO => Err(Errno::ESTALE),
+            None => {
+                let stat = self.peeks.engine.base.stat(ino)?;
+                Ok(Object::Base(Box::new(stat)))
+            }
+        }
+    }
+
+    /// Where the base has it.
+    pub fn place(&self, ino: Ino) -> Option<Slot> {
+        if ino >= FIRST_INO {
+            return None;
+        }
+        let base::Place { parent, name } = self.peeks.engine.base.place_of(ino)?;
+        Some(Slot::new(parent, &name))
+    }
+
+    /// Names that an inode is likely to have: where it was put last, and where the base has it.
+    pub fn likely(&self, ino: Ino) -> impl Iterator<Item = Slot> {
+        let home = self.view.root.inode(ino).and_then(|i| i.home.clone());
+        home.into_iter().chain(self.place(ino))
+    }
+
+    /// The one name of a directory; `None` if it is not there.
+    pub fn dir_slot(&self, dir: Ino) -> Option<Slot> {
+        if self.view.root.inode(dir).is_some_and(|i| i.nlink == 0) {
+            return None;
+        }
+        self.likely(dir).find(|slot| self.binds(slot, dir))
+    }
+
+    /// The path of a directory; `None` if it is not there.
+    pub fn dir_path(&self, dir: Ino) -> Option<Vec<u8>> {
+        let mut way: Vec<(Ino, Slot)> = Vec::new();
+        let mut at = dir;
+        let mut path = loop {
+            if let Some(known) = self.paths.borrow().get(&at) {
+                break known.clone();
+            }
+            match self.dir_slot(at) {
+                Some(slot) if way.len() < DEPTH_MAX => {
+                    let above = slot.parent;
+                    way.push((at, slot));
+                    at = above;
+                }
+                _ => {
+                    self.paths.borrow_mut().insert(at, None);
+                    break None;
+                }
+            }
+        };
+        for (ino, slot) in way.into_iter().rev() {
+            path = path.map(|above| join(above, slot.name.as_bytes()));
+            self.paths.borrow_mut().insert(ino, path.clone());
+        }
+        path
+    }
+
+    /// Whether a directory is there.
+    pub fn has_dir(&self, dir: Ino) -> bool {
+        self.dir_path(dir).is_some()
+    }
+
+    /// The path of a name; `None` if its directory is not there.
+    pub fn path(&self, slot: &Slot) -> Option<Vec<u8>> {
+        let above = self.dir_path(slot.parent)?;
+        Some(join(above, slot.name.as_bytes()))
+    }
+
+    /// What is in a directory, the base's part and the overlay's.
+    pub fn children(&self, dir: Ino) -> Answer<Vec<(Slot, Ino, Kind)>> {
+        let mut all = Vec::new();
+        if dir < FIRST_INO {
+            for entry in self.peeks.engine.base.list(dir)? {
+                let slot = Slot::new(dir, &entry.name);
+                if self.view.root.dentry(slot.at()).is_some() {
+                    continue;
+                }
+                if let Some(stat) = self.peeks.lookup(dir, &entry.name)? {
+                    all.push((slot, stat.ino, stat.kind));
+                }
+            }
+        }
+        for (slot, dentry) in self.view.root.entries(dir) {
+            if let Dentry::Here(ino, kind) = dentry {
+                all.push((slot.clone(), ino, kind));
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn join(mut above: Vec<u8>, name: &[u8]) -> Vec<u8> {
+    if !above.is_empty() {
+        above.push(b'/');
+    }
+    above.extend_from_slice(name);
+    above
+}

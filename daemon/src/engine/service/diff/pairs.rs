@@ -1,0 +1,207 @@
+//! From lost and gained names to removals, additions, renames and paths to compare.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::moves::Moves;
+use super::names::Names;
+use crate::engine::Answer;
+use crate::tree::diff::Changes;
+use crate::tree::{Dentry, Ino, Kind, Root, Slot};
+
+/// One path that may differ.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// In the newer state; in the older one if it was removed.
+    pub path: Vec<u8>,
+    /// In the older state, if it was renamed.
+    pub from: Option<Vec<u8>>,
+    /// What it means in the older state; `None`: nothing.
+    pub old: Option<Ino>,
+    /// What it means in the newer state; `None`: nothing.
+    pub new: Option<Ino>,
+}
+
+/// A name that one state has and the other has not, or not for the same inode.
+struct Loose {
+    path: Vec<u8>,
+    slot: Slot,
+    ino: Ino,
+}
+
+/// Pairs them: the same inode under another path is renamed; else the same name, or the same path, is to be compared.
+pub(super) fn pair(old: &Names<'_>, new: &Names<'_>, mut moves: Moves) -> Vec<Item> {
+    let mut items = Vec::new();
+    let (mut lost, mut gained) = (Vec::new(), Vec::new());
+    // Names that a rename took, whatever had them before is overwritten.
+    let mut taken = BTreeSet::new();
+    let inos: BTreeSet<Ino> = moves
+        .lost
+        .keys()
+        .chain(moves.gained.keys())
+        .copied()
+        .collect();
+    for ino in inos {
+        let mut from = loose(old, ino, moves.lost.remove(&ino));
+        let mut to = loose(new, ino, moves.gained.remove(&ino));
+        for same in cancel(&mut from, &mut to) {
+            items.push(Item {
+                path: same.path,
+                from: None,
+                old: Some(ino),
+                new: Some(ino),
+            });
+        }
+        while let (false, false) = (from.is_empty(), to.is_empty()) {
+            let (f, t) = (from.remove(0), to.remove(0));
+            taken.insert(t.slot);
+            taken.insert(Slot::new(0, &t.path));
+            items.push(Item {
+                path: t.path,
+                from: Some(f.path),
+                old: Some(ino),
+                new: Some(ino),
+            });
+        }
+        lost.extend(from);
+        gained.extend(to);
+    }
+    replaced(&mut lost, &mut gained, &mut items, |l| l.slot.clone());
+    // Inode number 0 is nobody's: such slots stand for whole paths.
+    replaced(&mut lost, &mut gained, &mut items, |l| {
+        Slot::new(0, &l.path)
+    });
+    lost.retain(|l| !taken.contains(&l.slot) && !taken.contains(&Slot::new(0, &l.path)));
+    items.extend(lost.into_iter().map(|l| Item {
+        path: l.path,
+        from: None,
+        old: Some(l.ino),
+        new: None,
+    }));
+    items.extend(gained.into_iter().map(|g| Item {
+        path: g.path,
+        from: None,
+        old: None,
+        new: Some(g.ino),
+    }));
+    items
+}
+
+/// The names with their paths, in order of these; names in directories that are not there are left out.
+fn loose(names: &Names<'_>, ino: Ino, slots: Option<BTreeSet<Slot>>) -> Vec<Loose> {
+    let slots = slots.unwrap_or_default().into_iter();
+    let mut all: Vec<Loose> = slots
+        .filter_map(|slot| {
+            let path = names.path(&slot)?;
+            Some(Loose { path, slot, ino })
+        })
+        .collect();
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    all
+}
+
+/// Takes out, and gives back, those of `to` whose path is in `from` as well.
+fn cancel(from: &mut Vec<Loose>, to: &mut Vec<Loose>) -> Vec<Loose> {
+    let before: BTreeSet<Vec<u8>> = from.iter().map(|l| l.path.clone()).collect();
+    let (same, other): (Vec<Loose>, Vec<Loose>) = std::mem::take(to)
+        .into_iter()
+        .partition(|l| before.contains(&l.path));
+    *to = other;
+    let stays: BTreeSet<&Vec<u8>> = same.iter().map(|l| &l.path).collect();
+    from.retain(|l| !stays.contains(&l.path));
+    same
+}
+
+/// Moves those that have the same key on both sides to `items`, to be compared.
+fn replaced(
+    lost: &mut Vec<Loose>,
+    gained: &mut Vec<Loose>,
+    items: &mut Vec<Item>,
+    key: impl Fn(&Loose) -> Slot,
+) {
+    let mut by_key: HashMap<(Ino, Vec<u8>), Loose> = std::mem::take(lost)
+        .into_iter()
+        .map(|l| {
+            let k = key(&l);
+            ((k.parent, k.name.as_bytes().to_vec()), l)
+        })
+        .collect();
+    gained.retain(|g| {
+        let k = key(g);
+        match by_key.remove(&(k.parent, k.name.as_bytes().to_vec())) {
+            Some(l) => {
+                items.push(Item {
+                    path: g.path.clone(),
+                    from: None,
+                    old: Some(l.ino),
+                    new: Some(g.ino),
+                });
+                false
+            }
+            None => true,
+        }
+    });
+    lost.extend(by_key.into_values());
+}
+
+/// The inodes that changed without losing this name: each under all its names that both states have.
+pub(super) fn in_place(old: &Names<'_>, new: &Names<'_>, changes: &Changes) -> Answer<Vec<Item>> {
+    let inos: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
+    let linked: BTreeSet<Ino> = inos
+        .iter()
+        .copied()
+        .filter(|ino| {
+            [old, new].iter().any(|names| {
+                let inode = names.view.root.inode(*ino);
+                inode.is_some_and(|i| i.kind != Kind::Dir && i.nlink > 1)
+            })
+        })
+        .collect();
+    let mut others = links(&old.view.root, &linked);
+    for (ino, slots) in links(&new.view.root, &linked) {
+        others.entry(ino).or_default().extend(slots);
+    }
+    let mut items = Vec::new();
+    for ino in inos {
+        if ino == crate::tree::ROOT {
+            items.push(Item {
+                path: Vec::new(),
+                from: None,
+                old: Some(ino),
+                new: Some(ino),
+            });
+            continue;
+        }
+        let mut slots: BTreeSet<Slot> = others.remove(&ino).unwrap_or_default();
+        slots.extend(old.likely(ino).chain(new.likely(ino)));
+        for slot in slots {
+            if !old.binds(&slot, ino) || !new.binds(&slot, ino) {
+                continue;
+            }
+            if let (Some(_), Some(path)) = (old.path(&slot), new.path(&slot)) {
+                items.push(Item {
+                    path,
+                    from: None,
+                    old: Some(ino),
+                    new: Some(ino),
+                });
+            }
+        }
+    }
+    Ok(items)
+}
+
+/// The names that the overlay has for some inodes, at the cost of all its names.
+fn links(root: &Root, inos: &BTreeSet<Ino>) -> BTreeMap<Ino, BTreeSet<Slot>> {
+    let mut found: BTreeMap<Ino, BTreeSet<Slot>> = BTreeMap::new();
+    if inos.is_empty() {
+        return found;
+    }
+    for (slot, dentry) in &root.dentries {
+        if let Dentry::Here(ino, _) = dentry
+            && inos.contains(ino)
+        {
+            found.entry(*ino).or_default().insert(slot.clone());
+        }
+    }
+    found
+}

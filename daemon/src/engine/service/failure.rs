@@ -1,0 +1,129 @@
+//! Refusals of the engine as a client is told of them.
+
+use llctl::StateRef;
+use llctl::protocol::{ErrorKind, Failure};
+use nix::errno::Errno;
+
+use crate::engine::Engine;
+use crate::engine::snapshot::Refusal;
+
+/// Names that a hint lists.
+const NEAR_MAX: usize = 3;
+
+/// What a client is told of a refusal.
+pub(super) fn failure(engine: &Engine, refusal: &Refusal) -> Failure {
+    match refusal {
+        Refusal::Unknown(name) => unknown(engine, name),
+        Refusal::Exists(_) => Failure::new(ErrorKind::Exists, refusal.to_string())
+            .with_hint("choose another name, or delete that one with `llctl delete`"),
+        Refusal::NothingToUndo => Failure::new(ErrorKind::NotFound, refusal.to_string())
+            .with_hint("`llctl list` shows the snapshots to revert to"),
+        Refusal::Failed { what, errno } => failed(engine, what, *errno),
+    }
+}
+
+/// What a client is told when `what` could not be done for `errno`.
+pub(super) fn failed(engine: &Engine, what: &str, errno: Errno) -> Failure {
+    match (engine.store.is_readonly(), errno) {
+        (Some(reason), _) => Failure::new(
+            ErrorKind::ReadOnly,
+            format!("{what}: the store is read-only: {reason}"),
+        )
+        .with_hint("unmount and mount again; what was acknowledged before is kept"),
+        (None, Errno::ENOSPC | Errno::EDQUOT) => Failure::errno(what, errno)
+            .with_hint("delete snapshots with `llctl delete`, or free space on the store's disk"),
+        (None, _) => Failure::errno(what, errno),
+    }
+}
+
+/// There is no snapshot of that name.
+pub(super) fn unknown(engine: &Engine, name: &str) -> Failure {
+    let near = {
+        let state = engine.state.read();
+        let names = state.snapshots.values().map(|s| s.name.as_str());
+        nearest(name, names)
+    };
+    let hint = if near.is_empty() {
+        "`llctl list` shows those there are".to_owned()
+    } else {
+        format!("did you mean {}?", near.join(", "))
+    };
+    Failure::new(
+        ErrorKind::NotFound,
+        format!("there is no snapshot named {name:?}"),
+    )
+    .with_hint(hint)
+}
+
+/// Nothing can be reverted to that state.
+pub(super) fn no_target(state: &StateRef) -> Failure {
+    Failure::new(ErrorKind::Invalid, format!("cannot revert to {state}"))
+        .with_hint("give a snapshot's name or @base, or use `llctl undo`")
+}
+
+/// Those of `names` that `name` may be a misspelling or a part of, the nearest first.
+fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let wanted: Vec<char> = name.to_lowercase().chars().collect();
+    let most = (wanted.len() / 3).max(1);
+    let mut near: Vec<(usize, &str)> = names
+        .filter_map(|candidate| {
+            let lower = candidate.to_lowercase();
+            let chars: Vec<char> = lower.chars().collect();
+            let distance = distance(&wanted, &chars);
+            let part = wanted.len() >= 3 && lower.contains(&name.to_lowercase());
+            (distance <= most || part).then_some((distance, candidate))
+        })
+        .collect();
+    near.sort();
+    near.truncate(NEAR_MAX);
+    near.into_iter().map(|(_, n)| n.to_owned()).collect()
+}
+
+/// Insertions, deletions and replacements that make one of the other (Levenshtein).
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_name_finds_its_neighbours_only() {
+        let names = [
+            "before-agent",
+            "before-tests",
+            "release",
+            "2026-11-21-114402",
+        ];
+        let near = |n: &str| nearest(n, names.into_iter());
+        assert_eq!(near("before-agnet"), ["before-agent"]);
+        assert_eq!(near("Release"), ["release"]);
+        assert_eq!(near("before"), ["before-agent", "before-tests"]);
+        assert!(near("zebra").is_empty());
+        assert!(near("").is_empty());
+    }
+
+    #[test]
+    fn distances_are_those_of_levenshtein() {
+        let d = |a: &str, b: &str| {
+            distance(
+                &a.chars().collect::<Vec<_>>(),
+                &b.chars().collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(d("kitten", "sitting"), 3);
+        assert_eq!(d("", "abc"), 3);
+        assert_eq!(d("same", "same"), 0);
+    }
+}

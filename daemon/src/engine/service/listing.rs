@@ -1,0 +1,266 @@
+//! Lists of snapshots, and what is said of one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+
+use llctl::StateRef;
+use llctl::protocol::{
+    ChangeCounts, DiscardedInfo, Failure, Listing, SnapDetail, SnapInfo, UnixNanos,
+};
+
+use super::states::View;
+use super::{diff, failure};
+use crate::engine::Engine;
+use crate::engine::reclaim::live;
+use crate::tree::diff::Changes;
+use crate::tree::{
+    BASE_STATE, BLOCK, Dentry, Ino, Kind, LayerId, Root, Slot, Snapshot, State, StateId, Time,
+};
+
+/// Differences that a list looks at before it leaves the rest of the counts out.
+const BUDGET: usize = 200_000;
+
+/// Nanoseconds since 1970; times that don't fit become the nearest that does.
+pub(super) fn nanos(time: Time) -> UnixNanos {
+    let nanos = i128::from(time.sec) * 1_000_000_000 + i128::from(time.nsec);
+    UnixNanos(i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX }))
+}
+
+fn plain(id: StateId, snapshot: &Snapshot) -> SnapInfo {
+    SnapInfo {
+        name: snapshot.name.clone(),
+        id,
+        created: nanos(snapshot.at),
+        message: (!snapshot.message.is_empty()).then(|| snapshot.message.clone()),
+        changed: None,
+        bytes: None,
+    }
+}
+
+/// A snapshot by its number, with what changed in it.
+pub(super) fn info(engine: &Engine, id: StateId) -> Result<SnapInfo, Failure> {
+    let found = {
+        let state = engine.state.read();
+        (state.snapshots.get(&id)).map(|snapshot| {
+            let before = View::before(&state, id).root;
+            (plain(id, snapshot), before, snapshot.root.clone())
+        })
+    };
+    let (mut info, before, after) =
+        found.ok_or_else(|| failure::unknown(engine, &id.to_string()))?;
+    info.changed = Some(changed(&before, &after).0);
+    Ok(info)
+}
+
+/// A snapshot by its name, with what changed in it.
+pub(super) fn info_by_name(engine: &Engine, name: &str) -> Result<SnapInfo, Failure> {
+    let id = find(engine, name)?;
+    info(engine, id)
+}
+
+fn find(engine: &Engine, name: &str) -> Result<StateId, Failure> {
+    let found = engine.state.read().snapshot(name).map(|(id, _)| id);
+    found.ok_or_else(|| failure::unknown(engine, name))
+}
+
+/// All snapshots and discarded states, with counts as far as they are cheap.
+pub(super) fn all(engine: &Engine) -> Listing {
+    let state = engine.state.read().clone();
+    let mut left = BUDGET;
+    let mut count = |old: &Root, new: &Root| {
+        if left == 0 {
+            return None;
+        }
+        let (paths, cost) = changed(old, new);
+        left = left.saturating_sub(cost + 1);
+        Some(paths)
+    };
+    let mut before = Root::default();
+    let mut snapshots = Vec::with_capacity(state.snapshots.len());
+    // The newest interest most, but each needs only its neighbour: what is far back is left out first.
+    for (id, snapshot) in &state.snapshots {
+        snapshots.push((
+            *id,
+            snapshot,
+            std::mem::replace(&mut before, snapshot.root.clone()),
+        ));
+    }
+    let mut listed: Vec<SnapInfo> = (snapshots.iter().rev())
+        .map(|(id, snapshot, before)| SnapInfo {
+            changed: count(before, &snapshot.root),
+            ..plain(*id, snapshot)
+        })
+        .collect();
+    listed.reverse();
+    let newest = state.discarded.keys().next_back().copied();
+    let discarded = (state.discarded.iter())
+        .map(|(id, d)| {
+            let became = state.root(d.became).cloned();
+            let became = became.or((d.became == BASE_STATE).then(Root::default));
+            DiscardedInfo {
+                id: *id,
+                discarded: nanos(d.at),
+                reverted_to: became_name(&state, d.became),
+                changed: became.and_then(|root| count(&root, &d.root)),
+                bytes: None,
+                undo: Some(*id) == newest,
+            }
+        })
+        .collect();
+    Listing {
+        snapshots: listed,
+        discarded,
+    }
+}
+
+/// What the tree was reverted to. A state that is neither a snapshot nor the base was brought back by an undo, or
+/// is a snapshot that was deleted since.
+fn became_name(state: &State, id: StateId) -> String {
+    match state.snapshots.get(&id) {
+        Some(snapshot) => snapshot.name.clone(),
+        None if id == BASE_STATE => StateRef::Base.to_string(),
+        None => StateRef::Undo.to_string(),
+    }
+}
+
+/// All about a snapshot.
+pub(super) fn detail(engine: &Engine, name: &str) -> Result<SnapDetail, Failure> {
+    let id = find(engine, name)?;
+    let mut snapshot = info(engine, id)?;
+    let (previous, before, this, live) = {
+        let state = engine.state.read();
+        let previous = state.snapshots.range(..id).next_back();
+        (
+            previous.map(|(_, s)| s.name.clone()),
+            View::before(&state, id),
+            View::kept(&state, id),
+            View::live(&state),
+        )
+    };
+    let since = diff::count(engine, &before, &this)?;
+    snapshot.changed = Some(since.total());
+    snapshot.bytes = Some(held_alone(engine, id));
+    Ok(SnapDetail {
+        snapshot,
+        previous,
+        since_previous: Some(since),
+        to_live: Some(diff::count(engine, &this, &live)?),
+    })
+}
+
+/// What changed since the last snapshot (or, without one, since the base).
+pub(super) fn since_last(engine: &Engine) -> u64 {
+    let last = View::last(engine);
+    let head = engine.state.read().head.clone();
+    changed(&last.root, &head).0
+}
+
+/// About how many paths differ between two roots, at the cost of what differs in them, and that cost. What is
+/// below a removed directory of the base counts only as far as it was removed name by name.
+fn changed(old: &Root, new: &Root) -> (u64, usize) {
+    let changes = Changes::between(old, new);
+    let names: usize = changes.names.values().map(Vec::len).sum();
+    let cost = names + changes.inodes.len() + changes.data.len();
+    let mut bound = BTreeSet::new();
+    let mut bare: BTreeSet<&Slot> = BTreeSet::new();
+    for slot in changes.names.values().flatten() {
+        let inos = [old, new].map(|root| match root.dentry(slot.at()) {
+            Some(Dentry::Here(ino, _)) => Some(ino),
+            _ => None,
+        });
+        if inos == [None, None] {
+            bare.insert(slot);
+        }
+        bound.extend(inos.into_iter().flatten());
+    }
+    let here = |root: &Root, ino: &Ino| root.inode(*ino).is_none_or(|i| i.nlink > 0);
+    let others = (changes.inodes.union(&changes.data))
+        .filter(|ino| !bound.contains(*ino))
+        .filter(|ino| here(old, ino) && here(new, ino))
+        // A directory whose entries changed is not itself what changed.
+        .filter(|ino| {
+            let dir = new
+                .inode(**ino)
+                .or(old.inode(**ino))
+                .is_some_and(|i| i.kind == Kind::Dir);
+            !(dir && changes.names.contains_key(*ino))
+        })
+        .count();
+    ((bound.len() + bare.len() + others) as u64, cost)
+}
+
+/// Bytes of blocks that no other state has.
+fn held_alone(engine: &Engine, id: StateId) -> u64 {
+    let (own, others) = {
+        let state = engine.state.read();
+        let own: Vec<Root> = state.root(id).cloned().into_iter().collect();
+        let kept =
+            (state.snapshots.keys().chain(state.discarded.keys())).filter(|other| **other != id);
+        let mut kept: Vec<StateId> = kept.copied().collect();
+        kept.sort_unstable();
+        let mut others: Vec<Root> = kept
+            .iter()
+            .filter_map(|i| state.root(*i).cloned())
+            .collect();
+        others.push(state.head.clone());
+        (own, others)
+    };
+    let others: HashMap<LayerId, Vec<Range<u32>>> = live(&others);
+    let blocks: u64 = (live(&own).iter())
+        .map(|(layer, ranges)| beyond(ranges, others.get(layer).map_or(&[], Vec::as_slice)))
+        .sum();
+    blocks * BLOCK
+}
+
+/// Number of blocks in `ranges` that are in none of `others`; both are in order and free of overlaps.
+fn beyond(ranges: &[Range<u32>], others: &[Range<u32>]) -> u64 {
+    let mut count = 0;
+    for range in ranges {
+        count += u64::from(range.end - range.start);
+        let first = others.partition_point(|o| o.end <= range.start);
+        for other in &others[first..] {
+            if other.start >= range.end {
+                break;
+            }
+            count -= u64::from(other.end.min(range.end) - other.start.max(range.start));
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_beyond_others_are_counted_at_every_overlap() {
+        assert_eq!(beyond(&[0..10, 20..30], &[]), 20);
+        assert_eq!(beyond(&[0..10, 20..30], &[2..4, 9..21, 29..40]), 5 + 2 + 8);
+        assert_eq!(beyond(&[5..6], &[0..100]), 0);
+    }
+
+    #[test]
+    fn times_out_of_range_are_the_nearest() {
+        assert_eq!(
+            nanos(Time {
+                sec: -1,
+                nsec: 999_999_999
+            }),
+            UnixNanos(-1)
+        );
+        assert_eq!(
+            nanos(Time {
+                sec: i64::MAX,
+                nsec: 0
+            }),
+            UnixNanos(i64::MAX)
+        );
+        assert_eq!(
+            nanos(Time {
+                sec: i64::MIN,
+                nsec: 0
+            }),
+            UnixNanos(i64::MIN)
+        );
+    }
+}

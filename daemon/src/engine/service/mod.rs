@@ -1,0 +1,176 @@
+//! What the control socket asks for, done on the engine.
+//!
+//! Old states are looked at through clones of their roots, which need no lock. Only reading their data does: see
+//! [`states::View::read`]. No lock at all is held while a client is sent something.
+
+mod diff;
+mod failure;
+mod listing;
+mod states;
+mod status;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod writeback;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use llctl::client::VerifyEvent;
+use llctl::protocol::{
+    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, PROTOCOL_VERSION,
+    Progress, RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary, Welcome,
+};
+use llctl::{SnapName, StateRef};
+
+use super::Engine;
+use super::snapshot::Switched;
+use crate::control::{Service, Sink};
+use failure::failure;
+use states::View;
+
+/// The engine as the control server sees it.
+pub struct Host {
+    engine: Arc<Engine>,
+    mountpoint: PathBuf,
+    stop: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Host {
+    /// Serves `engine`, which is mounted at the absolute path `mountpoint`. `stop` is called when a client asks the daemon
+    /// to unmount and stop, by a thread that the stop waits for: it must return at once.
+    pub fn new(
+        engine: Arc<Engine>,
+        mountpoint: PathBuf,
+        stop: Box<dyn Fn() + Send + Sync>,
+    ) -> Host {
+        Host {
+            engine,
+            mountpoint,
+            stop,
+        }
+    }
+
+    fn reverted(&self, to: String, done: &Switched) -> RevertInfo {
+        // A switch to what the head was already keeps an equal state: undoing that would change nothing.
+        let discarded = (done.inodes > 0).then_some(done.kept);
+        RevertInfo {
+            to,
+            changed: done.inodes as u64,
+            discarded,
+            took_us: u64::try_from(done.took.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl Service for Host {
+    fn welcome(&self) -> Welcome {
+        Welcome {
+            version: PROTOCOL_VERSION,
+            daemon: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            mountpoint: BytePath::from(self.mountpoint.as_path()),
+            store: BytePath::from(self.engine.store_path()),
+        }
+    }
+
+    fn snap(&self, name: Option<&SnapName>, message: Option<&str>) -> Result<SnapInfo, Failure> {
+        let id = self
+            .engine
+            .snapshot(
+                |taken| match name {
+                    Some(name) => name.as_str().to_owned(),
+                    None => SnapName::from_local_time(taken).into(),
+                },
+                message.unwrap_or_default(),
+            )
+            .map_err(|refusal| failure(&self.engine, &refusal))?;
+        listing::info(&self.engine, id)
+    }
+
+    fn list(&self) -> Result<Listing, Failure> {
+        Ok(listing::all(&self.engine))
+    }
+
+    fn show(&self, name: &SnapName) -> Result<SnapDetail, Failure> {
+        listing::detail(&self.engine, name.as_str())
+    }
+
+    fn diff(
+        &self,
+        from: Option<&StateRef>,
+        to: &StateRef,
+        paths: &[BytePath],
+        patch: bool,
+        sink: Sink<'_, Change>,
+    ) -> Result<ChangeCounts, Failure> {
+        let old = match from {
+            Some(state) => View::of(&self.engine, state)?,
+            None => View::last(&self.engine),
+        };
+        let new = View::of(&self.engine, to)?;
+        diff::send(&self.engine, &old, &new, paths, patch, sink)
+    }
+
+    fn revert(&self, to: &StateRef) -> Result<RevertInfo, Failure> {
+        let done = match to {
+            StateRef::Snapshot(name) => self.engine.revert(name.as_str()),
+            StateRef::Base => self.engine.revert_base(),
+            StateRef::Undo | StateRef::Live => return Err(failure::no_target(to)),
+        };
+        let done = done.map_err(|refusal| failure(&self.engine, &refusal))?;
+        Ok(self.reverted(to.to_string(), &done))
+    }
+
+    fn undo(&self) -> Result<RevertInfo, Failure> {
+        let done = self
+            .engine
+            .undo()
+            .map_err(|refusal| failure(&self.engine, &refusal))?;
+        Ok(self.reverted(StateRef::Undo.to_string(), &done))
+    }
+
+    fn delete(&self, names: &[SnapName]) -> Result<Vec<String>, Failure> {
+        let names: Vec<String> = names.iter().map(|n| n.as_str().to_owned()).collect();
+        self.engine
+            .delete(&names)
+            .map_err(|refusal| failure(&self.engine, &refusal))?;
+        Ok(names)
+    }
+
+    fn rename(&self, from: &SnapName, to: &SnapName) -> Result<SnapInfo, Failure> {
+        self.engine
+            .rename_snapshot(from.as_str(), to.as_str())
+            .map_err(|refusal| failure(&self.engine, &refusal))?;
+        listing::info_by_name(&self.engine, to.as_str())
+    }
+
+    fn status(&self) -> Result<StatusInfo, Failure> {
+        status::status(&self.engine, &self.mountpoint)
+    }
+
+    fn verify(&self, sink: Sink<'_, VerifyEvent>) -> Result<VerifySummary, Failure> {
+        verify::verify(&self.engine, sink)
+    }
+
+    fn plan_apply(&self) -> Result<ApplyPlan, Failure> {
+        writeback::plan(&self.engine)
+    }
+
+    fn apply(&self, sink: Sink<'_, Progress>) -> Result<ApplyDone, Failure> {
+        writeback::apply(&self.engine, sink)
+    }
+
+    fn prepare_shutdown(&self, apply: bool, sink: Sink<'_, Progress>) -> Result<(), Failure> {
+        if apply {
+            writeback::apply(&self.engine, sink)?;
+        }
+        self.engine
+            .sync()
+            .map_err(|error| Failure::io("the store could not be made durable", &error))
+    }
+
+    fn begin_shutdown(&self) {
+        (self.stop)();
+    }
+}

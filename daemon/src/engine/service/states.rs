@@ -1,0 +1,192 @@
+//! The states that a client can name, and reading files as they are in one.
+
+use llctl::StateRef;
+use llctl::protocol::{ErrorKind, Failure};
+use nix::errno::Errno;
+
+use super::failure;
+use crate::engine::{Answer, Engine};
+use crate::tree::{BASE_STATE, BLOCK, FIRST_INO, Ino, Kind, Piece, Root, State, StateId, extent};
+
+/// Which state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// The tree as it is now.
+    Live,
+    /// The directory below the mount.
+    Base,
+    /// A snapshot or a discarded state.
+    Kept(StateId),
+}
+
+/// A state as it was when it was asked for.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    /// Which state.
+    pub which: Which,
+    /// What it holds.
+    pub root: Root,
+    /// What a user calls it.
+    pub name: String,
+}
+
+impl View {
+    /// The state that a client named.
+    pub fn of(engine: &Engine, wanted: &StateRef) -> Result<View, Failure> {
+        let state = engine.state.read();
+        match wanted {
+            StateRef::Live => Ok(View::live(&state)),
+            StateRef::Base => Ok(View::base()),
+            StateRef::Undo => match state.discarded.keys().next_back() {
+                Some(&id) => Ok(View::kept(&state, id)),
+                None => Err(Failure::new(
+                    ErrorKind::NotFound,
+                    "there is no @undo: no revert discarded anything that is still kept",
+                )),
+            },
+            StateRef::Snapshot(name) => match state.snapshot(name.as_str()) {
+                Some((id, _)) => Ok(View::kept(&state, id)),
+                None => {
+                    drop(state);
+                    Err(failure::unknown(engine, name.as_str()))
+                }
+            },
+        }
+    }
+
+    /// The last snapshot; without any, the base.
+    pub fn last(engine: &Engine) -> View {
+        let state = engine.state.read();
+        match state.snapshots.keys().next_back() {
+            Some(&id) => View::kept(&state, id),
+            None => View::base(),
+        }
+    }
+
+    /// The snapshot before the one of this number; the base before the first.
+    pub fn before(state: &State, id: StateId) -> View {
+        match state.snapshots.range(..id).next_back() {
+            Some((&before, _)) => View::kept(state, before),
+            None => View::base(),
+        }
+    }
+
+    /// The tree as it is now.
+    pub fn live(state: &State) -> View {
+        View {
+            which: Which::Live,
+            root: state.head.clone(),
+            name: StateRef::Live.to_string(),
+        }
+    }
+
+    /// The directory below the mount.
+    pub fn base() -> View {
+        View {
+            which: Which::Base,
+            root: Root::default(),
+            name: StateRef::Base.to_string(),
+        }
+    }
+
+    /// A state that is kept; the base for a number that is not.
+    pub fn kept(state: &State, id: StateId) -> View {
+        match state.root(id) {
+            Some(root) => View {
+                which: Which::Kept(id),
+                root: root.clone(),
+                name: name_of(state, id),
+            },
+            None => View::base(),
+        }
+    }
+
+    /// All states that are kept, oldest first, then the live one.
+    pub fn all(engine: &Engine) -> Vec<View> {
+        let state = engine.state.read();
+        let mut ids: Vec<StateId> = (state.snapshots.keys())
+            .chain(state.discarded.keys())
+            .copied()
+            .collect();
+        ids.sort_unstable();
+        let mut all: Vec<View> = ids.into_iter().map(|id| View::kept(&state, id)).collect();
+        all.push(View::live(&state));
+        all
+    }
+
+    /// Length of a file here, and the pieces that a range of its bytes lies in.
+    pub fn pieces(&self, engine: &Engine, ino: Ino, off: u64, len: u64) -> Answer<Pieces> {
+        let (size, base_len) = match self.root.inode(ino) {
+            Some(inode) if inode.kind != Kind::File => return Err(Errno::EINVAL),
+            Some(inode) => (inode.size, inode.base_len.unwrap_or(0)),
+            None if ino >= FIRST_INO => return Err(Errno::ESTALE),
+            None => {
+                let stat = engine.base.stat(ino)?;
+                (stat.size, stat.size)
+            }
+        };
+        let end = off.saturating_add(len).min(size);
+        let list = if off < end {
+            extent::pieces(&self.root.extents, ino, off / BLOCK, end.div_ceil(BLOCK))
+        } else {
+            Vec::new()
+        };
+        Ok(Pieces {
+            size,
+            base_len,
+            list,
+        })
+    }
+
+    /// Reads a file as it is in this state, and tells how many bytes there were. Of the live tree, as it is now.
+    ///
+    /// The blocks of an old state are kept from being taken back for as long as this lasts, and the state
+    /// is looked for each time: it may be deleted between two calls.
+    ///
+    /// # Errors
+    /// `ESTALE` if the state is gone, or the file is gone from the live tree; `EIO` for damaged blocks; what the base says.
+    pub fn read(&self, engine: &Engine, ino: Ino, off: u64, buf: &mut [u8]) -> Answer<usize> {
+        if self.which == Which::Live {
+            return engine.read(ino, off, buf, true);
+        }
+        let _pinned = engine.pins.read();
+        if let Which::Kept(id) = self.which
+            && engine.state.read().root(id).is_none()
+        {
+            return Err(Errno::ESTALE);
+        }
+        let pieces = self.pieces(engine, ino, off, buf.len() as u64)?;
+        let len = pieces.size.saturating_sub(off).min(buf.len() as u64) as usize;
+        engine.fetch(
+            ino,
+            pieces.base_len,
+            &pieces.list,
+            off,
+            &mut buf[..len],
+            true,
+        )?;
+        Ok(len)
+    }
+}
+
+/// Where a part of a file lies.
+pub(super) struct Pieces {
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// Bytes before this offset that no layer has are the base's.
+    pub base_len: u64,
+    /// The parts, without gaps.
+    pub list: Vec<Piece>,
+}
+
+/// What a user calls a state: a snapshot's name, `@undo` for the newest discarded one, the number of an older one.
+pub(super) fn name_of(state: &State, id: StateId) -> String {
+    if id == BASE_STATE {
+        return StateRef::Base.to_string();
+    }
+    match state.snapshots.get(&id) {
+        Some(snapshot) => snapshot.name.clone(),
+        None if state.discarded.keys().next_back() == Some(&id) => StateRef::Undo.to_string(),
+        None => format!("discarded {id}"),
+    }
+}

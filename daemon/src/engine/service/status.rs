@@ -1,0 +1,65 @@
+//! How the mount and its store are.
+
+use std::path::Path;
+
+use llctl::protocol::{BytePath, Failure, StatusInfo};
+
+use super::listing;
+use crate::engine::Engine;
+
+/// Less free space than this many bytes on the store's disk is worth a warning.
+const LOW_BYTES: u64 = 256 << 20;
+/// And so is less than one part in so many of it.
+const LOW_PART: u64 = 20;
+
+/// The mount, its store and their health.
+pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, Failure> {
+    let sizes = engine
+        .store
+        .sizes()
+        .map_err(|error| Failure::io("the store's size cannot be found", &error))?;
+    let (snapshots, discarded, last, applying) = {
+        let state = engine.state.read();
+        (
+            state.snapshots.len() as u64,
+            state.discarded.len() as u64,
+            state.snapshots.keys().next_back().copied(),
+            state.applying.is_some(),
+        )
+    };
+    let mut warnings = Vec::new();
+    warnings.extend(low_space(engine, sizes.free));
+    if applying {
+        warnings.push("an apply has begun and not ended; the next mount ends it".to_owned());
+    }
+    Ok(StatusInfo {
+        mountpoint: BytePath::from(mountpoint),
+        store: BytePath::from(engine.store_path()),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_secs: engine.started.elapsed().as_secs(),
+        snapshots,
+        discarded,
+        // It may be deleted meanwhile: then there is nothing to say of it.
+        last_snapshot: last.and_then(|id| listing::info(engine, id).ok()),
+        changed: Some(listing::since_last(engine)),
+        store_bytes: sizes.journal + sizes.layers + sizes.images + sizes.reserve,
+        store_limit: None,
+        store_free: Some(sizes.free),
+        base_bytes: None,
+        read_only: engine.store.is_readonly(),
+        warnings,
+    })
+}
+
+fn low_space(engine: &Engine, free: u64) -> Option<String> {
+    let whole = nix::sys::statvfs::statvfs(engine.store_path())
+        .map(|s| s.blocks() as u64 * s.fragment_size() as u64)
+        .unwrap_or(0);
+    (free < LOW_BYTES || free < whole / LOW_PART).then(|| {
+        format!(
+            "the store's disk has only {} MiB left; `llctl delete` gives up old snapshots",
+            free >> 20
+        )
+    })
+}
