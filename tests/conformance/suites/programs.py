@@ -10,7 +10,7 @@ from harness.place import Inside, Llfs, Place
 from harness.shell import Failed, must
 from harness.snapper import Snapper
 from harness.tools import need, say
-from suites import locks, standing, watching
+from suites import limits, locks, standing, watching
 
 SETTINGS = ["plain", "empty", "snapshot"]
 # An author for commits, and no configuration of this machine's user.
@@ -205,7 +205,8 @@ CASES = [
     ("open file description locks", locks.descriptions),
     ("fcntl deadlock found", locks.deadlock),
 ]
-REVERTING = [
+ONLY_LLFS = [
+    *limits.CASES,
     ("a shell in a directory that is reverted", standing.changed),
     ("a shell in a directory that was removed and comes back", standing.removed),
     ("a shell in a directory that goes with the revert", standing.newer),
@@ -226,7 +227,7 @@ def run(place, setting, quick, report, only=None):
                 say(f"{snapper.taken} snapshots meanwhile")
 
         report.check(name, beside_snapshots)
-    for name, case in REVERTING:
+    for name, case in ONLY_LLFS:
         if only and only not in name:
             continue
         if place.llfs:
