@@ -22,6 +22,16 @@ impl Engine {
         self.write_image()
     }
 
+    /// Finishes what is left to the background: block checksums of sealed layers, space to be taken back, an image.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn checkpoint(&self) -> io::Result<()> {
+        self.store.finish_seals()?;
+        self.reclaim()?;
+        self.write_image()
+    }
+
     /// Writes an image of the state as it is now.
     pub(super) fn write_image(&self) -> io::Result<()> {
         let (state, seq) = {

@@ -336,6 +336,12 @@ impl Engine {
             .map_err(Refusal::failed("the snapshot was not renamed"))
     }
 
+    /// The names of all snapshots, oldest first.
+    pub fn snapshot_names(&self) -> Vec<String> {
+        let state = self.state.read();
+        state.snapshots.values().map(|s| s.name.clone()).collect()
+    }
+
     /// Makes everything durable that was acknowledged.
     ///
     /// # Errors
