@@ -61,8 +61,10 @@ impl Drop for Scratch {
 pub fn unmount_below(path: &Path) {
     for mount in mountinfo::below(path) {
         abort(&mount);
-        if let Err(error) = umount2(&mount.at, MntFlags::MNT_DETACH) {
-            eprintln!("{} stays mounted: {error}", mount.at.display());
+        match umount2(&mount.at, MntFlags::MNT_DETACH) {
+            // The abort has unmounted it, or its daemon has.
+            Ok(()) | Err(nix::errno::Errno::EINVAL) => {}
+            Err(error) => eprintln!("{} stays mounted: {error}", mount.at.display()),
         }
     }
 }
@@ -78,7 +80,7 @@ pub fn abort(mount: &mountinfo::Mount) {
     }
     // Without the control filesystem: a forced unmount aborts, and may fail after that as busy.
     match umount2(&mount.at, MntFlags::MNT_FORCE) {
-        Ok(()) | Err(nix::errno::Errno::EBUSY) => {}
+        Ok(()) | Err(nix::errno::Errno::EBUSY | nix::errno::Errno::EINVAL) => {}
         Err(error) => eprintln!("{}: cannot abort: {error}", mount.at.display()),
     }
 }

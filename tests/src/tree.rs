@@ -203,6 +203,7 @@ fn expected(error: &io::Error) -> bool {
         Errno::EPERM,
         Errno::ELOOP,
         Errno::ENXIO,
+        Errno::ESPIPE,
         Errno::ENODATA,
         Errno::ENAMETOOLONG,
         Errno::EMLINK,

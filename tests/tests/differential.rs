@@ -6,7 +6,7 @@ use llfs_tests::dice::Dice;
 use llfs_tests::manifest::{Ignore, walk};
 use llfs_tests::model::Model;
 use llfs_tests::mounted::Mounted;
-use llfs_tests::op::{Flavour, Op, World, roll};
+use llfs_tests::op::{Flavour, Op, World, roll, sprout};
 use llfs_tests::{seeded, tree};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -31,7 +31,7 @@ fn a_mount_answers_like_a_plain_directory() {
         let mounted = Mounted::prepare("differential");
         let plain = mounted.scratch.path().join("plain");
         let mut before = World::new(&mounted.dir);
-        for op in &base {
+        for op in sprout().iter().chain(&base) {
             // Whatever they answer: both trees start from what they made.
             drop(before.perform(op));
         }

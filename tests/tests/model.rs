@@ -6,7 +6,7 @@ use llfs_tests::dice::Dice;
 use llfs_tests::manifest::Ignore;
 use llfs_tests::model::{Model, State};
 use llfs_tests::mounted::Mounted;
-use llfs_tests::op::{Flavour, Op, SLOTS, World, roll};
+use llfs_tests::op::{Flavour, Op, SLOTS, World, roll, sprout};
 use llfs_tests::seeded;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -56,7 +56,7 @@ struct Run {
 
 impl Run {
     /// Makes the base by operations, before anything is mounted.
-    fn over(base: &[Op]) -> Run {
+    fn over<'a>(base: impl Iterator<Item = &'a Op>) -> Run {
         let mounted = Mounted::prepare("model");
         let (mut model, mut world) = (Model::default(), World::new(&mounted.dir));
         model.learn_root(&mounted.dir);
@@ -198,9 +198,10 @@ fn operate(model: &mut Model, world: &mut World, mounted: &Mounted, op: &Op) {
 
 #[test]
 fn random_histories_agree_with_the_model() {
-    let histories = (vec(op(), 0..80), vec(step(), 1..160));
-    seeded::run("model", 60, histories, |(base, steps)| {
-        let mut run = Run::over(&base);
+    let histories = (any::<bool>(), vec(op(), 0..80), vec(step(), 1..160));
+    seeded::run("model", 60, histories, |(sprouted, base, steps)| {
+        let first = if sprouted { sprout() } else { Vec::new() };
+        let mut run = Run::over(first.iter().chain(&base));
         let untouched = run.mounted.base_manifest();
         for step in &steps {
             run.take(step);

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::dice::Dice;
     use crate::manifest::{Ignore, walk};
-    use crate::op::{Flavour, World, roll};
+    use crate::op::{Flavour, World, roll, sprout};
     use crate::scratch::Scratch;
     use crate::seeded;
 
@@ -135,7 +135,7 @@ mod tests {
             let root = scratch.dir("tree");
             let (mut model, mut world) = (Model::default(), World::new(&root));
             model.learn_root(&root);
-            for op in ops {
+            for op in sprout().into_iter().chain(ops) {
                 let begin = Model::begin();
                 assert_eq!(model.perform(&op), world.perform(&op), "{op:?}");
                 if let Err(why) = model.learn(&root, begin) {

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 pub use perform::World;
-pub use roll::{Flavour, NAMES, roll};
+pub use roll::{Flavour, NAMES, roll, sprout};
 
 /// How many files an operation sequence may hold open at once.
-pub const SLOTS: usize = 3;
+pub const SLOTS: usize = 2;
 
 /// A path below the root of the tree; empty is the root itself. Components are separated by `/`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -30,6 +30,37 @@ const TIMES: [(i64, i64); 5] = [
     (4_000_000_000, 999),
 ];
 
+/// Operations that make a few objects under the names that [`roll`] uses most, so that what
+/// follows meets something.
+#[must_use]
+pub fn sprout() -> Vec<Op> {
+    let at = |path: &str| Spot(path.as_bytes().to_vec());
+    let mut ops: Vec<Op> = ["a", "a/a"]
+        .map(|path| Op::Mkdir {
+            at: at(path),
+            mode: 0o755,
+        })
+        .to_vec();
+    for (fill, path) in (1..).zip(["b", "c", "a/b", "a/c", "a/a/b"]) {
+        ops.push(Op::Create {
+            at: at(path),
+            mode: 0o644,
+            exclusive: true,
+        });
+        ops.push(Op::Write {
+            at: at(path),
+            offset: 0,
+            len: 3000 * usize::from(fill),
+            fill,
+        });
+    }
+    ops.push(Op::Link {
+        from: at("b"),
+        to: at("a/a/c"),
+    });
+    ops
+}
+
 /// One operation from a row of at least eight numbers.
 pub fn roll(dice: &mut Dice<'_>, flavour: Flavour) -> Op {
     match dice.below(100) {
@@ -55,7 +86,11 @@ pub fn roll(dice: &mut Dice<'_>, flavour: Flavour) -> Op {
             size: offset(dice),
         },
         24..28 => Op::Allocate {
-            how: dice.one_of(&[Allocation::Punch, Allocation::Plain, Allocation::KeepSize]),
+            how: dice.one_of(match flavour {
+                Flavour::Modelled => &[Allocation::Punch, Allocation::Plain, Allocation::KeepSize],
+                // Filesystems differ in whether keeping the size changes the time.
+                Flavour::Wild => &[Allocation::Punch, Allocation::Plain],
+            }),
             at: spot(dice),
             offset: offset(dice),
             len: (len(dice) as u64).max(1),
@@ -80,10 +115,10 @@ pub fn roll(dice: &mut Dice<'_>, flavour: Flavour) -> Op {
         },
         37..39 => Op::Holes { at: spot(dice) },
         39..47 => Op::Mkdir {
-            at: spot(dice),
+            at: dir_spot(dice),
             mode: dice.one_of(&MODES),
         },
-        47..50 => Op::Rmdir { at: spot(dice) },
+        47..50 => Op::Rmdir { at: dir_spot(dice) },
         50..54 => Op::Unlink { at: spot(dice) },
         54..64 => Op::Rename {
             from: spot(dice),
@@ -201,17 +236,27 @@ fn target(dice: &mut Dice<'_>, flavour: Flavour) -> Vec<u8> {
     }
 }
 
-/// A path of one to three names. Three quarters of all names are the first three.
+/// A path of one to three names. The inner names are mostly those that [`dir_spot`] makes
+/// directories of, the last one mostly is not: operations shall often meet what they are for.
 fn spot(dice: &mut Dice<'_>) -> Spot {
+    path(dice, [1, 2, 1, 2, 1, 2, 0, 0, 1, 3, 4])
+}
+
+/// A path whose last name is mostly a directory's.
+fn dir_spot(dice: &mut Dice<'_>) -> Spot {
+    path(dice, [0, 0, 0, 0, 0, 0, 0, 3, 1, 2, 0])
+}
+
+fn path(dice: &mut Dice<'_>, last: [usize; 11]) -> Spot {
     let number = usize::from(dice.number());
-    let depth = [1, 1, 1, 2, 2, 2, 3][number % 7];
-    let mut rest = number / 7;
+    let inner = [1, 0, 1, 0, 1, 0, 1, 0, 2][number % 9];
+    let mut rest = number / 9;
     let mut parts = Vec::new();
-    for _ in 0..depth {
-        let choice = [0, 1, 2, 0, 1, 2, 0, 1, 2, 3, 4][rest % 11];
-        parts.push(NAMES[choice]);
-        rest /= 11;
+    for _ in 0..inner {
+        parts.push(NAMES[[0, 0, 0, 0, 0, 3, 1][rest % 7]]);
+        rest /= 7;
     }
+    parts.push(NAMES[last[rest % 11]]);
     Spot(parts.join(&b'/'))
 }
 

@@ -1,0 +1,360 @@
+//! What real commands print and how they exit, end to end; and the README's demo as it is written.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+use llfs_tests::command::{Finished, Run};
+use llfs_tests::dice::pattern;
+use llfs_tests::mounted::Mounted;
+use llfs_tests::{binaries, scratch::Scratch, sys};
+use serde_json::Value;
+
+fn base(name: &str) -> Mounted {
+    Mounted::over(name, |base| {
+        fs::write(base.join("changed.txt"), "one\ntwo\nthree\n").unwrap();
+        fs::write(base.join("removed.txt"), "gone").unwrap();
+        fs::write(base.join("moved.txt"), "the same").unwrap();
+        fs::write(base.join("mode"), "m").unwrap();
+        fs::write(base.join("typed"), "t").unwrap();
+        fs::write(base.join("tagged"), "x").unwrap();
+    })
+}
+
+fn change_all(mounted: &Mounted) {
+    fs::write(mounted.path("changed.txt"), "one\n2\nthree\n").unwrap();
+    fs::remove_file(mounted.path("removed.txt")).unwrap();
+    fs::rename(mounted.path("moved.txt"), mounted.path("new name.txt")).unwrap();
+    fs::set_permissions(mounted.path("mode"), PermissionsExt::from_mode(0o600)).unwrap();
+    fs::remove_file(mounted.path("typed")).unwrap();
+    symlink("away", mounted.path("typed")).unwrap();
+    sys::set_xattr(&mounted.path("tagged"), b"user.tag", b"1", 0).unwrap();
+    fs::create_dir(mounted.path("added")).unwrap();
+    fs::write(mounted.path("added/file"), pattern(1, 5000)).unwrap();
+}
+
+/// The lines that end in times or sizes of this run are cut there.
+fn out(finished: Finished) -> String {
+    finished.ok().out()
+}
+
+#[test]
+fn a_diff_names_every_kind_of_change() {
+    let mounted = base("diff");
+    mounted.snap("before");
+    assert_eq!(out(mounted.llctl(&["diff", "before"]).finish()), "");
+    change_all(&mounted);
+    let text = out(mounted.llctl(&["diff", "before"]).finish());
+    let expected = "\
+A  added/
+A  added/file  (4.9 KiB)
+M  changed.txt  (14 B -> 12 B)
+m  mode  (mode 0644 -> 0600)
+R  moved.txt -> new name.txt
+D  removed.txt  (4 B)
+x  tagged
+T  typed  (file -> symlink, mode 0644 -> 0777)
+";
+    let mut lines: Vec<_> = text.lines().collect();
+    let total = lines.pop().unwrap();
+    let mut wanted: Vec<_> = expected.lines().collect();
+    // The root's own time has changed too; the order is the paths'.
+    lines.retain(|line| *line != "t  .");
+    lines.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(lines, wanted);
+    assert!(total.contains("2 added, 1 removed"), "{total}");
+    let json = mounted.llctl(&["diff", "before", "--json"]).ok().out();
+    let lines: Vec<Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(lines.last().unwrap()["summary"].is_object(), "{json}");
+    assert!(
+        lines
+            .iter()
+            .filter(|line| line["change"].is_object())
+            .count()
+            >= 8,
+        "{json}"
+    );
+    mounted
+        .llctl(&["diff", "before", "--exit-code"])
+        .finish()
+        .expect_code(1);
+    mounted
+        .llctl(&["diff", "@live", "--exit-code"])
+        .finish()
+        .expect_code(0);
+}
+
+#[test]
+fn a_patch_can_be_applied() {
+    let mounted = base("patch");
+    let copy = mounted.scratch.dir("copy");
+    fs::write(copy.join("changed.txt"), "one\ntwo\nthree\n").unwrap();
+    mounted.snap("before");
+    fs::write(mounted.path("changed.txt"), "one\n2\nthree\n").unwrap();
+    let patch = mounted.llctl(&["diff", "before", "-p"]).ok();
+    fs::write(copy.join("p"), patch.stdout).unwrap();
+    Run::new("patch")
+        .args(["-p1", "-s", "-i", "p"])
+        .dir(&copy)
+        .ok();
+    assert_eq!(
+        fs::read_to_string(copy.join("changed.txt")).unwrap(),
+        "one\n2\nthree\n"
+    );
+}
+
+#[test]
+fn every_error_has_its_exit_code() {
+    let mounted = base("codes");
+    mounted.snap("here");
+    let llctl = |args: &[&str], code| mounted.llctl(args).finish().expect_code(code);
+    llctl(&["snap", "here"], 5);
+    llctl(&["rename", "absent", "new"], 4);
+    llctl(&["rename", "here", "here"], 5);
+    llctl(&["revert", "absent"], 4);
+    llctl(&["delete", "absent"], 4);
+    llctl(&["show", "absent"], 4);
+    llctl(&["diff", "absent"], 4);
+    llctl(&["apply"], 6);
+    llctl(&["nonsense"], 2);
+    llctl(&["snap", "a/b"], 2);
+    llctl(&["snap", "-x"], 2);
+    llctl(&["snap", "..", "--json"], 2);
+    let nothing = llctl(&["undo"], 4);
+    assert!(
+        nothing.err().contains("nothing to undo"),
+        "{}",
+        nothing.err()
+    );
+    let elsewhere = mounted
+        .program(binaries::llctl())
+        .args(["-C", "/", "list"])
+        .finish();
+    elsewhere.expect_code(3);
+    let absent = mounted
+        .program(binaries::llctl())
+        .args(["-C", "/nowhere", "list"])
+        .finish();
+    assert_ne!(absent.code(), 0);
+    mounted.llfs(&["unmount", "/proc"]).finish().expect_code(3);
+    mounted.llfs(&["nonsense"]).finish().expect_code(2);
+    // Nothing of this did anything.
+    let list = mounted.json(&["list"]);
+    assert_eq!(list["snapshots"].as_array().unwrap().len(), 1, "{list}");
+}
+
+#[test]
+fn errors_name_what_failed_and_a_hint() {
+    let mounted = base("hints");
+    mounted.snap("pre-refactor");
+    let typo = mounted
+        .llctl(&["revert", "pre-refactr"])
+        .finish()
+        .expect_code(4);
+    assert!(typo.err().starts_with("llctl: error: "), "{}", typo.err());
+    assert!(typo.err().contains("pre-refactr"), "{}", typo.err());
+    let json = mounted
+        .llctl(&["revert", "absent", "--json"])
+        .finish()
+        .expect_code(4);
+    let last: Value = serde_json::from_str(json.out().lines().last().unwrap()).unwrap();
+    assert!(
+        last["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("absent"),
+        "{last}"
+    );
+}
+
+#[test]
+fn json_of_every_command_is_json() {
+    let mounted = base("json");
+    let snap = mounted.json(&["snap", "a", "-m", "one\ntwo"]);
+    assert_eq!(
+        (&snap["name"], &snap["message"]),
+        (&"a".into(), &"one\ntwo".into())
+    );
+    change_all(&mounted);
+    let unnamed = mounted.json(&["snap"]);
+    assert!(
+        unnamed["name"].as_str().unwrap().starts_with("20"),
+        "{unnamed}"
+    );
+    let list = mounted.json(&["list"]);
+    assert_eq!(list["snapshots"].as_array().unwrap().len(), 2);
+    assert_eq!(mounted.json(&["show", "a"])["snapshot"]["name"], "a");
+    let reverted = mounted.json(&["revert", "a"]);
+    assert_eq!(reverted["to"], "a");
+    assert!(reverted["changed"].as_u64().unwrap() > 5, "{reverted}");
+    assert_eq!(
+        mounted.json(&["list"])["discarded"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    mounted.json(&["undo"]);
+    mounted.json(&["rename", "a", "b"]);
+    mounted.json(&["delete", "b"]);
+    let status = mounted.json(&["status"]);
+    assert_eq!(status["pid"], mounted.pid());
+    assert_eq!(status["mountpoint"], mounted.dir.to_str().unwrap());
+    assert_eq!(status["store"], mounted.store.to_str().unwrap());
+    for args in [
+        ["verify", "--json"].as_slice(),
+        &["apply", "--yes", "--json"],
+    ] {
+        let text = mounted.llctl(args).ok().out();
+        assert!(!text.is_empty(), "{args:?}");
+        for line in text.lines() {
+            assert!(
+                serde_json::from_str::<Value>(line).is_ok(),
+                "{args:?}: {line}"
+            );
+        }
+    }
+    let unmounted = mounted
+        .llfs(&["unmount", "--json"])
+        .arg(&mounted.dir)
+        .ok()
+        .out();
+    serde_json::from_str::<Value>(&unmounted).expect("llfs unmount --json");
+    let mounted_json = mounted.mount_run().arg("--json").ok().out();
+    serde_json::from_str::<Value>(&mounted_json).expect("llfs mount --json");
+}
+
+#[test]
+fn the_mount_is_found_from_inside_and_by_the_environment() {
+    let mounted = base("found");
+    fs::create_dir_all(mounted.path("a/b")).unwrap();
+    let llctl = || mounted.program(binaries::llctl());
+    llctl()
+        .args(["snap", "inside"])
+        .dir(mounted.path("a/b"))
+        .ok();
+    llctl()
+        .args(["snap", "variable"])
+        .env("LLFS_MOUNT", &mounted.dir)
+        .ok();
+    llctl()
+        .arg("-C")
+        .arg(mounted.path("a"))
+        .args(["snap", "option"])
+        .ok();
+    let list = llctl().args(["list"]).dir(mounted.path("a")).ok().out();
+    for name in ["inside", "variable", "option"] {
+        assert!(list.contains(name), "{list}");
+    }
+}
+
+#[test]
+fn names_with_escapes_do_not_reach_the_terminal() {
+    use std::os::unix::ffi::OsStrExt;
+    let mounted = base("escapes");
+    mounted.snap("before");
+    let evil = std::ffi::OsStr::from_bytes(b"evil\x1b[31m\n\xff");
+    fs::write(mounted.dir.join(evil), "x").unwrap();
+    let text = mounted.llctl(&["diff", "before"]).ok();
+    assert!(!text.stdout.contains(&0x1b), "{:?}", text.out());
+    assert!(
+        text.out().contains("evil\\x1b[31m\\n\\xff"),
+        "{}",
+        text.out()
+    );
+}
+
+#[test]
+fn help_and_version_are_there() {
+    for program in [binaries::llfs(), binaries::llctl()] {
+        let help = Run::new(&program).arg("--help").ok().out();
+        assert!(
+            help.contains("Usage:") && help.contains("Exit codes:"),
+            "{help}"
+        );
+        let version = Run::new(&program).arg("--version").ok().out();
+        assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
+        Run::new(&program).finish().expect_code(2);
+    }
+}
+
+/// A closed pipe ends a command quietly.
+#[test]
+fn a_closed_pipe_is_no_error_message() {
+    let mounted = base("pipe");
+    for number in 0..300 {
+        fs::write(mounted.path(&format!("f{number}")), "").unwrap();
+    }
+    let llctl = binaries::llctl();
+    let script = format!(
+        "{} -C {} diff @base | head -1",
+        llctl.display(),
+        mounted.dir.display()
+    );
+    let finished = mounted.program("bash").args(["-c", &script]).ok();
+    assert_eq!(finished.err(), "");
+}
+
+/// The lines of the README's demo, pasted into a shell in the repository.
+#[test]
+fn the_demo_of_the_readme_works_as_pasted() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let readme = fs::read_to_string(repository.join("README.md")).expect("there is a README");
+    let section = readme
+        .split("\n## Sixty seconds\n")
+        .nth(1)
+        .expect("the README has a demo");
+    let section = section.split("\n## ").next().unwrap();
+    let lines = section.lines().skip_while(|line| !line.starts_with("    "));
+    let demo: Vec<_> = lines
+        .take_while(|line| line.starts_with("    "))
+        .map(|line| &line[4..])
+        .collect();
+    assert!(demo.len() > 5, "the README's demo is {demo:?}");
+    let scratch = Scratch::new("demo");
+    let programs = format!("export PATH=\"{}:$PATH\"", binaries::directory().display());
+    let mut script = demo.join("\n");
+    assert!(
+        script.contains("export PATH=\"$PWD/target/release:$PATH\""),
+        "{script}"
+    );
+    script = script.replace("export PATH=\"$PWD/target/release:$PATH\"", &programs);
+    // Root's stores are in /var/lib: here they are nobody's business afterwards.
+    let own = "mkdir -p /var/lib/llfs; mount -t tmpfs none /var/lib/llfs\n";
+    let finished = Run::new("unshare")
+        .args([
+            "-m",
+            "bash",
+            "-eu",
+            "-o",
+            "pipefail",
+            "-c",
+            &format!("{own}{script}"),
+        ])
+        .dir(repository)
+        .env("TMPDIR", scratch.path())
+        .env("HOME", scratch.dir("home"))
+        .env("XDG_RUNTIME_DIR", scratch.dir("run"))
+        .env("GIT_CONFIG_COUNT", "1")
+        .env("GIT_CONFIG_KEY_0", "safe.directory")
+        .env("GIT_CONFIG_VALUE_0", "*")
+        .env_remove("LLFS_MOUNT")
+        .patience(Duration::from_secs(120))
+        .ok();
+    let out = finished.out();
+    assert!(
+        out.contains("README.md") && out.contains("Cargo.toml"),
+        "{out}"
+    );
+    assert!(out.contains("pre-refactor"), "{out}");
+}
