@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, after, never, select};
-use llctl::exit;
+use llctl::{exit, locate};
 
 use super::checks::{self, Health, health};
 use super::handoff::Mounted;
@@ -16,12 +16,17 @@ use super::notify::Manager;
 use super::stop::{self, Reason};
 use super::trouble::Trouble;
 use super::{logging, process};
+use crate::control::{Listener, Server};
 use crate::engine::api::Kernel;
+use crate::engine::service::Host;
 use crate::engine::{Engine, OpenOptions};
 use crate::fuse::{self, Session};
 
 /// How long programs that use the mount may go on after a signal has ended it, before they lose it.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long requests on the control socket may take to end.
+const CONTROL_GRACE: Duration = Duration::from_secs(5);
 
 /// What to mount. Both paths are absolute and have no symbolic links.
 pub(super) struct Order {
@@ -43,7 +48,7 @@ pub(super) fn serve(
     checks::apart(&order.base, &order.store)?;
     fuse::mount::check()?;
     let revived = checks::base(&order.base)?;
-    let (_stop, reasons) = stop::listen(foreground)
+    let (stop, reasons) = stop::listen(foreground)
         .map_err(|error| Trouble::because("cannot listen to signals", error))?;
 
     let engine = open(order)?;
@@ -51,8 +56,20 @@ pub(super) fn serve(
         logging::redirect(&order.store)
             .map_err(|error| Trouble::because("cannot write the log", error))?;
     }
-    let mount = match Mount::start(&engine, &order.base) {
-        Ok(mount) => mount,
+    let listener = bind_control(&order.base)?;
+    let started = Mount::start(&engine, &order.base).and_then(|mount| {
+        let ask = Box::new(move || stop.ask());
+        let host = Host::new(engine.clone(), order.base.clone(), ask);
+        match Server::start(listener, Arc::new(host)) {
+            Ok(control) => Ok((mount, control)),
+            Err(error) => {
+                mount.give_up();
+                Err(Trouble::because("cannot start the control server", error))
+            }
+        }
+    });
+    let (mount, control) = match started {
+        Ok(both) => both,
         Err(trouble) => {
             close(&engine)?;
             return Err(trouble);
@@ -71,6 +88,9 @@ pub(super) fn serve(
 
     let ended = mount.wait(&reasons, &manager);
     manager.stopping();
+    if !control.stop(CONTROL_GRACE) {
+        tracing::warn!("a request on the control socket did not end");
+    }
     close(&engine)?;
     tracing::info!("unmounted {}", order.base.display());
     ended
@@ -99,6 +119,11 @@ fn close(engine: &Engine) -> Result<(), Trouble> {
         tracing::error!(%error, "the store could not be closed cleanly");
         Trouble::because("the store could not be closed cleanly", error)
     })
+}
+
+fn bind_control(base: &Path) -> Result<Listener, Trouble> {
+    locate::create_runtime_dir().map_err(|error| Trouble::new(error.to_string()))?;
+    Listener::bind(&locate::socket_path(base)).map_err(|error| Trouble::new(error.to_string()))
 }
 
 /// A mount that is served.
@@ -134,11 +159,13 @@ impl Mount {
                 ))),
             });
         if usable.is_err() {
-            if let Err(error) = fuse::detach(point) {
-                tracing::error!(%error, "a mount that is of no use stays");
-            }
+            detach(point);
         }
         usable
+    }
+
+    fn give_up(self) {
+        detach(&self.point);
     }
 
     /// Serves until somebody has unmounted, or a reason to stop has come and the mount is gone.
@@ -184,19 +211,21 @@ impl Mount {
         if let Err(error) = self.kernel.flush() {
             tracing::error!(%error, "the kernel did not hand over what mappings hold");
         }
-        if let Err(error) = fuse::detach(&self.point) {
-            tracing::error!(%error, "the mount stays, without a daemon");
-        }
+        detach(&self.point);
         Left::InUse
     }
 
     fn ended(&self, end: io::Result<()>) -> Result<(), Trouble> {
         let Err(error) = end else { return Ok(()) };
         tracing::error!(%error, "the FUSE session broke");
-        if let Err(error) = fuse::detach(&self.point) {
-            tracing::error!(%error, "the broken mount stays");
-        }
+        detach(&self.point);
         Err(Trouble::because("the FUSE session broke", error).code(exit::FAILED))
+    }
+}
+
+fn detach(point: &Path) {
+    if let Err(error) = fuse::detach(point) {
+        tracing::error!(%error, "a mount that nobody serves stays");
     }
 }
 
