@@ -100,6 +100,33 @@ fn a_store_is_made_closed_and_opened() {
 }
 
 #[test]
+fn a_store_is_not_made_among_other_files() {
+    let directory = Directory::new();
+    std::fs::write(
+        directory.0.join("llfs.log"),
+        "the daemon begins its log first",
+    )
+    .unwrap();
+    assert!(matches!(
+        Store::open(directory.disk(), &small()),
+        Err(OpenError::Empty)
+    ));
+    std::fs::write(directory.0.join("notes.txt"), "somebody's").unwrap();
+    assert!(matches!(
+        Store::open(directory.disk(), &small()),
+        Err(OpenError::NoSuperblock)
+    ));
+    let superblock = Superblock::new(PathBuf::from("/base"), 1, 2).unwrap();
+    assert!(matches!(
+        Store::create(&*directory.disk(), &superblock),
+        Err(OpenError::NotEmpty)
+    ));
+    std::fs::remove_file(directory.0.join("notes.txt")).unwrap();
+    directory.make();
+    Store::open(directory.disk(), &small()).unwrap();
+}
+
+#[test]
 fn another_boot_keeps_what_was_synced() {
     let directory = Directory::new();
     directory.make();

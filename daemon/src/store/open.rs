@@ -207,6 +207,7 @@ fn lock(disk: &dyn Disk) -> Result<Arc<dyn DiskFile>, OpenError> {
 
 /// Whether the directory is empty but for what a creation that was cut short may have left.
 fn is_fresh(disk: &dyn Disk) -> Result<bool, OpenError> {
+    // The daemon begins its log before it makes the store.
     let known = [
         LOCK,
         superblock::TEMPORARY,
@@ -214,6 +215,8 @@ fn is_fresh(disk: &dyn Disk) -> Result<bool, OpenError> {
         layers::DIR,
         images::DIR,
         reserve::PATH,
+        "llfs.log",
+        "llfs.log.1",
     ];
     let names = disk.list(Path::new("")).naming("")?;
     if !names.iter().all(|name| known.iter().any(|k| name == k)) {
@@ -294,18 +297,7 @@ fn data_frames(recovered: &Recovered) -> Result<HashMap<(u32, u32), Vec<u8>>, Op
         }
         Ok(())
     })?;
-    // Sums on the medium mean that the layer itself is.
-    let mut summed = HashMap::new();
-    blocks.retain(|&(layer, _), _| {
-        !*summed
-            .entry(layer)
-            .or_insert_with(|| exists(&*recovered.disk, &layers::sum_path(layer)))
-    });
     Ok(blocks)
-}
-
-fn exists(disk: &dyn Disk, path: &Path) -> bool {
-    disk.open(path, OpenHow::Read).is_ok()
 }
 
 /// The first writes of a recovery: whatever the state refers to gets onto the medium, before a new

@@ -31,7 +31,8 @@ impl Layers {
     }
 
     /// Computes a sealed layer's sums and makes them durable. Its data, and the record that sealed
-    /// it, must be durable: sums on the medium mean that the data is final, and stop its recovery.
+    /// it, must be durable, and no copy of its blocks in the journal in force: sums on the medium mean
+    /// that the data is final.
     pub fn write_sums(&self, id: LayerId) -> io::Result<()> {
         let Some(layer) = self.map.read().get(&id.0).cloned() else {
             return Ok(());
