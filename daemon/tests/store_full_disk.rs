@@ -129,6 +129,34 @@ fn a_failed_write_is_as_if_it_had_not_been() {
     }
 }
 
+/// Copies of blocks are written together with their barrier; if that write fails half done, whole
+/// frames may lie where shorter ones come next, and must not be taken for the remains of a damage.
+#[test]
+fn half_a_group_of_frames_leaves_nothing_behind() {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).unwrap();
+    let options = llfs::store::StoreOptions {
+        inline_blocks: 8,
+        prepare_bytes: 64 << 10,
+        segment_bytes: 1 << 20,
+        ..options(BOOT)
+    };
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options).unwrap();
+    let layer = store.open_layer();
+    store.alloc(layer, 8).unwrap();
+    store.append(&0u32.to_le_bytes()).unwrap();
+    store.sync().unwrap();
+    for block in 0..8 {
+        store.write_blocks(layer, block, &[3; 4096], 0).unwrap();
+    }
+    store.append(&1u32.to_le_bytes()).unwrap();
+    disk.fail_write_after(Some(0));
+    store.sync().expect("the layers are synced instead");
+    drop(store);
+    assert_eq!(recovered(&disk, BOOT), 2);
+    assert_eq!(recovered(&disk, NEXT_BOOT), 2);
+}
+
 /// Every sync of a history fails once: after that nothing is written, and nothing promised is lost.
 #[test]
 fn a_failed_sync_latches_the_store() {

@@ -391,7 +391,7 @@ impl History {
     /// Opens a disk as it may be after the power was cut behind `cut` steps, and checks everything
     /// that was promised until then. Gives the disk that recovery left.
     pub fn check(&self, cut: usize, image: Image) -> Result<SimDisk, String> {
-        let disk = SimDisk::from_image(image);
+        let disk = SimDisk::from_image(image.clone());
         let (store, mut recovered) = Store::open(Arc::new(disk.clone()), &options(NEXT_BOOT))
             .map_err(|error| format!("recovery failed: {error}"))?;
         let count = count_records(&mut recovered)?;
@@ -406,6 +406,7 @@ impl History {
         }
         let synced = kept.iter().map(|p| p.began).max().unwrap_or(0);
         self.check_sectors(&store, count, synced, cut)?;
+        self.cut_again(&image, &disk, count)?;
         self.go_on(&store, &disk, count)?;
         Ok(disk)
     }
@@ -445,6 +446,23 @@ impl History {
             }
         }
         Ok(())
+    }
+
+    /// What a recovery gave is durable: another cut, before anything else was done, changes nothing.
+    fn cut_again(&self, before: &Image, disk: &SimDisk, count: usize) -> Result<(), String> {
+        let mut medium = super::Medium::new(before);
+        for step in &disk.steps() {
+            medium.apply(step);
+        }
+        let next = SimDisk::from_image(medium.crash(&mut |_| 0));
+        let (_store, mut recovered) = Store::open(Arc::new(next), &options(BootToken([4; 16])))
+            .map_err(|error| format!("recovery after a recovery failed: {error}"))?;
+        match count_records(&mut recovered)? {
+            n if n == count => Ok(()),
+            n => Err(format!(
+                "{n} records after a cut behind the recovery, not {count}"
+            )),
+        }
     }
 
     /// The recovered store goes on: what it promises now survives the next, most forgetful cut, and
