@@ -1,0 +1,10 @@
+"""What the workloads run on. Each backend shows a base directory in its own way."""
+
+from .btrfs import Btrfs
+from .fuse_overlayfs import FuseOverlayfs
+from .llfs import Llfs
+from .overlayfs import Overlayfs
+from .plain import Plain
+from .shadow_git import ShadowGit
+
+ALL = [Plain(), Llfs(), Overlayfs(), FuseOverlayfs(), Btrfs(), ShadowGit()]

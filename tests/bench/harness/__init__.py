@@ -1,0 +1,1 @@
+"""What every workload and backend needs: programs, fixtures, processes, memory."""
