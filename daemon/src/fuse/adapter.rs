@@ -2,7 +2,6 @@
 //!
 //! One session thread runs all of them in the order of the requests. What would wait for the disk goes to the [`Pool`].
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -19,20 +18,17 @@ use fuser::{
 };
 use nix::errno::Errno;
 
+use super::answer::{caller, empty, entry, with_buffer, written, xattr};
 use super::convert::{FOREVER, bare_attr, errno, file_attr, file_type, sent_time, set_time};
 use super::kernel::CachedWrites;
 use super::pool::Pool;
 use super::{capabilities, follow};
 use crate::engine::Engine;
-use crate::engine::api::{Answer, Caller, Entry, Make, SetAttr, WriteHow};
+use crate::engine::api::{Make, SetAttr, WriteHow};
 use crate::tree::{Kind, NAME_MAX};
 
 /// Permission bits of a mode word, with set-ID and sticky.
 const PERM: u32 = 0o7777;
-
-thread_local! {
-    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 /// What the session runs.
 pub(super) struct Adapter {
@@ -78,62 +74,6 @@ impl Adapter {
             reply,
         );
     }
-}
-
-fn caller(request: &Request) -> Caller {
-    Caller {
-        uid: request.uid(),
-        gid: request.gid(),
-        pid: request.pid(),
-    }
-}
-
-fn entry(answer: Answer<Entry>, reply: ReplyEntry) {
-    match answer {
-        Ok(found) => reply.entry(
-            &FOREVER,
-            &file_attr(&found.attr),
-            Generation(found.generation),
-        ),
-        Err(error) => reply.error(errno(error)),
-    }
-}
-
-fn empty(answer: Answer<()>, reply: ReplyEmpty) {
-    match answer {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(errno(error)),
-    }
-}
-
-fn written(answer: Answer<u32>, reply: ReplyWrite) {
-    match answer {
-        Ok(bytes) => reply.written(bytes),
-        Err(error) => reply.error(errno(error)),
-    }
-}
-
-/// Answers with a value, or with its length if the caller has no room at all: see getxattr(2).
-fn xattr(answer: Answer<Vec<u8>>, room: u32, reply: ReplyXattr) {
-    match answer {
-        Ok(value) => match u32::try_from(value.len()) {
-            Ok(length) if room == 0 => reply.size(length),
-            Ok(length) if length <= room => reply.data(&value),
-            _ => reply.error(errno(Errno::ERANGE)),
-        },
-        Err(error) => reply.error(errno(error)),
-    }
-}
-
-/// Lends this thread's buffer, `size` bytes long.
-fn with_buffer<T>(size: u32, use_it: impl FnOnce(&mut [u8]) -> T) -> T {
-    let size = size as usize;
-    READ_BUFFER.with_borrow_mut(|buffer| {
-        if buffer.len() < size {
-            buffer.resize(size, 0);
-        }
-        use_it(&mut buffer[..size])
-    })
 }
 
 impl Filesystem for Adapter {

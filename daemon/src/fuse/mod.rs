@@ -11,6 +11,7 @@ pub mod unmount;
 pub mod users;
 
 mod adapter;
+mod answer;
 mod capabilities;
 mod convert;
 mod follow;
