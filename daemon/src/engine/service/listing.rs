@@ -4,9 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use llctl::StateRef;
-use llctl::protocol::{
-    ChangeCounts, DiscardedInfo, Failure, Listing, SnapDetail, SnapInfo, UnixNanos,
-};
+use llctl::protocol::{DiscardedInfo, Failure, Listing, SnapDetail, SnapInfo, UnixNanos};
 
 use super::states::View;
 use super::{diff, failure};

@@ -54,7 +54,7 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
 
 fn low_space(engine: &Engine, free: u64) -> Option<String> {
     let whole = nix::sys::statvfs::statvfs(engine.store_path())
-        .map(|s| s.blocks() as u64 * s.fragment_size() as u64)
+        .map(|s| s.blocks() * s.fragment_size())
         .unwrap_or(0);
     (free < LOW_BYTES || free < whole / LOW_PART).then(|| {
         format!(

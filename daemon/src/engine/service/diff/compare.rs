@@ -136,8 +136,8 @@ impl<'a> Comparison<'a> {
         if xattrs(self.names.0, a)? != xattrs(self.names.1, b)? {
             return Ok(Some(ChangeKind::Xattrs));
         }
-        // Entries that came and went are told themselves; the directory's own time is an echo of them.
-        let echo = old.kind == Kind::Dir && (a != b || self.changes.names.contains_key(&a));
+        // A directory's own time is an echo of what came and went in it, which is told itself if it is still to be seen.
+        let echo = old.kind == Kind::Dir;
         Ok((old.mtime != new.mtime && !echo).then_some(ChangeKind::Times))
     }
 

@@ -6,6 +6,8 @@
 //! only one of the states has), [`pairs`] makes removals, additions and renames of them, and [`compare`] says how what both
 //! states have differs.
 //!
+//! Of directories, changes of nothing but their times are not told.
+//!
 //! A hard-linked file that changed is told under each of its names that the overlay knows; a second name that only the
 //! base has is missed.
 
@@ -23,6 +25,8 @@ use crate::control::Sink;
 use crate::engine::Engine;
 use crate::tree::diff::Changes;
 use compare::Comparison;
+#[cfg(test)]
+pub(super) use names::Object;
 pub(super) use names::{Names, Peeks};
 use pairs::Item;
 

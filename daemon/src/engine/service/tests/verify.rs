@@ -1,0 +1,246 @@
+//! What a verification finds.
+
+use std::fs::OpenOptions as FileOptions;
+use std::os::unix::fs::FileExt;
+
+use llctl::client::VerifyEvent;
+use llctl::protocol::{Finding, FindingKind, VerifySummary};
+
+use super::*;
+use crate::tree::{Delta, Record};
+
+fn bench() -> Bench {
+    let place = Place::new();
+    place.put("a", &[1; 10_000]);
+    place.put("d/b", b"b\n");
+    place.open()
+}
+
+fn verify(b: &Bench) -> (Vec<Finding>, VerifySummary) {
+    let mut findings = Vec::new();
+    let mut sink = |event| {
+        if let VerifyEvent::Finding(finding) = event {
+            findings.push(finding);
+        }
+        Ok(())
+    };
+    let summary = b.host.verify(&mut sink).unwrap();
+    assert_eq!(summary.findings, findings.len() as u64);
+    (findings, summary)
+}
+
+/// Flips a bit of a file of the store.
+fn flip(b: &Bench, path: &str, at: u64) {
+    let path = b.engine.store_path().join(path);
+    let file = FileOptions::new().read(true).write(true).open(&path);
+    let file = file.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+}
+
+/// Waits until all sealed layers have their checksums. The engine's own thread may be at it, or this does it.
+fn seal(b: &Bench) {
+    b.engine.house.stop();
+    b.engine.store.finish_seals().unwrap();
+    let layers = b.engine.store.layers().unwrap();
+    assert!(layers.iter().all(|l| l.summed || !l.sealed), "{layers:?}");
+}
+
+fn layer_files(b: &Bench) -> Vec<String> {
+    let listed = fs::read_dir(b.engine.store_path().join("layers")).unwrap();
+    let names = listed.map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|n| n.ends_with(".data")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_whole_store_has_no_findings_and_everything_is_counted() {
+    let b = bench();
+    b.write("a", 0, &[2; 9000]);
+    b.snap("s");
+    b.link("a", "d/a2");
+    b.rename("d", "e", 0);
+    b.remove("e/b");
+    b.file("new", &[3; 5000]);
+    b.host.revert(&"s".parse().unwrap()).unwrap();
+    b.host.undo().unwrap();
+    seal(&b);
+    let (findings, summary) = verify(&b);
+    assert_eq!(findings, []);
+    assert_eq!((summary.snapshots, summary.files), (1, 2));
+    assert_eq!(summary.bytes, (3 + 2) * 4096);
+}
+
+#[test]
+fn a_flipped_bit_names_the_file_in_every_state_that_has_it() {
+    let b = bench();
+    b.file("ok", &[9; 4096]);
+    b.dir("x");
+    b.file("x/bad", &[5; 12_288]);
+    b.snap("one");
+    b.rename("x", "y", 0);
+    b.snap("two");
+    b.remove("y/bad");
+    seal(&b);
+    let [layer] = &layer_files(&b)[..] else {
+        panic!()
+    };
+    // The file's three blocks came second: its middle one is the third of the layer.
+    flip(&b, &format!("layers/{layer}"), 2 * 4096 + 100);
+    let (findings, _) = verify(&b);
+    let expected = |path: &str, state: &str| Finding {
+        kind: FindingKind::Content,
+        what: "its content is damaged from byte 4096 on".to_owned(),
+        path: Some(BytePath::from(path)),
+        states: vec![state.to_owned()],
+    };
+    assert_eq!(
+        findings,
+        [expected("x/bad", "one"), expected("y/bad", "two")]
+    );
+}
+
+#[test]
+fn a_damaged_block_that_no_state_has_any_more_is_nothing() {
+    let b = bench();
+    b.file("bad", &[5; 4096]);
+    b.snap("one");
+    b.remove("bad");
+    seal(&b);
+    let [layer] = &layer_files(&b)[..] else {
+        panic!()
+    };
+    flip(&b, &format!("layers/{layer}"), 10);
+    assert_eq!(verify(&b).0.len(), 1);
+    b.host.delete(&[SnapName::new("one").unwrap()]).unwrap();
+    assert_eq!(verify(&b).0, []);
+}
+
+#[test]
+fn a_layer_that_is_cut_is_told_by_file() {
+    let b = bench();
+    b.file("cut", &[5; 16_384]);
+    b.snap("one");
+    seal(&b);
+    let [layer] = &layer_files(&b)[..] else {
+        panic!()
+    };
+    let path = b.engine.store_path().join("layers").join(layer);
+    FileOptions::new()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(8192)
+        .unwrap();
+    let (findings, _) = verify(&b);
+    let content: Vec<&Finding> = (findings.iter())
+        .filter(|f| f.kind == FindingKind::Content)
+        .collect();
+    assert_eq!(content.len(), 1, "{findings:?}");
+    assert_eq!(content[0].path, Some(BytePath::from("cut")));
+    assert_eq!(content[0].states, ["one", "@live"]);
+    assert!(content[0].what.contains("8192"), "{findings:?}");
+}
+
+#[test]
+fn damaged_checksums_are_metadata() {
+    let b = bench();
+    b.file("x", &[5; 4096]);
+    b.snap("one");
+    seal(&b);
+    let [layer] = &layer_files(&b)[..] else {
+        panic!()
+    };
+    flip(&b, &format!("layers/{}", layer.replace(".data", ".sum")), 9);
+    let (findings, _) = verify(&b);
+    assert!(
+        findings.iter().any(|f| f.kind == FindingKind::Metadata),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn a_changed_base_is_told() {
+    let b = bench();
+    b.chmod("a", 0o600);
+    b.chmod("d/b", 0o600);
+    assert_eq!(verify(&b).0, []);
+    fs::write(b.place.base("a"), b"behind the mount").unwrap();
+    fs::remove_file(b.place.base("d/b")).unwrap();
+    let (findings, _) = verify(&b);
+    let told: Vec<(FindingKind, String)> = (findings.iter())
+        .map(|f| (f.kind, f.path.as_ref().unwrap().to_string()))
+        .collect();
+    let expected = ["a", "d/b"].map(|p| (FindingKind::Base, p.to_owned()));
+    assert_eq!(told, expected);
+    assert_eq!(findings[0].states, ["@live"]);
+    assert!(findings[0].what.contains("10000 bytes"), "{findings:?}");
+}
+
+#[test]
+fn a_damaged_journal_and_image_are_told() {
+    let b = bench();
+    b.write("a", 0, &[2; 10]);
+    b.snap("s");
+    b.write("a", 0, &[3; 10]);
+    b.engine.sync().unwrap();
+    b.engine.sync().unwrap();
+    assert_eq!(verify(&b).0, []);
+    let journal = b.engine.store_path().join("journal");
+    let mut names: Vec<_> = (fs::read_dir(journal).unwrap())
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    names.sort();
+    let last = names.pop().unwrap().into_string().unwrap();
+    flip(&b, &format!("journal/{last}"), 4096 + 40);
+    let (findings, _) = verify(&b);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].kind, FindingKind::Metadata);
+    assert_eq!(
+        findings[0].path,
+        Some(BytePath::from(format!("journal/{last}").as_str()))
+    );
+}
+
+#[test]
+fn states_that_contradict_themselves_are_told() {
+    let b = bench();
+    let ino = b.file("x", b"1");
+    b.snap("good");
+    {
+        // A link count that no name accounts for.
+        let mut state = b.engine.state.write();
+        let touch = Delta::Touch {
+            ino,
+            size: None,
+            mtime: None,
+            ctime: Time::now(),
+            nlink: Some(3),
+        };
+        b.engine
+            .commit(&mut state, &Record::Change(vec![touch]))
+            .unwrap();
+    }
+    let (findings, _) = verify(&b);
+    let [finding] = &findings[..] else {
+        panic!("{findings:?}")
+    };
+    assert_eq!(finding.kind, FindingKind::Inconsistent);
+    assert_eq!(finding.states, ["@live"]);
+    assert_eq!(finding.path, Some(BytePath::from("x")));
+    assert!(finding.what.contains("1 names"), "{finding:?}");
+}
+
+#[test]
+fn a_client_that_leaves_ends_it() {
+    let b = bench();
+    let mut sent = 0;
+    let mut sink = |_| {
+        sent += 1;
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    };
+    b.host.verify(&mut sink).unwrap();
+    assert_eq!(sent, 1);
+}
