@@ -187,10 +187,10 @@ impl Mounted {
         self.mount();
     }
 
-    /// Whether anything is mounted on the directory.
+    /// Whether llfs is mounted on the directory.
     #[must_use]
     pub fn is_mounted(&self) -> bool {
-        mountinfo::at(&self.dir).is_some()
+        mountinfo::at(&self.dir).is_some_and(|mount| mount.kind == "fuse.llfs")
     }
 
     /// Kills the daemon (SIGKILL) and waits until it is gone.

@@ -153,11 +153,12 @@ pub struct Churned {
     pub missed: usize,
 }
 
-/// Makes `count` random changes of every kind at and below `root`.
+/// Makes `count` random changes of every kind at and below `root`; stores through mappings only if
+/// `mapping`: a revert may take the file away below a mapping, which is a SIGBUS.
 ///
 /// # Errors
 /// Any error that cannot come from others changing the same tree, with what was being done.
-pub fn churn(root: &Path, seed: u64, count: usize) -> Result<Churned, String> {
+pub fn churn(root: &Path, seed: u64, count: usize, mapping: bool) -> Result<Churned, String> {
     let mut random = Random::new(seed);
     let mut known = paths(root);
     let mut churned = Churned::default();
@@ -174,7 +175,10 @@ pub fn churn(root: &Path, seed: u64, count: usize) -> Result<Churned, String> {
             .parent()
             .unwrap_or(root)
             .join(format!("c{seed}-{number}"));
-        let kind = random.below(24);
+        let kind = match random.below(24) {
+            MAPPING if !mapping => 0,
+            kind => kind,
+        };
         match change(kind, &one, &another, &fresh, &mut random) {
             Ok(()) => {
                 churned.done += 1;
@@ -215,6 +219,9 @@ fn expected(error: &io::Error) -> bool {
         .is_some_and(|number| usual.contains(&Errno::from_raw(number)))
 }
 
+/// The kind of change that stores through a mapping.
+const MAPPING: usize = 4;
+
 fn change(
     kind: usize,
     one: &Path,
@@ -236,7 +243,7 @@ fn change(
                 9000,
             )?)
         }
-        4 => map_write(one, &pattern(fill, 500)),
+        MAPPING => map_write(one, &pattern(fill, 500)),
         5 => {
             let (from, to) = (open(one)?, open(another)?);
             sys::copy_file_range(&from, 0, &to, 4096, 8192)?;
@@ -286,7 +293,7 @@ fn open(path: &Path) -> io::Result<File> {
 fn map_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = open(path)?;
     let size = file.metadata()?.len();
-    // Others may shorten the file below the mapping, which would be a SIGBUS: a file of our own.
+    // Others may shorten the file below the mapping, a SIGBUS as well: a file of our own.
     let own = path.with_extension("mapped");
     if size == 0 || size > 1 << 20 {
         return Ok(());

@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 /// A base, and a head that differs from it in every way.
 fn changed(name: &str, seed: u64) -> Mounted {
     let mounted = Mounted::over(name, |base| tree::plant(base, seed, 300).unwrap());
-    tree::churn(&mounted.dir, seed, 500).unwrap();
+    tree::churn(&mounted.dir, seed, 500, true).unwrap();
     // A renamed base directory with something in it, and hard links between old and new names.
     let dirs = fs::read_dir(&mounted.dir)
         .unwrap()

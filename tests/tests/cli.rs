@@ -120,7 +120,8 @@ fn every_error_has_its_exit_code() {
     let llctl = |args: &[&str], code| mounted.llctl(args).finish().expect_code(code);
     llctl(&["snap", "here"], 5);
     llctl(&["rename", "absent", "new"], 4);
-    llctl(&["rename", "here", "here"], 5);
+    mounted.snap("there");
+    llctl(&["rename", "here", "there"], 5);
     llctl(&["revert", "absent"], 4);
     llctl(&["delete", "absent"], 4);
     llctl(&["show", "absent"], 4);
@@ -150,7 +151,7 @@ fn every_error_has_its_exit_code() {
     mounted.llfs(&["nonsense"]).finish().expect_code(2);
     // Nothing of this did anything.
     let list = mounted.json(&["list"]);
-    assert_eq!(list["snapshots"].as_array().unwrap().len(), 1, "{list}");
+    assert_eq!(list["snapshots"].as_array().unwrap().len(), 2, "{list}");
 }
 
 #[test]

@@ -22,9 +22,9 @@ use llfs_tests::{seeded, tree};
 const PROCESSES: u64 = 4;
 
 /// Starts the processes that change the tree, each with a seed of its own.
-fn start_churning(mounted: &Mounted, seed: u64, count: usize) -> Vec<Running> {
+fn start_churning(mounted: &Mounted, seed: u64, count: usize, mapping: bool) -> Vec<Running> {
     let program = env!("CARGO_BIN_EXE_llfs-churn");
-    let numbers = |seed: u64| [seed.to_string(), count.to_string()];
+    let numbers = |seed: u64| [seed.to_string(), count.to_string(), mapping.to_string()];
     let start = |seed| Run::new(program).arg(&mounted.dir).args(numbers(seed));
     (seed..seed + PROCESSES)
         .map(|seed| start(seed).patience(Duration::from_secs(400)).start())
@@ -131,6 +131,7 @@ fn a_big_tree_reverts_to_the_identical_state_every_time() {
             &mounted,
             seed + 10 + round * PROCESSES,
             objects / 4,
+            true,
         ));
         assert!(
             done > objects / 8,
@@ -160,7 +161,7 @@ fn snapshots_and_reverts_while_processes_change_the_tree() {
     let mounted = Mounted::over("storm", |base| tree::plant(base, 5, 300).unwrap());
     mounted.snap("start");
     let start = mounted.manifest();
-    let mut churners = start_churning(&mounted, seed, 2500);
+    let mut churners = start_churning(&mounted, seed, 2500, false);
     for round in 0..1000 {
         let name = format!("s{round}");
         mounted.snap(&name);

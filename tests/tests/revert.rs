@@ -185,54 +185,136 @@ fn names(mounted: &Mounted, dir: &str) -> Vec<String> {
 fn an_open_directory_lists_the_snapshot() {
     let mounted = Mounted::new("opendir");
     fs::create_dir(mounted.path("dir")).unwrap();
-    for number in 0..50 {
-        fs::write(mounted.path(&format!("dir/{number}")), "").unwrap();
-    }
+    let fill = || {
+        for number in 0..50 {
+            fs::write(mounted.path(&format!("dir/{number}")), "").unwrap();
+        }
+    };
+    fill();
     let dir = File::open(mounted.path("dir")).unwrap();
     let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&dir));
     mounted.snap("s");
+    for number in 0..40 {
+        fs::remove_file(mounted.path(&format!("dir/{number}"))).unwrap();
+    }
+    assert_eq!(fs::read_dir(&link).unwrap().count(), 10);
+    mounted.revert("s");
+    assert_eq!(fs::read_dir(&link).unwrap().count(), 50);
+}
+
+/// The kernel calls a removed directory dead for as long as anybody holds it. What comes back
+/// must be alive for everybody who comes by its path, whoever still holds the dead one.
+#[test]
+fn a_removed_directory_comes_back_alive_though_it_is_held_open() {
+    let mounted = Mounted::new("deaddir");
+    fs::create_dir_all(mounted.path("dir/sub")).unwrap();
+    fs::write(mounted.path("dir/sub/file"), "text").unwrap();
+    let held = [
+        File::open(mounted.path("dir")),
+        File::open(mounted.path("dir/sub")),
+    ];
+    mounted.snap("s");
+    let before = mounted.manifest();
     fs::remove_dir_all(mounted.path("dir")).unwrap();
     mounted.revert("s");
-    assert_eq!(fs::read_dir(link).unwrap().count(), 50);
+    before.assert_same(
+        &mounted.manifest(),
+        Ignore::default(),
+        "while it is held open",
+    );
+    fs::write(mounted.path("dir/sub/new"), "new").unwrap();
+    fs::rename(mounted.path("dir/sub/file"), mounted.path("dir/moved")).unwrap();
+    assert_eq!(names(&mounted, "dir"), ["moved", "sub"]);
+    drop(held);
+    assert_eq!(names(&mounted, "dir/sub"), ["new"]);
 }
 
 /// A shell that stands in a directory goes on there, whatever happens around it.
 #[test]
-fn a_working_directory_survives_its_deletion() {
+fn a_working_directory_survives_a_revert() {
     let mounted = Mounted::new("cwd");
     fs::create_dir_all(mounted.path("a/b")).unwrap();
     fs::write(mounted.path("a/b/file"), "kept\n").unwrap();
     mounted.snap("s");
-    let mut shell = Command::new("bash")
-        .current_dir(mounted.path("a/b"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = shell.stdin.take().unwrap();
-    let mut output = BufReader::new(shell.stdout.take().unwrap());
-    let mut ask = |line: &str| {
-        writeln!(input, "{line}; echo .").unwrap();
+    let mut shell = Shell::in_directory(&mounted.path("a/b"));
+    assert_eq!(shell.ask("cat file"), "kept\n");
+    fs::rename(mounted.path("a"), mounted.path("z")).unwrap();
+    fs::write(mounted.path("z/b/file"), "changed\n").unwrap();
+    fs::write(mounted.path("z/b/more"), "more\n").unwrap();
+    assert_eq!(shell.ask("cat file more"), "changed\nmore\n");
+    mounted.revert("s");
+    assert_eq!(shell.ask("cat file"), "kept\n");
+    assert_eq!(shell.ask("ls"), "file\n");
+    assert_eq!(shell.ask("echo more > other && ls"), "file\nother\n");
+    assert_eq!(shell.ask("ls .."), "b\n");
+    assert!(mounted.path("a/b/other").exists());
+    // The kernel learns the directory's place again when somebody comes by its path.
+    assert_eq!(
+        shell.ask("/bin/pwd"),
+        format!("{}\n", mounted.path("a/b").display())
+    );
+    shell.leave();
+}
+
+/// A shell whose directory was removed goes on after the revert once it enters the path again.
+#[test]
+fn a_removed_working_directory_can_be_entered_again() {
+    let mounted = Mounted::new("cwd-removed");
+    fs::create_dir_all(mounted.path("a/b")).unwrap();
+    fs::write(mounted.path("a/b/file"), "kept\n").unwrap();
+    mounted.snap("s");
+    let mut shell = Shell::in_directory(&mounted.path("a/b"));
+    assert_eq!(shell.ask("cat file"), "kept\n");
+    fs::remove_dir_all(mounted.path("a")).unwrap();
+    assert_eq!(shell.ask("cat file 2>&-"), "");
+    mounted.revert("s");
+    assert_eq!(shell.ask("cd \"$PWD\" && cat file"), "kept\n");
+    assert_eq!(shell.ask("echo more > other && ls"), "file\nother\n");
+    assert_eq!(shell.ask("cd .. && ls"), "b\n");
+    shell.leave();
+}
+
+/// A shell that stands somewhere and does what it is told.
+struct Shell {
+    child: std::process::Child,
+    input: std::process::ChildStdin,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Shell {
+    fn in_directory(directory: &std::path::Path) -> Shell {
+        let mut child = Command::new("bash")
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Shell {
+            child,
+            input,
+            output,
+        }
+    }
+
+    /// What a command prints.
+    fn ask(&mut self, line: &str) -> String {
+        writeln!(self.input, "{line}; echo .").unwrap();
         let mut answer = String::new();
         loop {
             let mut line = String::new();
-            if output.read_line(&mut line).unwrap() == 0 || line == ".\n" {
+            if self.output.read_line(&mut line).unwrap() == 0 || line == ".\n" {
                 return answer;
             }
             answer += &line;
         }
-    };
-    assert_eq!(ask("cat file"), "kept\n");
-    fs::remove_dir_all(mounted.path("a")).unwrap();
-    assert_eq!(ask("cat file 2>&-"), "");
-    mounted.revert("s");
-    assert_eq!(ask("cat file"), "kept\n");
-    assert_eq!(ask("ls"), "file\n");
-    assert_eq!(ask("echo more > other && ls"), "file\nother\n");
-    assert_eq!(ask("cd .. && ls"), "b\n");
-    assert!(mounted.path("a/b/other").exists());
-    drop(input);
-    assert!(shell.wait().unwrap().success());
+    }
+
+    fn leave(mut self) {
+        drop(self.input);
+        assert!(self.child.wait().unwrap().success());
+    }
 }
 
 #[test]

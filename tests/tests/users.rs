@@ -7,7 +7,9 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use llfs_tests::command::Finished;
 use llfs_tests::dice::{Dice, Random};
 use llfs_tests::loopback;
 use llfs_tests::manifest::{Ignore, Manifest, walk};
@@ -18,6 +20,13 @@ use llfs_tests::scratch::Scratch;
 use llfs_tests::tree;
 
 const NOBODY: u32 = 65_534;
+
+/// One at a time: root cannot look into another user's mount, and the programs that make
+/// filesystems look into every mount.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn on(kind: &str, megabytes: u64) -> Mounted {
     let scratch = Scratch::new(kind);
@@ -46,7 +55,7 @@ fn goes_all_the_way(mounted: &Mounted) {
     );
     let clean = mounted.manifest();
     mounted.snap("clean");
-    tree::churn(&mounted.dir, 42, 400).unwrap();
+    tree::churn(&mounted.dir, 42, 400, true).unwrap();
     let head = mounted.manifest();
     mounted.revert("clean");
     clean.assert_same(&mounted.manifest(), Ignore::default(), "reverted");
@@ -113,24 +122,28 @@ fn answers_like_the_model(mounted: &Mounted, seed: u64) {
 
 #[test]
 fn over_ext4() {
+    let _turn = turn();
     goes_all_the_way(&on("ext4", 64));
     answers_like_the_model(&on("ext4", 64), 1);
 }
 
 #[test]
 fn over_tmpfs() {
+    let _turn = turn();
     goes_all_the_way(&on("tmpfs", 64));
     answers_like_the_model(&on("tmpfs", 64), 2);
 }
 
 #[test]
 fn over_xfs() {
+    let _turn = turn();
     goes_all_the_way(&on("xfs", 320));
     answers_like_the_model(&on("xfs", 320), 3);
 }
 
 #[test]
 fn over_btrfs() {
+    let _turn = turn();
     goes_all_the_way(&on("btrfs", 160));
     answers_like_the_model(&on("btrfs", 160), 4);
 }
@@ -156,19 +169,21 @@ fn as_nobody(name: &str) -> Mounted {
     mounted
 }
 
-/// Runs a script in the mount as its user.
+/// Runs a script in the mount as its user, who goes there: root may not.
+fn inside(mounted: &Mounted, text: &str) -> Finished {
+    let script = format!("cd '{}'; {text}", mounted.dir.display());
+    mounted.program("bash").args(["-euc", &script]).finish()
+}
+
+/// Runs a script in the mount, which must succeed.
 #[track_caller]
 fn script(mounted: &Mounted, text: &str) -> String {
-    mounted
-        .program("bash")
-        .args(["-euc", text])
-        .dir(&mounted.dir)
-        .ok()
-        .out()
+    inside(mounted, text).ok().out()
 }
 
 #[test]
 fn an_ordinary_user_goes_all_the_way() {
+    let _turn = turn();
     let mounted = as_nobody("nobody");
     script(
         &mounted,
@@ -223,6 +238,7 @@ fn llctl(mounted: &Mounted) -> String {
 /// The kernel checks permissions in the mount as it does elsewhere.
 #[test]
 fn permissions_hold_in_an_ordinary_users_mount() {
+    let _turn = turn();
     let mounted = as_nobody("denied");
     script(
         &mounted,
@@ -230,12 +246,7 @@ fn permissions_hold_in_an_ordinary_users_mount() {
     );
     mounted.mount();
     for denied in ["cat file", "echo x > file", "touch dir/new", "chown 0 file"] {
-        let run = mounted
-            .program("bash")
-            .args(["-euc", denied])
-            .dir(&mounted.dir)
-            .finish();
-        assert_ne!(run.code(), 0, "{denied} was allowed");
+        assert_ne!(inside(&mounted, denied).code(), 0, "{denied} was allowed");
     }
     script(
         &mounted,
@@ -246,6 +257,7 @@ fn permissions_hold_in_an_ordinary_users_mount() {
 /// The default store of an ordinary user is in its own state directory.
 #[test]
 fn an_ordinary_users_store_is_its_own() {
+    let _turn = turn();
     let mounted = as_nobody("state");
     mounted.llfs(&["mount"]).arg(&mounted.dir).ok();
     script(&mounted, "echo text > file");
@@ -264,6 +276,7 @@ fn an_ordinary_users_store_is_its_own() {
 
 #[test]
 fn a_missing_fusermount_is_named() {
+    let _turn = turn();
     let mounted = as_nobody("no-fusermount");
     let script = "for f in $(type -ap fusermount3 fusermount); do mount --bind /dev/null $f; done; \
         exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"";
@@ -284,6 +297,7 @@ fn a_missing_fusermount_is_named() {
 /// The control socket is the user's own, even where its directory lets others in.
 #[test]
 fn another_user_cannot_control_a_mount() {
+    let _turn = turn();
     let mounted = as_nobody("control");
     mounted.mount();
     let runtime = mounted.scratch.path().join("run/llfs");
@@ -305,10 +319,13 @@ fn another_user_cannot_control_a_mount() {
         fs::metadata(&socket).unwrap().permissions().mode() & 0o077,
         0
     );
-    let open: fs::Permissions = PermissionsExt::from_mode(0o777);
-    for path in [&mounted.scratch.path().join("run"), &runtime, &socket] {
-        fs::set_permissions(path, open.clone()).unwrap();
-    }
+    let places = [&mounted.scratch.path().join("run"), &runtime, &socket];
+    let open_to = |others: u32| {
+        for path in places {
+            fs::set_permissions(path, PermissionsExt::from_mode(0o700 | others)).unwrap();
+        }
+    };
+    open_to(0o077);
     let as_user = |uid: &str, name: &str| {
         let id = ["--reuid", uid, "--regid", uid, "--clear-groups"];
         let program = mounted.scratch.path().join("programs/llctl");
@@ -330,6 +347,7 @@ fn another_user_cannot_control_a_mount() {
     );
     as_user("65534", "own").ok();
     as_user("0", "roots").ok();
+    open_to(0);
     let list = mounted.llctl(&["list"]).ok().out();
     assert!(
         list.contains("own") && list.contains("roots") && !list.contains("stolen"),
