@@ -120,14 +120,14 @@ def reclaimed(llfs):
 
 
 def run(place, setting, quick, report, only=None):
-    """All stressors for 1 second each, or twice for 15 seconds."""
+    """All stressors for 1 second each, or twice for 5 seconds."""
     program = need("stress-ng", "stress-ng")
     free = os.statvfs(place.scratch)
     if free.f_bavail * free.f_frsize < ROOM:
         raise Failed(f"{place.scratch}: less than {ROOM >> 30} GiB free")
     llfs = place.llfs
     usage = [llfs.settle()] if llfs else []
-    seconds = 1 if quick else 15
+    seconds = 1 if quick else 5
     taken = 0
     for round_ in range(1 if quick else 2):
         for name in stressors(program):
