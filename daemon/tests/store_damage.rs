@@ -234,6 +234,86 @@ fn a_frame_in_another_place_is_only_bytes() {
     assert_eq!(count_records(&mut recovered).unwrap(), 4);
 }
 
+fn repair(disk: &SimDisk, boot: BootToken) -> Result<(Store, Recovered), OpenError> {
+    let options = StoreOptions {
+        repair: true,
+        ..options(boot)
+    };
+    Store::open(Arc::new(disk.clone()), &options)
+}
+
+/// What lies before the damage counts, and the store can be written again; the rest is set aside.
+#[test]
+fn a_repair_goes_on_before_the_damage() {
+    for (segment, at) in [
+        (2, 40),
+        (2, 70),
+        (2, HEADER + 40),
+        (3, 20),
+        (3, HEADER + 70),
+        (4, 9),
+    ] {
+        let disk = made();
+        for round in 0..3 {
+            let (store, _) = open(&disk, BOOT).unwrap();
+            append(&store, round * 4..round * 4 + 4);
+        }
+        let path = format!("journal/{segment:08}.log");
+        disk.tamper(&path, |bytes| bytes[at] ^= 1);
+        assert!(matches!(open(&disk, BOOT), Err(OpenError::Damaged(_))));
+        let (store, mut recovered) = repair(&disk, BOOT).unwrap();
+        let damage = recovered.damage().unwrap().clone();
+        assert_eq!(damage.segment, segment);
+        let count = count_records(&mut recovered).unwrap();
+        let whole = (segment as usize - 2) * 4 + at.saturating_sub(HEADER) / 32;
+        assert_eq!(count, whole, "segment {segment}, byte {at}");
+        if segment < 4 {
+            assert!(disk.bytes("journal/00000004.log.damaged").is_some());
+        }
+        append(&store, count as u32..count as u32 + 3);
+        store.sync().unwrap();
+        drop(store);
+        for boot in [BOOT, NEXT_BOOT] {
+            let (_, mut recovered) = open(&disk, boot).unwrap();
+            assert_eq!(count_records(&mut recovered).unwrap(), count + 3);
+        }
+    }
+}
+
+/// A whole image stands in for everything before it.
+#[test]
+fn damage_that_an_image_makes_good_is_none() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    append(&store, 0..5);
+    image_of(&store, 5);
+    append(&store, 5..7);
+    image_of(&store, 7);
+    append(&store, 7..8);
+    drop(store);
+    disk.tamper(SEGMENT, |bytes| bytes[HEADER + 40] ^= 1);
+    for boot in [BOOT, BOOT] {
+        let (_, mut recovered) = open(&disk, boot).unwrap();
+        assert_eq!(count_records(&mut recovered).unwrap(), 8);
+    }
+    // What comes behind the image is needed.
+    disk.tamper("journal/00000004.log", |bytes| bytes[HEADER + 5] ^= 1);
+    assert!(matches!(open(&disk, BOOT), Err(OpenError::Damaged(_))));
+    let (store, mut recovered) = repair(&disk, BOOT).unwrap();
+    assert_eq!(count_records(&mut recovered).unwrap(), 7);
+    append(&store, 7..9);
+    drop(store);
+    let (_, mut recovered) = open(&disk, BOOT).unwrap();
+    assert_eq!(count_records(&mut recovered).unwrap(), 9);
+}
+
+#[test]
+fn without_any_state_there_is_nothing_to_repair() {
+    let disk = made();
+    llfs::store::Disk::remove(&disk, std::path::Path::new("journal/00000001.log")).unwrap();
+    assert!(matches!(repair(&disk, BOOT), Err(OpenError::Damaged(_))));
+}
+
 fn image_of(store: &Store, count: u32) {
     store
         .write_image(store.last_seq(), &mut |out| {

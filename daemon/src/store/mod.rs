@@ -18,6 +18,7 @@ mod journal;
 mod layers;
 mod open;
 mod options;
+mod repair;
 mod reserve;
 mod superblock;
 

@@ -12,6 +12,7 @@ use super::journal::segment::{self, SegmentHeader};
 use super::journal::{Journal, Sizes};
 use super::layers::{self, BLOCK, Layers};
 use super::options::StoreOptions;
+use super::repair;
 use super::reserve::{self, Reserve};
 use super::superblock::{self, Superblock, u32_at};
 use super::{LOCK, Store};
@@ -57,7 +58,8 @@ impl Recovered {
         self.scan.power_lost
     }
 
-    /// What is damaged in the journal. Only a store that was opened read-only gets this far with it.
+    /// What is damaged in the journal. Only a store that was opened read-only, or repaired, gets this
+    /// far with it.
     pub fn damage(&self) -> Option<&Damage> {
         self.scan.damage.as_ref()
     }
@@ -118,14 +120,18 @@ impl Store {
             Some(boot) => boot,
             None => BootToken::current(&*disk).naming("")?,
         };
-        let mut recovered = find_state(disk.clone(), superblock.uuid, boot)?;
+        let recovered = find_state(disk.clone(), superblock.uuid, boot)?;
         let health = Arc::new(Health::default());
         let overlay = if options.read_only {
             health.latch("it was opened read-only");
             data_frames(&recovered)?
         } else {
-            if let Some(damage) = recovered.scan.damage.take() {
-                return Err(OpenError::Damaged(damage));
+            if let Some(damage) = recovered.scan.damage.clone() {
+                let has_state = recovered.image.is_some() || !recovered.scan.segments.is_empty();
+                if !options.repair || !has_state {
+                    return Err(OpenError::Damaged(damage));
+                }
+                repair::set_aside(&*disk, &damage)?;
             }
             settle(&*disk, &recovered)?;
             HashMap::new()
@@ -353,8 +359,10 @@ fn begin_segment(
     } else {
         scan.barrier
     };
+    // Without a segment to follow, the place of the one that was set aside is taken.
+    let vacant = scan.damage.as_ref().map_or(1, |damage| damage.segment);
     let header = SegmentHeader {
-        number: last.map_or(1, |s| s.header.number + 1),
+        number: last.map_or(vacant, |s| s.header.number + 1),
         boot,
         first_seq: scan.limit + 1,
         previous_end: last.map_or(0, |s| s.end),

@@ -7,6 +7,8 @@ use super::boot::BootToken;
 pub struct StoreOptions {
     /// Write nothing: for looking at a store that is damaged or on a medium that cannot be written.
     pub read_only: bool,
+    /// Go on with what lies before a damaged place of the journal, and set the rest aside.
+    pub repair: bool,
     /// This life of the machine; `None` asks the kernel.
     pub boot: Option<BootToken>,
     /// A journal segment is left for a new one beyond this.
@@ -27,6 +29,7 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             read_only: false,
+            repair: false,
             boot: None,
             segment_bytes: 64 << 20,
             prepare_bytes: 1 << 20,

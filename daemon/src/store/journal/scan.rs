@@ -10,6 +10,8 @@ use crate::store::error::{Damage, Naming, OpenError};
 use std::io;
 use std::path::Path;
 
+const BAD_HEADER: &str = "its header does not match its checksum";
+
 /// A segment as it was found.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
@@ -101,50 +103,52 @@ pub(crate) fn scan(
     Ok(scan)
 }
 
-/// The headers up to the first that is missing or damaged.
+/// The headers that matter, up to the first that is damaged.
+///
+/// Segments are deleted oldest first, but a power cut may bring an older one back and not its
+/// successor: what counts is the run up to the newest. Of this run nothing before the last segment
+/// that begins within the image is needed, whole or not.
 fn read_headers(
     disk: &dyn Disk,
     uuid: &[u8; 16],
     numbers: &[u32],
     image_seq: u64,
 ) -> Result<(Vec<SegmentHeader>, Option<Damage>), OpenError> {
-    let damaged = |segment, what: &str| {
-        Some(Damage {
-            segment,
-            offset: 0,
-            what: what.to_owned(),
-        })
-    };
-    let mut headers: Vec<SegmentHeader> = Vec::new();
-    // Segments are deleted oldest first, but a power cut may bring an older one back and not its
-    // successor: what counts is the run up to the newest, if it begins early enough.
     let gap = numbers.windows(2).rposition(|pair| pair[1] != pair[0] + 1);
-    for &number in &numbers[gap.map_or(0, |index| index + 1)..] {
+    let run = &numbers[gap.map_or(0, |index| index + 1)..];
+    let mut headers = Vec::with_capacity(run.len());
+    for &number in run {
         let path = segment::path(number);
         let file = disk.open(&path, OpenHow::Read).naming(&path)?;
         let mut bytes = [0; HEADER_LEN as usize];
         let read = file.read_at(&mut bytes, 0).naming(&path)?;
-        let Some(header) = SegmentHeader::decode(&bytes[..read], uuid, number) else {
-            return Ok((
-                headers,
-                damaged(number, "its header does not match its checksum"),
-            ));
-        };
-        if headers.is_empty() && (header.first_seq == 0 || header.first_seq > image_seq + 1) {
-            let what = format!(
-                "records {} to {} are missing",
-                image_seq + 1,
-                header.first_seq
-            );
-            return Ok((headers, damaged(number, &what)));
-        }
-        headers.push(header);
+        headers.push(SegmentHeader::decode(&bytes[..read], uuid, number));
     }
-    let damage = headers
-        .is_empty()
-        .then(|| damaged(1, "the journal has no segment"))
-        .flatten();
-    Ok((headers, damage))
+    let begins = |header: &Option<SegmentHeader>| {
+        let first_seq = header.as_ref().map(|header| header.first_seq);
+        first_seq.is_some_and(|seq| (1..=image_seq + 1).contains(&seq))
+    };
+    let damaged = |segment, what: String| Damage {
+        segment,
+        offset: 0,
+        what,
+    };
+    let Some(start) = headers.iter().rposition(begins) else {
+        let what = match headers.first() {
+            None => "it is missing".to_owned(),
+            Some(None) => BAD_HEADER.to_owned(),
+            Some(Some(first)) => {
+                let last = first.first_seq.saturating_sub(1);
+                format!("records {} to {last} are missing before it", image_seq + 1)
+            }
+        };
+        let first = run.first().copied().unwrap_or(1);
+        return Ok((Vec::new(), Some(damaged(first, what))));
+    };
+    let needed: Vec<Option<SegmentHeader>> = headers.split_off(start);
+    let whole = needed.iter().take_while(|header| header.is_some()).count();
+    let damage = (whole < needed.len()).then(|| damaged(run[start + whole], BAD_HEADER.to_owned()));
+    Ok((needed.into_iter().map_while(|h| h).collect(), damage))
 }
 
 /// Where a segment's valid frames end.
