@@ -240,11 +240,9 @@ fn llctl(mounted: &Mounted) -> String {
 fn permissions_hold_in_an_ordinary_users_mount() {
     let _turn = turn();
     let mounted = as_nobody("denied");
-    script(
-        &mounted,
-        "echo secret > file; chmod 0 file; mkdir -m 555 dir",
-    );
+    script(&mounted, "mkdir -m 555 dir");
     mounted.mount();
+    script(&mounted, "echo secret > file; chmod 0 file");
     for denied in ["cat file", "echo x > file", "touch dir/new", "chown 0 file"] {
         assert_ne!(inside(&mounted, denied).code(), 0, "{denied} was allowed");
     }
