@@ -1,6 +1,7 @@
 //! What the adapters of the engine give it and get from it: plain values, no FUSE types.
 
 use std::io;
+use std::path::Path;
 
 use nix::errno::Errno;
 
@@ -156,4 +157,6 @@ pub trait Kernel: Send + Sync {
     fn forget_inode(&self, ino: Ino);
     /// Forgets what the name means.
     fn forget_name(&self, parent: Ino, name: &[u8]);
+    /// Looks a path up, so that a directory that the kernel holds under an older name gets this one.
+    fn look_up(&self, path: &Path);
 }

@@ -1,18 +1,25 @@
 //! Snapshots, reverts, and their undoing.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use super::{Answer, Engine, errno};
 use crate::tree::diff::Changes;
-use crate::tree::{BASE_STATE, Ino, Kind, Record, Root, State, StateId, Time};
+use crate::tree::{
+    BASE_STATE, Dentry, FIRST_INO, Ino, Kind, ROOT, Record, Root, Slot, State, StateId, Time,
+};
 
 /// States that reverts discarded are kept for `undo`, the newest so many.
 const DISCARDED_KEPT: usize = 64;
 
+/// Directories that are looked up after a switch, at most.
+const LOOKED_UP: usize = 10_000;
 /// Inodes that one record forgets, so that it stays far below a frame's limit.
 const FORGET_MAX: usize = 100_000;
 
@@ -231,6 +238,48 @@ impl Engine {
                 kernel.forget_inode(ino);
             }
         }
+        // Who stands in a directory that moved is told its path anew.
+        for slot in changes.names.values().flatten().take(LOOKED_UP) {
+            if self.dir_at(slot).is_some_and(held)
+                && let Some(path) = self.path_of(slot)
+            {
+                kernel.look_up(&path);
+            }
+        }
+    }
+
+    /// The directory that a name of the head means, if it is one.
+    fn dir_at(&self, slot: &Slot) -> Option<Ino> {
+        let dentry = self.state.read().head.dentry(slot.at());
+        match dentry {
+            Some(Dentry::Here(ino, Kind::Dir)) => Some(ino),
+            Some(_) => None,
+            None if slot.parent >= FIRST_INO => None,
+            None => {
+                let stat = self.base.lookup(slot.parent, slot.name.as_bytes()).ok()?;
+                (stat.kind == Kind::Dir).then_some(stat.ino)
+            }
+        }
+    }
+
+    /// Where a name of the head is, from the root on.
+    fn path_of(&self, slot: &Slot) -> Option<PathBuf> {
+        let mut names = vec![slot.name.clone()];
+        let mut at = slot.parent;
+        while at != ROOT {
+            let home = self.inode(at).and_then(|i| i.home.clone());
+            let slot = match home {
+                Some(home) => home,
+                None => {
+                    let place = self.base.place_of(at)?;
+                    Slot::new(place.parent, &place.name)
+                }
+            };
+            at = slot.parent;
+            names.push(slot.name);
+        }
+        let names = names.iter().rev();
+        Some(names.map(|n| OsStr::from_bytes(n.as_bytes())).collect())
     }
 
     /// After a switch: orphans of the new head that nobody holds go, and so do the base's places of those of the old one.

@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -76,6 +76,13 @@ impl Kernel for Cache {
     fn forget_inode(&self, ino: Ino) {
         if let Err(error) = self.notifier.inval_inode(INodeNo(ino), 0, 0) {
             lost("inode", ino, &error);
+        }
+    }
+
+    fn look_up(&self, path: &Path) {
+        let path = self.mountpoint.join(path);
+        if let Err(error) = std::fs::symlink_metadata(&path) {
+            tracing::debug!(path = %path.display(), %error, "not looked up");
         }
     }
 
