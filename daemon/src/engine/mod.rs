@@ -12,6 +12,7 @@
 
 mod acl;
 mod alloc;
+mod apply;
 pub mod api;
 mod attr;
 mod blocks;

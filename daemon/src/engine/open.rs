@@ -208,6 +208,9 @@ impl Engine {
                 state.apply(&record).map_err(io::Error::other)
             })
             .map_err(failed)?;
+        // Before anything is asked of the base: an apply that was interrupted changes where things are.
+        super::apply::resume(&base, &store, &mut state)
+            .map_err(|e| OpenError::Apply(e.to_string()))?;
         learn(&base, &state)?;
         for layer in store.layers().map_err(unreadable)? {
             store.seal(layer.id).map_err(unreadable)?;

@@ -1,0 +1,7 @@
+//! Applies on real directories: what the base is afterwards, against what the engine showed before.
+
+mod crash;
+mod exact;
+mod ground;
+mod manifest;
+mod rich;
