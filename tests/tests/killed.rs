@@ -1,0 +1,138 @@
+//! kill -9 in the middle of a snapshot, a revert, an undo or a delete: it is done or it is not.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::time::Duration;
+
+use llfs_tests::dice::Random;
+use llfs_tests::manifest::Ignore;
+use llfs_tests::mounted::Mounted;
+use llfs_tests::{seeded, tree};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Starts `llctl ARGS`, kills the daemon a little later, and mounts again. Whether llctl had
+/// reported success by then.
+fn kill_during(mounted: &Mounted, args: &[&str], random: &mut Random) -> bool {
+    let pid = mounted.pid();
+    let mut command = mounted.llctl(args).start();
+    let delay = Duration::from_micros(random.below(25_000) as u64);
+    let ended = command.wait(delay);
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    assert!(llfs_tests::command::ended_within(
+        pid,
+        Duration::from_secs(10)
+    ));
+    command
+        .wait(Duration::from_secs(20))
+        .expect("llctl ends when its daemon does");
+    mounted.mount();
+    ended.is_some_and(|status| status.success())
+}
+
+#[test]
+fn a_killed_revert_is_whole_or_not_there() {
+    let seed = seeded::first_seed();
+    println!("LLFS_SEED={seed}");
+    let mut random = Random::new(seed);
+    let mounted = Mounted::over("killed-revert", |base| {
+        tree::plant(base, seed, 200).unwrap()
+    });
+    mounted.snap("one");
+    let one = mounted.manifest();
+    tree::churn(&mounted.dir, seed, 400, true).unwrap();
+    mounted.snap("two");
+    let two = mounted.manifest();
+    let (mut done, mut undone) = (0, 0);
+    let mut at_one = false;
+    for round in 0..16 {
+        let (target, here, there) = if at_one {
+            ("two", &one, &two)
+        } else {
+            ("one", &two, &one)
+        };
+        // To the other state by its name, or by undo once there is something to undo.
+        let by_undo = round > 4 && random.below(3) == 0;
+        let args = if by_undo {
+            ["undo"].as_slice()
+        } else {
+            &["revert", target]
+        };
+        let before = mounted.json(&["list"])["discarded"]
+            .as_array()
+            .unwrap()
+            .len();
+        let reported = kill_during(&mounted, args, &mut random);
+        let found = mounted.manifest();
+        let arrived = there.differences(&found, Ignore::default()).is_empty();
+        let stayed = here.differences(&found, Ignore::default()).is_empty();
+        assert!(
+            arrived || stayed,
+            "round {round}: neither before nor after: {:?}",
+            here.differences(&found, Ignore::default())
+        );
+        assert!(
+            arrived || !reported,
+            "round {round}: a reported revert is gone"
+        );
+        let after = mounted.json(&["list"])["discarded"]
+            .as_array()
+            .unwrap()
+            .len();
+        assert!(after >= before, "round {round}: discarded states are lost");
+        (done, undone) = (done + usize::from(arrived), undone + usize::from(stayed));
+        at_one ^= arrived;
+    }
+    println!("{done} arrived, {undone} stayed");
+    assert!(done > 0, "no revert ever arrived");
+    mounted.verify();
+}
+
+#[test]
+fn a_killed_snapshot_is_whole_or_not_there() {
+    let seed = seeded::first_seed() + 1;
+    println!("LLFS_SEED={}", seed - 1);
+    let mut random = Random::new(seed);
+    let mounted = Mounted::over("killed-snap", |base| tree::plant(base, seed, 100).unwrap());
+    let mut taken = Vec::new();
+    for round in 0..12u64 {
+        tree::churn(&mounted.dir, seed + round, 40, true).unwrap();
+        let (name, state) = (format!("s{round}"), mounted.manifest());
+        let reported = kill_during(&mounted, &["snap", &name], &mut random);
+        state.assert_same(
+            &mounted.manifest(),
+            Ignore::default(),
+            &format!("round {round}"),
+        );
+        let list = mounted.json(&["list"]);
+        let there = list["snapshots"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|s| s["name"] == *name);
+        assert!(
+            there || !reported,
+            "round {round}: a reported snapshot is gone"
+        );
+        if there {
+            taken.push((name, state));
+        }
+    }
+    assert!(!taken.is_empty(), "no snapshot was ever taken");
+    for (name, state) in &taken {
+        mounted.revert(name);
+        state.assert_same(&mounted.manifest(), Ignore::default(), name);
+    }
+    // Deleting under the same conditions: nothing else is lost.
+    while let Some((name, _)) = taken.pop() {
+        kill_during(&mounted, &["delete", &name], &mut random);
+        for (other, state) in taken.iter().rev().take(2) {
+            mounted.revert(other);
+            state.assert_same(&mounted.manifest(), Ignore::default(), other);
+        }
+    }
+    mounted.verify();
+}
