@@ -308,6 +308,24 @@ fn damage_that_an_image_makes_good_is_none() {
 }
 
 #[test]
+fn a_journal_that_ends_before_its_image_is_damaged() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    append(&store, 0..5);
+    image_of(&store, 5);
+    drop(store);
+    llfs::store::Disk::remove(&disk, std::path::Path::new("journal/00000003.log")).unwrap();
+    disk.tamper(SEGMENT, |bytes| bytes.truncate(HEADER + 3 * 32));
+    assert!(matches!(open(&disk, BOOT), Err(OpenError::Damaged(_))));
+    let (store, mut recovered) = repair(&disk, BOOT).unwrap();
+    assert_eq!(count_records(&mut recovered).unwrap(), 5);
+    append(&store, 5..6);
+    drop(store);
+    let (_, mut recovered) = open(&disk, BOOT).unwrap();
+    assert_eq!(count_records(&mut recovered).unwrap(), 6);
+}
+
+#[test]
 fn without_any_state_there_is_nothing_to_repair() {
     let disk = made();
     llfs::store::Disk::remove(&disk, std::path::Path::new("journal/00000001.log")).unwrap();

@@ -7,7 +7,7 @@ use llfs::store::{OpenError, Store};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use simdisk::choices::{Random, each};
-use simdisk::history::{BOOT, History, Op, options, superblock};
+use simdisk::history::{BOOT, History, NEXT_BOOT, Op, options, superblock};
 use simdisk::{Image, Medium, SimDisk};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fn check_cut(history: &History, medium: &Medium, cut: usize, most: usize) -> usi
     each(most, cut as u64, |name, choose| {
         let image = medium.crash(choose);
         match history.check(cut, image.clone()) {
-            Ok(after) if name == "newest" || name == "oldest" => {
+            Ok(after) if cut % 4 < thoroughness() && ["newest", "oldest"].contains(&name) => {
                 cut_recovery(history, cut, name, &image, &after);
             }
             Ok(_) => {}
@@ -160,7 +160,7 @@ fn short_histories_survive_every_cut() {
     let mut states = 0;
     for (index, ops) in histories.iter().enumerate() {
         eprintln!("history {index}");
-        states += check(ops, 24 * thoroughness(), |_| true);
+        states += check(ops, 12 * thoroughness(), |_| true);
     }
     eprintln!("{states} states");
 }
@@ -174,7 +174,7 @@ fn segments_change_at_any_cut() {
             ops.push(Op::Image);
         }
     }
-    check(&ops, 3 * thoroughness(), |_| true);
+    check(&ops, 2 * thoroughness(), |_| true);
 }
 
 #[test]
@@ -195,6 +195,63 @@ fn making_a_store_can_be_cut() {
                     open().unwrap_or_else(|e| panic!("cut {index}, {name}: after that: {e}"));
                 }
                 Err(error) => panic!("cut {index}, state {name}: {error}"),
+            }
+        });
+    }
+}
+
+/// Threads that share flushes: whatever any of them was told is there, and its block with it.
+#[test]
+fn shared_flushes_keep_their_word() {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).expect("the disk is empty");
+    let made = disk.now();
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options(BOOT)).expect("it was just made");
+    let layer = store.open_layer();
+    let told = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for thread in 0..4u8 {
+            let (store, disk, told) = (&store, &disk, &told);
+            scope.spawn(move || {
+                for round in 0..25 {
+                    let block = store.alloc(layer, 1).expect("there are numbers");
+                    let fill = thread * 25 + round + 1;
+                    store
+                        .write_blocks(layer, block, &[fill; 4096], 0)
+                        .and_then(|()| store.append(&[fill, block as u8]))
+                        .and_then(|_| store.sync())
+                        .expect("the disk works");
+                    let now = disk.now();
+                    told.lock().expect("no thread panics").push((now, fill));
+                }
+            });
+        }
+    });
+    let told = told.into_inner().expect("no thread panics");
+    let mut medium = Medium::default();
+    let mut random = Random::new(5);
+    for (index, step) in disk.steps().iter().enumerate() {
+        medium.apply(step);
+        let cut = index + 1;
+        if cut < made || random.below(6) > 0 {
+            continue;
+        }
+        each(2 * thoroughness(), cut as u64, |name, choose| {
+            let disk = SimDisk::from_image(medium.crash(choose));
+            let (store, recovered) = Store::open(Arc::new(disk), &options(NEXT_BOOT))
+                .unwrap_or_else(|error| panic!("cut {cut}, {name}: {error}"));
+            let mut fills = Vec::new();
+            recovered
+                .replay(&mut |_, payload| {
+                    let mut bytes = [0; 4096];
+                    store.read(layer, u64::from(payload[1]) * 4096, &mut bytes, true)?;
+                    assert_eq!(bytes, [payload[0]; 4096], "cut {cut}, {name}");
+                    fills.push(payload[0]);
+                    Ok(())
+                })
+                .unwrap_or_else(|error| panic!("cut {cut}, {name}: {error}"));
+            for (_, fill) in told.iter().filter(|(when, _)| *when <= cut) {
+                assert!(fills.contains(fill), "cut {cut}, {name}: {fill} is lost");
             }
         });
     }

@@ -183,9 +183,6 @@ fn scan_segment(
     })
     .naming(&path)?;
     let damage = match next {
-        Some(_) if end.0 < limit => Some(format!(
-            "the next segment says that it goes on to byte {limit}"
-        )),
         Some(next) if next.first_seq > end.1 => Some(format!(
             "records {} to {} are missing behind it",
             end.1,
