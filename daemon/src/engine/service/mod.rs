@@ -158,12 +158,17 @@ impl Service for Host {
     }
 
     fn apply(&self, sink: Sink<'_, Progress>) -> Result<ApplyDone, Failure> {
-        writeback::apply(&self.engine, sink)
+        writeback::apply(&self.engine, sink).map_err(|unfinished| {
+            if unfinished.fatal {
+                (self.stop)();
+            }
+            unfinished.failure
+        })
     }
 
     fn prepare_shutdown(&self, apply: bool, sink: Sink<'_, Progress>) -> Result<(), Failure> {
         if apply {
-            writeback::apply(&self.engine, sink)?;
+            self.apply(sink)?;
         }
         self.engine
             .sync()

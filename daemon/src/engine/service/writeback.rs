@@ -1,20 +1,120 @@
 //! Writing the head into the base, as far as clients are concerned.
 
-use llctl::protocol::{ApplyDone, ApplyPlan, ErrorKind, Failure, Progress};
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::bounded;
+use llctl::protocol::{
+    ApplyDone, ApplyPlan, ChangeCounts, ErrorKind, Failure, Progress, ProgressUnit,
+};
+
+use super::states::View;
+use super::{diff, failure};
 use crate::control::Sink;
 use crate::engine::Engine;
+use crate::engine::apply::{self, ApplyError};
+
+/// How often the client is told how far it is.
+const TOLD: Duration = Duration::from_millis(100);
 
 /// What an apply would do.
-pub(super) fn plan(_engine: &Engine) -> Result<ApplyPlan, Failure> {
-    Err(unsupported())
+pub(super) fn plan(engine: &Engine) -> Result<ApplyPlan, Failure> {
+    let changes = counts(engine)?;
+    let plan = engine.plan_apply().map_err(|e| failed(engine, &e))?;
+    let (snapshots, discarded) = {
+        let state = engine.state.read();
+        (state.snapshots.len() as u64, state.discarded.len() as u64)
+    };
+    Ok(ApplyPlan {
+        changes,
+        bytes: plan.bytes,
+        bytes_needed: plan.bytes_needed,
+        bytes_free: plan.bytes_free,
+        snapshots_kept: 0,
+        snapshots_lost: snapshots,
+        snapshots_note: note(snapshots, discarded),
+    })
 }
 
-/// Writes the head into the base.
-pub(super) fn apply(_engine: &Engine, _sink: Sink<'_, Progress>) -> Result<ApplyDone, Failure> {
-    Err(unsupported())
+/// Snapshots are relative to the base as it is, and are worth nothing once it is another.
+fn note(snapshots: u64, discarded: u64) -> String {
+    match (snapshots, discarded) {
+        (0, 0) => "there are no snapshots to lose".to_owned(),
+        (0, _) => "what reverts discarded is given up and cannot be brought back".to_owned(),
+        (1, _) => "the snapshot is given up, and nothing can be undone".to_owned(),
+        (n, _) => format!("all {n} snapshots are given up, and nothing can be undone"),
+    }
 }
 
-fn unsupported() -> Failure {
-    Failure::new(ErrorKind::Unsupported, "this llfs cannot apply yet")
+fn counts(engine: &Engine) -> Result<ChangeCounts, Failure> {
+    let live = View::live(&engine.state.read());
+    diff::count(engine, &View::base(), &live)
+}
+
+/// An apply that failed.
+pub(super) struct Unfinished {
+    /// What the client is told.
+    pub failure: Failure,
+    /// What the mount shows means nothing any more: the daemon must end.
+    pub fatal: bool,
+}
+
+/// Writes the head into the base. The client is told from another thread than the one that writes, which so never waits
+/// for it; whether it is still there makes no difference.
+pub(super) fn apply(engine: &Engine, sink: Sink<'_, Progress>) -> Result<ApplyDone, Unfinished> {
+    let changes = counts(engine).map_err(|failure| Unfinished {
+        failure,
+        fatal: false,
+    })?;
+    let (to, from) = bounded(1);
+    let done = std::thread::scope(|scope| {
+        let work = scope.spawn(move || {
+            let mut told = Instant::now();
+            engine.apply(&mut |done, total| {
+                if told.elapsed() >= TOLD {
+                    told = Instant::now();
+                    // While the client reads the last one, it does without this one.
+                    to.try_send((done, total)).unwrap_or_default();
+                }
+            })
+        });
+        let mut listens = true;
+        for (done, total) in from {
+            listens = listens && sink(progress(done, total)).is_ok();
+        }
+        // A panic aborts the process, so there is always an answer.
+        work.join().expect("the apply does not panic")
+    });
+    let done: apply::ApplyDone = done.map_err(|error| Unfinished {
+        failure: failed(engine, &error),
+        fatal: matches!(error, ApplyError::Halfway(_) | ApplyError::Lost { .. }),
+    })?;
+    Ok(ApplyDone {
+        changes,
+        bytes: done.plan.bytes,
+        took_ms: u64::try_from(done.took.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+fn progress(done: u64, total: u64) -> Progress {
+    Progress {
+        what: "applying".to_owned(),
+        done,
+        total: Some(total),
+        unit: ProgressUnit::Bytes,
+    }
+}
+
+fn failed(engine: &Engine, error: &ApplyError) -> Failure {
+    let text = format!("the changes were not applied: {error}");
+    match error {
+        ApplyError::Refused { .. } => Failure::new(ErrorKind::Invalid, text)
+            .with_hint("put that right, then apply again; nothing was lost"),
+        ApplyError::NoSpace { .. } => Failure::new(ErrorKind::NoSpace, text)
+            .with_hint("free space on the directory's disk, then apply again"),
+        ApplyError::Unprepared(trouble) => failure::failed(engine, &text, trouble.errno),
+        ApplyError::Halfway(_) | ApplyError::Lost { .. } => {
+            Failure::new(ErrorKind::Io, format!("the apply was interrupted: {error}"))
+                .with_hint("the daemon stops now; mount the directory again to finish the apply")
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The service on a real engine in fresh directories, without a mount.
 
+mod apply;
 mod diff;
 mod random;
 mod snapshots;

@@ -185,7 +185,8 @@ fn a_damaged_journal_and_image_are_told() {
     b.write("a", 0, &[2; 10]);
     b.snap("s");
     b.write("a", 0, &[3; 10]);
-    b.engine.sync().unwrap();
+    b.engine.write_image().unwrap();
+    b.write("a", 0, &[4; 10]);
     b.engine.sync().unwrap();
     assert_eq!(verify(&b).0, []);
     let journal = b.engine.store_path().join("journal");
@@ -194,7 +195,8 @@ fn a_damaged_journal_and_image_are_told() {
         .collect();
     names.sort();
     let last = names.pop().unwrap().into_string().unwrap();
-    flip(&b, &format!("journal/{last}"), 4096 + 40);
+    // In the first frame, which begins after 128 bytes of header: what follows proves that it was whole once.
+    flip(&b, &format!("journal/{last}"), 128 + 30);
     let (findings, _) = verify(&b);
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(findings[0].kind, FindingKind::Metadata);
@@ -202,6 +204,10 @@ fn a_damaged_journal_and_image_are_told() {
         findings[0].path,
         Some(BytePath::from(format!("journal/{last}").as_str()))
     );
+    flip(&b, "images/00000001.img", 80);
+    let (findings, _) = verify(&b);
+    let image = Some(BytePath::from("images/00000001.img"));
+    assert!(findings.iter().any(|f| f.path == image), "{findings:?}");
 }
 
 #[test]
