@@ -325,6 +325,29 @@ fn a_journal_that_ends_before_its_image_is_damaged() {
     assert_eq!(count_records(&mut recovered).unwrap(), 6);
 }
 
+/// An open store finds damage in its history before a restart would.
+#[test]
+fn the_history_of_an_open_store_can_be_verified() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    append(&store, 0..5);
+    image_of(&store, 5);
+    append(&store, 5..9);
+    let whole = store.verify_history().unwrap();
+    assert_eq!((whole.images, whole.journal), (vec![], None));
+    let image = "images/00000001.img";
+    disk.tamper(image, |bytes| bytes[66] ^= 1);
+    assert_eq!(store.verify_history().unwrap().images, [1]);
+    disk.tamper(image, |bytes| bytes[66] ^= 1);
+    for (segment, at) in [(3, HEADER + 3), (3, HEADER + 100), (3, 100)] {
+        let path = format!("journal/{segment:08}.log");
+        disk.tamper(&path, |bytes| bytes[at] ^= 1);
+        let damage = store.verify_history().unwrap().journal.unwrap();
+        assert_eq!(damage.segment, segment, "byte {at}: {damage}");
+        disk.tamper(&path, |bytes| bytes[at] ^= 1);
+    }
+}
+
 #[test]
 fn without_any_state_there_is_nothing_to_repair() {
     let disk = made();

@@ -157,6 +157,39 @@ fn half_a_group_of_frames_leaves_nothing_behind() {
     assert_eq!(recovered(&disk, NEXT_BOOT), 2);
 }
 
+/// A sync that could not write its barrier has promised nothing, and the next one must not forget
+/// what this one had begun to take care of.
+#[test]
+fn a_sync_that_could_not_write_is_made_up_for() {
+    for blocks in [1, 9] {
+        let (disk, store) = made();
+        let layer = store.open_layer();
+        store.alloc(layer, blocks).unwrap();
+        store.sync().unwrap();
+        for block in 0..blocks {
+            store.write_blocks(layer, block, &[4; 4096], 0).unwrap();
+        }
+        store.append(&0u32.to_le_bytes()).unwrap();
+        disk.refuse_writes(true);
+        assert_eq!(store.sync().unwrap_err().raw_os_error(), Some(5));
+        assert_eq!(store.is_readonly(), None);
+        disk.refuse_writes(false);
+        store.sync().unwrap();
+        let mut medium = simdisk::Medium::default();
+        for step in &disk.steps() {
+            medium.apply(step);
+        }
+        let after = SimDisk::from_image(medium.crash(&mut |_| 0));
+        let (store, mut found) = Store::open(Arc::new(after), &options(NEXT_BOOT)).unwrap();
+        assert_eq!(count_records(&mut found).unwrap(), 1);
+        for block in 0..u64::from(blocks) {
+            let mut bytes = [0; 4096];
+            store.read(layer, block * BLOCK, &mut bytes, true).unwrap();
+            assert_eq!(bytes, [4; 4096]);
+        }
+    }
+}
+
 /// Every sync of a history fails once: after that nothing is written, and nothing promised is lost.
 #[test]
 fn a_failed_sync_latches_the_store() {

@@ -2,6 +2,7 @@
 
 use super::disk::{Disk, DiskFile, OpenHow};
 use nix::dir::Dir;
+use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat, renameat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::sys::statvfs::fstatvfs;
@@ -63,7 +64,7 @@ impl Disk for HostDisk {
         let file = self.open_file(path, OFlag::O_RDWR | OFlag::O_CREAT)?;
         match file.try_lock() {
             Ok(()) => Ok(Arc::new(HostFile(file))),
-            Err(TryLockError::WouldBlock) => Err(nix::errno::Errno::EWOULDBLOCK.into()),
+            Err(TryLockError::WouldBlock) => Err(Errno::EWOULDBLOCK.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
@@ -91,7 +92,7 @@ impl Disk for HostDisk {
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         match mkdirat(&self.root, dir, Mode::S_IRWXU) {
-            Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
+            Ok(()) | Err(Errno::EEXIST) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -112,8 +113,22 @@ impl Disk for HostDisk {
 
 struct HostFile(File);
 
+impl HostFile {
+    /// Takes space the slow way: zeros from the end of the file up to `end`.
+    fn fill(&self, end: u64) -> io::Result<()> {
+        let zeros = [0; 64 << 10];
+        let mut at = self.0.metadata()?.len();
+        while at < end {
+            let step = (end - at).min(zeros.len() as u64);
+            self.0.write_all_at(&zeros[..step as usize], at)?;
+            at += step;
+        }
+        Ok(())
+    }
+}
+
 fn offset_of(bytes: u64) -> io::Result<i64> {
-    i64::try_from(bytes).map_err(|_| nix::errno::Errno::EFBIG.into())
+    i64::try_from(bytes).map_err(|_| Errno::EFBIG.into())
 }
 
 impl DiskFile for HostFile {
@@ -157,22 +172,19 @@ impl DiskFile for HostFile {
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        Ok(fallocate(
-            &self.0,
-            how,
-            offset_of(offset)?,
-            offset_of(len)?,
-        )?)
+        match fallocate(&self.0, how, offset_of(offset)?, offset_of(len)?) {
+            // The space stays taken until the file is deleted.
+            Err(Errno::EOPNOTSUPP) => Ok(()),
+            answer => Ok(answer?),
+        }
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         let how = FallocateFlags::empty();
-        Ok(fallocate(
-            &self.0,
-            how,
-            offset_of(offset)?,
-            offset_of(len)?,
-        )?)
+        match fallocate(&self.0, how, offset_of(offset)?, offset_of(len)?) {
+            Err(Errno::EOPNOTSUPP) => self.fill(offset + len),
+            answer => Ok(answer?),
+        }
     }
 
     fn disk_bytes(&self) -> io::Result<u64> {

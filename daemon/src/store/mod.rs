@@ -80,6 +80,15 @@ pub struct StoreSizes {
     pub free: u64,
 }
 
+/// What is damaged of the history, see [`Store::verify_history`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryCheck {
+    /// Damaged images, by number.
+    pub images: Vec<u32>,
+    /// The first damaged place of the journal.
+    pub journal: Option<Damage>,
+}
+
 impl Store {
     /// The store's superblock.
     pub fn superblock(&self) -> Superblock {
@@ -253,6 +262,26 @@ impl Store {
         self.layers.sums_header_is_whole(layer)
     }
 
+    /// Reads all images and the journal that belongs to them, and tells what is damaged there.
+    pub fn verify_history(&self) -> io::Result<HistoryCheck> {
+        // Nothing is deleted meanwhile.
+        let _no_image = self.images.lock();
+        let disk = &*self.disk;
+        let uuid = self.uuid();
+        let mut result = HistoryCheck::default();
+        let mut covered = 0;
+        for number in images::list(disk)?.into_iter().rev() {
+            let read = ImageReader::open(disk, uuid, number)
+                .and_then(|mut image| image.check().map(|()| image));
+            match read {
+                Ok(image) => covered = image.covers(),
+                Err(_) => result.images.push(number),
+            }
+        }
+        result.journal = self.journal.check(covered)?;
+        Ok(result)
+    }
+
     /// Writes an image of the state that holds everything up to record `covers`, and lets go of what
     /// it makes superfluous: images but the newest two, and the journal that the older of them covers.
     pub fn write_image(
@@ -267,7 +296,11 @@ impl Store {
         let disk = &*self.disk;
         let newest = images::list(disk)?.last().copied().unwrap_or(0);
         images::write(disk, &self.uuid(), newest + 1, covers, body)?;
-        self.journal.rotate_beyond(1)?;
+        match self.journal.rotate_beyond(1) {
+            // Deleting what the image made superfluous may help.
+            Err(error) if is_full(&error) => {}
+            answer => answer?,
+        }
         self.drop_superseded()
     }
 

@@ -29,6 +29,8 @@ struct State {
     /// Writes (or syncs) still to succeed before one fails with `EIO`.
     fail_write: Option<u64>,
     fail_sync: Option<u64>,
+    /// Every write fails.
+    refuse_writes: bool,
     locked: bool,
 }
 
@@ -81,6 +83,11 @@ impl SimDisk {
     /// The write after `count` more fails, after half of it was done.
     pub fn fail_write_after(&self, count: Option<u64>) {
         self.state().fail_write = count;
+    }
+
+    /// Every write fails, or none.
+    pub fn refuse_writes(&self, refuse: bool) {
+        self.state().refuse_writes = refuse;
     }
 
     /// The sync after `count` more fails.
@@ -324,7 +331,7 @@ impl DiskFile for SimFile {
         if !self.writable {
             return Err(os(EBADF));
         }
-        if fails(&mut state.fail_write) {
+        if state.refuse_writes || fails(&mut state.fail_write) {
             state.write(self.id, &data[..data.len() / 2], offset);
             return Err(os(EIO));
         }

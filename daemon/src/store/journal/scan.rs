@@ -108,7 +108,7 @@ pub(crate) fn scan(
 /// Segments are deleted oldest first, but a power cut may bring an older one back and not its
 /// successor: what counts is the run up to the newest. Of this run nothing before the last segment
 /// that begins within the image is needed, whole or not.
-fn read_headers(
+pub(super) fn read_headers(
     disk: &dyn Disk,
     uuid: &[u8; 16],
     numbers: &[u32],
@@ -200,7 +200,7 @@ fn scan_segment(
 
 /// Visits the frames that are valid and in sequence, up to `limit` bytes; the offset and the sequence
 /// number behind the last of them.
-fn walk(
+pub(super) fn walk(
     window: &mut Window<'_>,
     header: &SegmentHeader,
     uuid: &[u8; 16],
