@@ -190,6 +190,32 @@ fn a_sync_that_could_not_write_is_made_up_for() {
     }
 }
 
+/// A killed daemon's layers must be synced; one that cannot be opened now is synced later.
+#[test]
+fn a_layer_that_could_not_be_opened_is_synced_later() {
+    let (disk, store) = made();
+    let layer = store.open_layer();
+    store.alloc(layer, 1).unwrap();
+    store.write_blocks(layer, 0, &[6; 4096], 0).unwrap();
+    store.append(&0u32.to_le_bytes()).unwrap();
+    drop(store);
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options(BOOT)).unwrap();
+    disk.refuse_opens(true);
+    assert_eq!(store.sync().unwrap_err().raw_os_error(), Some(24));
+    disk.refuse_opens(false);
+    store.sync().unwrap();
+    let mut medium = simdisk::Medium::default();
+    for step in &disk.steps() {
+        medium.apply(step);
+    }
+    let after = SimDisk::from_image(medium.crash(&mut |_| 0));
+    let (store, mut found) = Store::open(Arc::new(after), &options(NEXT_BOOT)).unwrap();
+    assert_eq!(count_records(&mut found).unwrap(), 1);
+    let mut bytes = [0; 4096];
+    store.read(layer, 0, &mut bytes, true).unwrap();
+    assert_eq!(bytes, [6; 4096]);
+}
+
 /// Every sync of a history fails once: after that nothing is written, and nothing promised is lost.
 #[test]
 fn a_failed_sync_latches_the_store() {

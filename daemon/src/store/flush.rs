@@ -83,12 +83,19 @@ impl Store {
     /// The layers' files, their names, then the barrier: a barrier on the medium never speaks of
     /// bytes that are in memory.
     fn commit_layers(&self, covers: u64) -> io::Result<()> {
-        for (id, file) in self.layers.dirty.take_files() {
+        let mut files = self.layers.dirty.take_files();
+        while let Some((id, file)) = files.pop() {
             let file = match file {
                 Some(file) => file,
                 None => match self.disk.open(&layers::data_path(id.0), OpenHow::Write) {
+                    Ok(file) => file,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    answer => answer?,
+                    Err(error) => {
+                        // Not synced, so not forgotten.
+                        files.push((id, None));
+                        self.layers.dirty.return_files(files);
+                        return Err(error);
+                    }
                 },
             };
             if let Err(error) = file.sync_data() {

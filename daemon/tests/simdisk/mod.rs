@@ -17,6 +17,7 @@ const ENOENT: i32 = 2;
 const EIO: i32 = 5;
 const EBADF: i32 = 9;
 const EWOULDBLOCK: i32 = 11;
+const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 
 #[derive(Default)]
@@ -31,6 +32,8 @@ struct State {
     fail_sync: Option<u64>,
     /// Every write fails.
     refuse_writes: bool,
+    /// No file can be opened (the process has too many).
+    refuse_opens: bool,
     locked: bool,
 }
 
@@ -88,6 +91,11 @@ impl SimDisk {
     /// Every write fails, or none.
     pub fn refuse_writes(&self, refuse: bool) {
         self.state().refuse_writes = refuse;
+    }
+
+    /// No file can be opened, or any.
+    pub fn refuse_opens(&self, refuse: bool) {
+        self.state().refuse_opens = refuse;
     }
 
     /// The sync after `count` more fails.
@@ -204,6 +212,9 @@ impl Drop for SimFile {
 impl SimDisk {
     fn open_id(&self, path: &Path, how: OpenHow) -> io::Result<usize> {
         let mut state = self.state();
+        if state.refuse_opens {
+            return Err(os(EMFILE));
+        }
         let found = state.image.names.get(path).copied();
         match (found, how) {
             (Some(Entry::File(id)), OpenHow::Replace) => state.set_len(id, 0).map(|()| id),

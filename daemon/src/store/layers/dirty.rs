@@ -109,6 +109,11 @@ impl Dirty {
         std::mem::take(&mut self.marks.lock().files)
     }
 
+    /// Puts files back that could not be synced.
+    pub fn return_files(&self, files: Vec<DirtyFile>) {
+        self.marks.lock().files.extend(files);
+    }
+
     /// Takes whether the directory needs a sync.
     pub fn take_names(&self) -> bool {
         self.names.swap(false, Ordering::AcqRel)
