@@ -108,10 +108,7 @@ impl Engine {
                     if grows {
                         i.size = end;
                     }
-                    if zero || grows {
-                        i.mtime = now;
-                    }
-                    i.ctime = now;
+                    (i.mtime, i.ctime) = (now, now);
                 })?;
                 for (from, len, to) in maps {
                     tx.map(ino, from, len, to);
