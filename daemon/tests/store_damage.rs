@@ -213,8 +213,14 @@ fn an_older_segment_that_is_cut_or_missing_is_damage() {
         );
         disk.tamper(SEGMENT, |bytes| *bytes = whole.clone());
     }
-    llfs::store::Disk::remove(&disk, std::path::Path::new(SEGMENT)).unwrap();
-    assert!(matches!(open(&disk, BOOT), Err(OpenError::Damaged(_))));
+    llfs::store::Disk::remove(&disk, std::path::Path::new("journal/00000003.log")).unwrap();
+    let error = open(&disk, BOOT).err().unwrap().to_string();
+    assert_eq!(
+        error,
+        "journal segment 00000003 is damaged at byte 0: it is missing"
+    );
+    let (_, mut recovered) = repair(&disk, BOOT).unwrap();
+    assert_eq!(count_records(&mut recovered).unwrap(), 4);
 }
 
 /// A frame at another place than its own (in a copy of the journal that somebody keeps in a file, say)

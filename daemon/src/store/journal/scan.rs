@@ -10,6 +10,7 @@ use crate::store::error::{Damage, Naming, OpenError};
 use std::io;
 use std::path::Path;
 
+const MISSING: &str = "it is missing";
 const BAD_HEADER: &str = "its header does not match its checksum";
 
 /// A segment as it was found.
@@ -103,52 +104,52 @@ pub(crate) fn scan(
     Ok(scan)
 }
 
-/// The headers that matter, up to the first that is damaged.
+/// The headers that matter, up to the first that is damaged or missing.
 ///
-/// Segments are deleted oldest first, but a power cut may bring an older one back and not its
-/// successor: what counts is the run up to the newest. Of this run nothing before the last segment
-/// that begins within the image is needed, whole or not.
+/// Nothing before the last segment that begins within the image is needed, whole or not, there or
+/// not: segments are deleted oldest first, but a power cut may bring an older one back and not its
+/// successor.
 pub(super) fn read_headers(
     disk: &dyn Disk,
     uuid: &[u8; 16],
     numbers: &[u32],
     image_seq: u64,
 ) -> Result<(Vec<SegmentHeader>, Option<Damage>), OpenError> {
-    let gap = numbers.windows(2).rposition(|pair| pair[1] != pair[0] + 1);
-    let run = &numbers[gap.map_or(0, |index| index + 1)..];
-    let mut headers = Vec::with_capacity(run.len());
-    for &number in run {
+    let mut headers = Vec::with_capacity(numbers.len());
+    for &number in numbers {
         let path = segment::path(number);
         let file = disk.open(&path, OpenHow::Read).naming(&path)?;
         let mut bytes = [0; HEADER_LEN as usize];
         let read = file.read_at(&mut bytes, 0).naming(&path)?;
         headers.push(SegmentHeader::decode(&bytes[..read], uuid, number));
     }
+    let damaged = |segment, what: &str| Damage {
+        segment,
+        offset: 0,
+        what: what.to_owned(),
+    };
     let begins = |header: &Option<SegmentHeader>| {
         let first_seq = header.as_ref().map(|header| header.first_seq);
         first_seq.is_some_and(|seq| (1..=image_seq + 1).contains(&seq))
     };
-    let damaged = |segment, what: String| Damage {
-        segment,
-        offset: 0,
-        what,
-    };
     let Some(start) = headers.iter().rposition(begins) else {
         let what = match headers.first() {
-            None => "it is missing".to_owned(),
-            Some(None) => BAD_HEADER.to_owned(),
-            Some(Some(first)) => {
-                let last = first.first_seq.saturating_sub(1);
-                format!("records {} to {last} are missing before it", image_seq + 1)
-            }
+            None => MISSING,
+            Some(None) => BAD_HEADER,
+            Some(Some(_)) => "the records before it are missing",
         };
-        let first = run.first().copied().unwrap_or(1);
+        let first = numbers.first().copied().unwrap_or(1);
         return Ok((Vec::new(), Some(damaged(first, what))));
     };
-    let needed: Vec<Option<SegmentHeader>> = headers.split_off(start);
-    let whole = needed.iter().take_while(|header| header.is_some()).count();
-    let damage = (whole < needed.len()).then(|| damaged(run[start + whole], BAD_HEADER.to_owned()));
-    Ok((needed.into_iter().map_while(|h| h).collect(), damage))
+    let mut needed: Vec<SegmentHeader> = Vec::new();
+    for (header, expected) in headers.into_iter().skip(start).zip(numbers[start]..) {
+        match header {
+            Some(header) if header.number == expected => needed.push(header),
+            Some(_) => return Ok((needed, Some(damaged(expected, MISSING)))),
+            None => return Ok((needed, Some(damaged(expected, BAD_HEADER)))),
+        }
+    }
+    Ok((needed, None))
 }
 
 /// Where a segment's valid frames end.
