@@ -257,6 +257,57 @@ fn shared_flushes_keep_their_word() {
     }
 }
 
+/// A record that comes while a flush runs is not covered by it: its block may be anywhere.
+#[test]
+fn what_comes_during_a_flush_waits_for_the_next() {
+    for blocks in [1, 9] {
+        let disk = SimDisk::new();
+        Store::create(&disk, &superblock()).expect("the disk is empty");
+        let (store, _) =
+            Store::open(Arc::new(disk.clone()), &options(BOOT)).expect("it was just made");
+        let store = Arc::new(store);
+        let layers = [store.open_layer(), store.open_layer()];
+        store.sync().expect("the disk works");
+        for block in 0..blocks {
+            store
+                .write_blocks(layers[0], block, &[1; 4096], 0)
+                .expect("there is space");
+        }
+        store.append(b"before").expect("there is space");
+        let other = store.clone();
+        disk.meanwhile(move || {
+            other
+                .write_blocks(layers[1], 0, &[2; 4096], 0)
+                .and_then(|()| other.append(b"during"))
+                .expect("there is space");
+        });
+        store.sync().expect("the disk works");
+        let mut medium = Medium::default();
+        let crash = |from: usize, medium: &mut Medium| {
+            for step in &disk.steps()[from..] {
+                medium.apply(step);
+            }
+            let after = SimDisk::from_image(medium.crash(&mut |_| 0));
+            let (store, recovered) = Store::open(Arc::new(after), &options(NEXT_BOOT))
+                .unwrap_or_else(|error| panic!("{blocks} blocks: {error}"));
+            let mut records = Vec::new();
+            recovered
+                .replay(&mut |_, payload| {
+                    let layer = layers[usize::from(payload == b"during")];
+                    store.read(layer, 0, &mut [0; 4096], true)?;
+                    records.push(payload.to_vec());
+                    Ok(())
+                })
+                .unwrap_or_else(|error| panic!("{blocks} blocks: {error}"));
+            records
+        };
+        assert_eq!(crash(0, &mut medium), [b"before"]);
+        let synced = disk.now();
+        store.sync().expect("the disk works");
+        assert_eq!(crash(synced, &mut medium), [b"before", b"during"]);
+    }
+}
+
 fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (0usize..2000).prop_map(Op::Record),

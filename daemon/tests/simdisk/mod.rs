@@ -20,6 +20,9 @@ const EWOULDBLOCK: i32 = 11;
 const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 
+/// Something that happens in the middle of something else.
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
 #[derive(Default)]
 struct State {
     image: Image,
@@ -34,6 +37,8 @@ struct State {
     refuse_writes: bool,
     /// No file can be opened (the process has too many).
     refuse_opens: bool,
+    /// What another thread does just before the next sync of a file.
+    meanwhile: Option<Meanwhile>,
     locked: bool,
 }
 
@@ -96,6 +101,11 @@ impl SimDisk {
     /// No file can be opened, or any.
     pub fn refuse_opens(&self, refuse: bool) {
         self.state().refuse_opens = refuse;
+    }
+
+    /// Just before the next sync of a file another thread does this.
+    pub fn meanwhile(&self, act: impl FnOnce() + Send + 'static) {
+        self.state().meanwhile = Some(Box::new(act));
     }
 
     /// The sync after `count` more fails.
@@ -367,6 +377,10 @@ impl DiskFile for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let meanwhile = self.disk.state().meanwhile.take();
+        if let Some(act) = meanwhile {
+            act();
+        }
         let mut state = self.disk.state();
         if fails(&mut state.fail_sync) {
             return Err(os(EIO));
