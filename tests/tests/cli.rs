@@ -126,6 +126,8 @@ fn every_error_has_its_exit_code() {
     llctl(&["delete", "absent"], 4);
     llctl(&["show", "absent"], 4);
     llctl(&["diff", "absent"], 4);
+    llctl(&["apply"], 0);
+    fs::write(mounted.path("changed.txt"), "changed").unwrap();
     llctl(&["apply"], 6);
     llctl(&["nonsense"], 2);
     llctl(&["snap", "a/b"], 2);

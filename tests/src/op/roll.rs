@@ -86,11 +86,7 @@ pub fn roll(dice: &mut Dice<'_>, flavour: Flavour) -> Op {
             size: offset(dice),
         },
         24..28 => Op::Allocate {
-            how: dice.one_of(match flavour {
-                Flavour::Modelled => &[Allocation::Punch, Allocation::Plain, Allocation::KeepSize],
-                // Filesystems differ in whether keeping the size changes the time.
-                Flavour::Wild => &[Allocation::Punch, Allocation::Plain],
-            }),
+            how: dice.one_of(&[Allocation::Punch, Allocation::Plain, Allocation::KeepSize]),
             at: spot(dice),
             offset: offset(dice),
             len: (len(dice) as u64).max(1),
