@@ -12,8 +12,8 @@
 
 mod acl;
 mod alloc;
-mod apply;
 pub mod api;
+mod apply;
 mod attr;
 mod blocks;
 mod change;
@@ -43,6 +43,7 @@ use parking_lot::{Mutex, RwLock};
 pub use api::{
     Answer, Attr, Caller, Entry, Kernel, Listed, Make, SetAttr, SetTime, Space, WriteHow,
 };
+pub use apply::{ApplyDone, ApplyError, ApplyPlan};
 pub use open::{OpenError, OpenOptions};
 
 use crate::base::Base;

@@ -97,7 +97,7 @@ pub(super) fn write_changes(
         hand.write(file, data, off)
     };
     let mut punch = |off, len| match hand.punch(file, off, len) {
-        Err(Errno::EOPNOTSUPP) => zeros(hand, file, off, len),
+        Err(Errno::EOPNOTSUPP) => zeros(hand, file, off, len.min(inode.size - off)),
         answer => answer,
     };
     copy(layers, head, ino, inode, &mut put, &mut punch)
@@ -126,7 +126,8 @@ fn copy(
                     done += n;
                 }
             }
-            Some(Src::Zero) => hole(from, len)?,
+            // The last block too is a hole as a whole, wherever the file ends in it.
+            Some(Src::Zero) => hole(from, len.next_multiple_of(BLOCK))?,
             None => {}
         }
     }

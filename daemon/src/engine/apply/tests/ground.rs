@@ -41,8 +41,12 @@ impl Ground {
         self.root.join("base")
     }
 
+    pub fn store(&self) -> PathBuf {
+        self.root.join("store")
+    }
+
     pub fn open(&self) -> Result<Arc<Engine>, OpenError> {
-        let store = self.root.join("store");
+        let store = self.store();
         std::fs::create_dir_all(&store).unwrap();
         // Hundreds of stores are made: small ones.
         let options = StoreOptions {

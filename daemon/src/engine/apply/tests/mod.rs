@@ -2,6 +2,8 @@
 
 mod crash;
 mod exact;
+mod full;
 mod ground;
 mod manifest;
+mod random;
 mod rich;
