@@ -1,5 +1,6 @@
 """Where a suite runs: a plain directory, an ext4 of its own, or an llfs mount of its own."""
 
+import functools
 import json
 import os
 import shutil
@@ -13,17 +14,17 @@ from .tools import need, say
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
+@functools.cache
 def binaries():
-    """The directory with `llfs` and `llctl`: LLFS_BIN_DIR, or the release build (made if absent)."""
+    """The directory with `llfs` and `llctl`: LLFS_BIN_DIR, or the release build, brought up to date."""
     given = os.environ.get("LLFS_BIN_DIR")
     if given:
         directory = Path(given)
     else:
         target = os.environ.get("CARGO_TARGET_DIR") or REPOSITORY / "target"
         directory = Path(target) / "release"
-        if not (directory / "llfs").exists():
-            say("building llfs and llctl")
-            must(["cargo", "build", "--release", "-p", "llfs", "-p", "llctl"], 1800, cwd=REPOSITORY)
+        say("building llfs and llctl")
+        must(["cargo", "build", "--release", "-p", "llfs", "-p", "llctl"], 1800, cwd=REPOSITORY)
     for name in ("llfs", "llctl"):
         if not (directory / name).exists():
             raise Failed(f"{directory / name}: no such program")

@@ -124,7 +124,9 @@ class Report:
 
 
 def commit():
-    """The commit that the suites ran from, or `-` outside a repository."""
+    """The commit under test: LLFS_COMMIT (for LLFS_BIN_DIR), or the repository's; `-` outside of one."""
+    if os.environ.get("LLFS_COMMIT"):
+        return os.environ["LLFS_COMMIT"]
     done = subprocess.run(
         ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
     )
