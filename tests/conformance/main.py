@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 
@@ -90,6 +91,8 @@ def main():
 
 
 if __name__ == "__main__":
+    # Whoever ends us gets everything unmounted first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(main())
     except Failed as error:
