@@ -250,3 +250,42 @@ fn a_client_that_leaves_ends_it() {
     b.host.verify(&mut sink).unwrap();
     assert_eq!(sent, 1);
 }
+
+#[test]
+fn nothing_is_found_while_the_tree_changes_and_space_is_taken_back() {
+    let b = bench();
+    b.file("x", &[1; 300_000]);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| (1..=120).for_each(|round| churn(&b, round)));
+        while !writer.is_finished() {
+            assert_eq!(verify(&b).0, []);
+            b.host.list().unwrap();
+            b.changes("@base", "@live", true);
+        }
+        writer.join().unwrap();
+    });
+    assert_eq!(verify(&b).0, []);
+}
+
+/// Writes, makes and removes files, takes and gives up snapshots, and takes space back.
+fn churn(b: &Bench, round: u64) {
+    b.write("x", round % 70 * 4096, &[round as u8; 9000]);
+    let name = format!("f{}", round % 7);
+    match b.find(name.as_bytes()) {
+        Some(_) => b.remove(&name),
+        None => {
+            b.file(&name, &[2; 70_000]);
+        }
+    }
+    if round % 5 == 0 {
+        b.snap(&format!("s{round}"));
+    }
+    if round % 5 == 0 && round > 10 {
+        let old = SnapName::new(format!("s{}", round - 10)).unwrap();
+        b.host.delete(&[old]).unwrap();
+        b.engine.reclaim().unwrap();
+    }
+    if round % 40 == 0 {
+        b.engine.write_image().unwrap();
+    }
+}
