@@ -5,12 +5,15 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+use std::path::Path;
 use std::time::Duration;
 
+use llfs_tests::command::{Run, ended_within, until};
 use llfs_tests::dice::Random;
 use llfs_tests::manifest::Ignore;
 use llfs_tests::mounted::Mounted;
-use llfs_tests::{seeded, tree};
+use llfs_tests::scratch::{self, Scratch};
+use llfs_tests::{loopback, seeded, tree};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -133,6 +136,52 @@ fn a_killed_snapshot_is_whole_or_not_there() {
             mounted.revert(other);
             state.assert_same(&mounted.manifest(), Ignore::default(), other);
         }
+    }
+    mounted.verify();
+}
+
+/// A daemon that is killed while it has the kernel flush its own mount must not hang in a call that
+/// only it could answer: no kill and no mount would help then.
+#[test]
+fn a_daemon_killed_while_it_flushes_is_gone() {
+    let mut random = Random::new(7);
+    let scratch = Scratch::new("flushing");
+    // A store that syncs at once: the daemon does little else than flushing.
+    let disk = scratch.dir("disk");
+    loopback::mount("tmpfs", 256, Path::new(""), &disk);
+    let mounted = Mounted::prepare_in(scratch, None, Some(&disk.join("store")));
+    mounted.mount();
+    let path = mounted.path("mapped");
+    std::fs::write(&path, vec![1; 1 << 20]).unwrap();
+    for round in 0..20 {
+        // Dirty pages without an end: there is always something to flush.
+        let mut scribbler = Run::new(env!("CARGO_BIN_EXE_llfs-scribble"))
+            .arg(&path)
+            .start();
+        until("a mapping", Duration::from_secs(10), || {
+            scribbler.output_so_far().contains("mapped").then_some(())
+        });
+        let pid = mounted.pid();
+        let snap = |n: usize| mounted.llctl(&["snap", &format!("s{round}-{n}")]).start();
+        let mut commands: Vec<_> = (0..8).map(snap).collect();
+        commands[7].wait(Duration::from_micros(random.below(15_000) as u64));
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        let gone = ended_within(pid, Duration::from_secs(10));
+        scribbler.kill();
+        if !gone {
+            // Only this ends it.
+            scratch::unmount_below(&mounted.dir);
+        }
+        assert!(
+            gone,
+            "round {round}: the daemon was killed and hangs in its own mount"
+        );
+        for mut command in commands {
+            command
+                .wait(Duration::from_secs(20))
+                .expect("llctl ends when its daemon does");
+        }
+        mounted.mount();
     }
     mounted.verify();
 }
