@@ -10,7 +10,7 @@ from harness.report import Report
 from harness.shell import Failed
 from harness.tools import say
 
-SUITES = ["pjdfstest", "fsx", "stress", "programs", "databases"]
+SUITES = ["pjdfstest", "fsx", "stress", "programs", "databases", "copyup"]
 # What CI runs: minutes, not hours.
 QUICK = [
     ("pjdfstest", "empty"),
@@ -22,6 +22,8 @@ QUICK = [
     ("stress", "snapshot"),
     ("programs", "snapshot"),
     ("databases", "revert"),
+    ("copyup", "base"),
+    ("copyup", "layer"),
 ]
 
 
