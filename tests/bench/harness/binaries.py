@@ -10,7 +10,7 @@ HERE = Path(__file__).resolve().parent.parent
 
 
 def provide(ctx):
-    """Sets ctx.llfs, ctx.llctl and ctx.ops."""
+    """Sets ctx.llfs, ctx.llctl, ctx.ops and ctx.nullfs."""
     given = os.environ.get("LLFS_BIN_DIR")
     where = Path(given) if given else target_dir(ctx) / "release"
     if not given and not all((where / name).exists() for name in ("llfs", "llctl")):
@@ -22,8 +22,9 @@ def provide(ctx):
             raise Failed(f"{program} is missing")
         # A copy: whoever rebuilds meanwhile does not change what is measured.
         setattr(ctx, name, Path(shutil.copy2(program, ctx.tmp / name)))
-    ctx.ops = ctx.tmp / "ops"
-    run(["gcc", "-O2", "-Wall", "-o", ctx.ops, HERE / "ops.c"], ctx.env)
+    for name in ("ops", "nullfs"):
+        setattr(ctx, name, ctx.tmp / name)
+        run(["gcc", "-O2", "-Wall", "-o", ctx.tmp / name, HERE / f"{name}.c"], ctx.env)
 
 
 def target_dir(ctx):

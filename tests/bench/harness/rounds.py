@@ -65,7 +65,7 @@ class Rounds:
 
 def wanted(group, backend):
     if group.kind == "files":
-        return backend.workloads
+        return backend.workloads and (backend.only is None or group.name in backend.only)
     if group.kind == "snapshots":
         return backend.snapshots
     return backend.name == "llfs"
