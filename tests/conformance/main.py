@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 
+import harness.place
 from harness.report import Report
 from harness.shell import Failed
 from harness.tools import say
@@ -51,6 +52,7 @@ def one(suite, setting, directory, quick, only):
     report = Report(suite, setting or "dir", quick)
     say(f"{suite} {report.setting} begins")
     started = time.monotonic()
+    harness.place.LIMIT = 900 if quick else 3 * 3600
     try:
         with module.place(setting, directory) as place:
             options = {"only": only} if only else {}

@@ -36,7 +36,7 @@ def table(rows):
             cells.append(f"{row['passed']} / {row['failed']} / {row['excluded']}{star}" if row else "")
         lines.append(f"| {suite} | " + " | ".join(cells) + " |")
     shown = [row for key, row in rows.items() if key[1] in SETTINGS]
-    commits = ", ".join(sorted({row["commit"] for row in shown}))
+    commits = ", ".join(sorted({row["commit"] for row in shown if row["setting"] != "plain"}))
     kernels = ", ".join(sorted({row["kernel"].split("-")[0] for row in shown}))
     dates = ", ".join(sorted({row["time"][:10] for row in shown}))
     lines += ["", f"Passed / failed / excluded; \\* a quick run. Of {dates}, commit {commits}, Linux {kernels}."]

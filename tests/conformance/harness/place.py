@@ -4,6 +4,8 @@ import functools
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -11,6 +13,16 @@ from pathlib import Path
 from .shell import Failed, attempt, must, poll
 from .tools import need, say
 
+# After so many seconds a mount counts as hung and is aborted; `run` shortens it for quick runs.
+LIMIT = 3 * 3600
+# Aborts a FUSE connection unless its stdin ends first. A process of its own: a thread of ours that
+# touches a mapping of a hung file stops all the others.
+WATCHDOG = """
+import select, sys
+if not select.select([sys.stdin], [], [], float(sys.argv[1]))[0]:
+    open(sys.argv[2], "w").write("1")
+    sys.stderr.write("conformance: the mount hung and was aborted\\n")
+"""
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -109,6 +121,7 @@ class Llfs(Place):
     def __init__(self, fill=None):
         super().__init__()
         self.llfs = self
+        self.watchdog = None
         self.fill = fill
         self.bin = binaries()
         self.store = self.scratch / "store"
@@ -134,10 +147,21 @@ class Llfs(Place):
         must([self.bin / "llfs", "mount", self.directory, "--store", self.store], 60, env=self.env)
         if not os.path.ismount(self.directory):
             raise Failed("llfs mount said that all went well, but nothing is mounted")
+        self.watchdog = subprocess.Popen(
+            [sys.executable, "-c", WATCHDOG, str(LIMIT), self.abort_file()], stdin=subprocess.PIPE
+        )
 
     def unmount(self):
         """Unmounts as a user would; the changes stay in the store."""
         must([self.bin / "llfs", "unmount", self.directory], 120, env=self.env)
+        self.calm()
+
+    def calm(self):
+        """Sends the watchdog home."""
+        if self.watchdog:
+            self.watchdog.stdin.close()
+            self.watchdog.wait(10)
+            self.watchdog = None
 
     def remount(self):
         """Unmount and mount again: what a reboot does."""
@@ -182,37 +206,30 @@ class Llfs(Place):
             descriptors += len(os.listdir(f"/proc/{pid}/fd"))
         return resident, descriptors
 
-    def abort(self):
-        """Ends a hung mount: every waiting request fails, so that its callers can be killed."""
-        control = Path("/sys/fs/fuse/connections")
-        if not os.path.ismount(control):
-            attempt(["mount", "-t", "fusectl", "fusectl", control], 10)
-        device = None
+    def device(self):
+        """The minor device number of the mount, which names its connection; None when there is none."""
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
             fields = line.split()
             if fields[4] == str(self.directory):
-                device = int(fields[2].split(":")[1])
-        if device is not None and (control / str(device)).exists():
-            (control / str(device) / "abort").write_text("1")
+                return fields[2].split(":")[1]
+        return None
+
+    def abort_file(self):
+        """The kernel's file that ends a hung mount: every waiting request fails, and its callers can be killed."""
+        control = Path("/sys/fs/fuse/connections")
+        if not os.path.ismount(control):
+            must(["mount", "-t", "fusectl", "fusectl", control], 10)
+        return control / self.device() / "abort"
 
     def close(self):
-        if os.path.ismount(self.directory) or self.dead():
+        if self.device():
             done = attempt([self.bin / "llfs", "unmount", self.directory], 60, env=self.env)
-            if done.status != 0:
+            if done.status != 0 and self.device():
                 say(f"llfs unmount failed, detaching: {done.tail(3)}")
-                self.abort()
+                self.abort_file().write_text("1")
                 attempt(["umount", "-l", self.directory], 30)
+        self.calm()
         super().close()
-
-    def dead(self):
-        """Whether the directory is the mount of a daemon that is gone."""
-        try:
-            os.stat(self.directory)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
 
     def settle(self, timeout=20):
         """Waits until the daemon's memory stands still; returns its usage."""
