@@ -3,6 +3,7 @@
 //! Every change goes through [`Hand`], one method a call, so that tests can stop an apply before any of them.
 //! All of them name an object by a directory's descriptor and one component, and follow no links.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -84,11 +85,21 @@ pub(super) fn is_dir(stat: &RawStat) -> bool {
 /// Makes changes, one system call a method; what they return is what the call does.
 pub(super) struct Hand<'a> {
     hook: Hook<'a>,
+    /// Modes that are in the way may be changed for a while: all attributes are set later.
+    forward: Cell<bool>,
 }
 
 impl<'a> Hand<'a> {
     pub fn new(hook: Hook<'a>) -> Self {
-        Hand { hook }
+        Hand {
+            hook,
+            forward: Cell::new(false),
+        }
+    }
+
+    /// From here on it only goes forward, to where all attributes are set: [`Self::open_up`] opens.
+    pub fn go_forward(&self) {
+        self.forward.set(true);
     }
 
     pub fn mkdir(&self, at: &Spot) -> Answer<()> {
@@ -245,6 +256,9 @@ impl<'a> Hand<'a> {
     /// Lets the owner, if that is us, into a directory whose mode keeps it out; `false` if that is not what is wrong.
     /// The directory's own mode comes back when its attributes are set.
     pub fn open_up(&self, dir: BorrowedFd<'_>) -> Answer<bool> {
+        if !self.forward.get() {
+            return Ok(false);
+        }
         let stat = fstat(dir)?;
         let ours = stat.st_uid == Uid::effective().as_raw();
         if !ours || stat.st_mode & 0o700 == 0o700 {

@@ -100,8 +100,14 @@ impl<'a> Job<'a> {
         // Of a file with several names in the base the one that was known may be gone.
         let mut astray = BTreeSet::new();
         for (ino, inode) in alive(&self.map) {
-            if ino < FIRST_INO && inode.kind != Kind::Dir && self.map.object(ino)?.is_none() {
-                astray.insert(ino);
+            if ino >= FIRST_INO || inode.kind == Kind::Dir {
+                continue;
+            }
+            match self.map.object(ino) {
+                Ok(None) => drop(astray.insert(ino)),
+                // Behind a directory that keeps us out, where it was.
+                Ok(Some(_)) | Err(Errno::EACCES) => {}
+                Err(e) => return Err(e),
             }
         }
         refind(self.map.root(), astray, tell)
@@ -179,6 +185,8 @@ impl<'a> Job<'a> {
 
     /// Takes everything away that was staged; `false` if there was nothing.
     fn clear(&self) -> Answer<bool> {
+        // Only what is in the area is opened up now, and that goes.
+        self.map.hand.go_forward();
         let mut any = false;
         for spot in [&self.staging, &self.remains] {
             if let Some(area) = Area::open(spot)? {
@@ -202,6 +210,7 @@ impl<'a> Job<'a> {
     /// durably.
     pub fn finish(mut self) -> Result<(), ApplyError> {
         let half = ApplyError::Halfway;
+        self.map.hand.go_forward();
         let here = || std::path::PathBuf::from(".");
         let remains = Area::open(&self.remains);
         let remains = match remains.during("look at", here).map_err(half)? {

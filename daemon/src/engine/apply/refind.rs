@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 
@@ -24,13 +25,18 @@ pub(super) fn refind(root: &Rc<OwnedFd>, mut wanted: BTreeSet<Ino>, tell: Found<
             return Ok(());
         }
         let dir = Rc::new(spot.open(OFlag::O_PATH | OFlag::O_DIRECTORY)?);
+        let names = match names_in(&dir) {
+            // Who keeps us out is not asked for anything either.
+            Err(Errno::EACCES) => continue,
+            names => names?,
+        };
         let is_root = spot.name.as_bytes() == b".";
         let ino = if is_root {
             ROOT
         } else {
             fstat(dir.as_fd())?.st_ino
         };
-        for name in names_in(&dir)? {
+        for name in names {
             let child = Spot::new(&dir, name.as_bytes())?;
             match child.stat()? {
                 Some(stat) if is_dir(&stat) => stack.push(child),

@@ -34,7 +34,7 @@ fn steps() -> u64 {
 }
 
 /// Fails before step `n` and before every one after it, as nothing is done after a death.
-fn dead_from(n: u64) -> impl Fn(&'static str) -> Result<(), Errno> {
+pub fn dead_from(n: u64) -> impl Fn(&'static str) -> Result<(), Errno> {
     let count = Cell::new(0);
     move |_| {
         count.set(count.get() + 1);

@@ -9,11 +9,14 @@ use crate::base::Base;
 use crate::store::{HostDisk, StoreOptions};
 use crate::tree::{Ino, Kind, ROOT};
 
-pub const ME: Caller = Caller {
-    uid: 0,
-    gid: 0,
-    pid: 0,
-};
+/// Whoever this thread is.
+pub fn me() -> Caller {
+    Caller {
+        uid: nix::unistd::geteuid().as_raw(),
+        gid: nix::unistd::getegid().as_raw(),
+        pid: 0,
+    }
+}
 
 /// A fresh directory, removed at the end.
 pub struct Ground {
@@ -35,6 +38,15 @@ impl Ground {
         let root = place.join(format!("llfs-apply-{}-{n}", std::process::id()));
         std::fs::create_dir_all(root.join("base")).unwrap();
         Ground { root }
+    }
+
+    /// One that belongs to a user.
+    pub fn of(user: u32) -> Ground {
+        let ground = Ground::new();
+        for dir in [&ground.root, &ground.base()] {
+            std::os::unix::fs::chown(dir, Some(user), Some(user)).unwrap();
+        }
+        ground
     }
 
     pub fn base(&self) -> PathBuf {
@@ -129,7 +141,7 @@ impl Paths for Engine {
             rdev,
             target,
         };
-        self.make(parent, name, &make, &ME).unwrap().attr.ino
+        self.make(parent, name, &make, &me()).unwrap().attr.ino
     }
 
     fn mv(&self, from: &str, to: &str, flags: u32) {
@@ -160,7 +172,7 @@ impl Paths for Engine {
     }
 
     fn set(&self, path: &str, set: SetAttr) {
-        self.setattr(self.ino(path), &set, &ME).unwrap();
+        self.setattr(self.ino(path), &set, &me()).unwrap();
     }
 
     fn children(&self, ino: Ino) -> Vec<(Vec<u8>, Ino, Kind)> {

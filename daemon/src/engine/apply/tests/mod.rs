@@ -7,3 +7,4 @@ mod ground;
 mod manifest;
 mod random;
 mod rich;
+mod unprivileged;

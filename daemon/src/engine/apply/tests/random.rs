@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use proptest::prelude::*;
 
 use super::super::super::{Engine, Make, SetAttr, SetTime, WriteHow};
-use super::ground::{Ground, ME, Paths, kill};
+use super::ground::{Ground, Paths, kill, me};
 use super::manifest::{of_dir, of_engine, same};
 use super::rich::bytes;
 use crate::tree::{Ino, Kind, ROOT, Time};
@@ -87,7 +87,7 @@ fn act(engine: &Engine, (what, a, b, c): Step) -> Result<(), Errno> {
                 rdev: 0,
                 target: b"target",
             };
-            let made = engine.make(*dir, name, &make, &ME)?;
+            let made = engine.make(*dir, name, &make, &me())?;
             if kind == Kind::File {
                 let data = bytes(usize::from(c) * 60, c);
                 engine.write(made.attr.ino, 0, &data, WriteHow::default())?;
@@ -109,12 +109,12 @@ fn act(engine: &Engine, (what, a, b, c): Step) -> Result<(), Errno> {
                     size,
                     ..Default::default()
                 },
-                &ME,
+                &me(),
             )?;
         }
         (8, Some(t)) if t.kind == Kind::File => {
             let punch = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-            engine.fallocate(t.ino, off, u64::from(a) * 100 + 1, punch, &ME)?;
+            engine.fallocate(t.ino, off, u64::from(a) * 100 + 1, punch, &me())?;
         }
         (9 | 10, Some(t)) if t.kind == Kind::Dir => engine.rmdir(t.parent(), &t.name)?,
         (9 | 10, Some(t)) => engine.unlink(t.parent(), &t.name)?,
@@ -143,10 +143,10 @@ fn act(engine: &Engine, (what, a, b, c): Step) -> Result<(), Errno> {
                 })),
                 ..Default::default()
             };
-            engine.setattr(t.ino, &set, &ME)?;
+            engine.setattr(t.ino, &set, &me())?;
         }
         (19, Some(t)) if matches!(t.kind, Kind::File | Kind::Dir) => {
-            engine.setxattr(t.ino, b"user.x", &[a], 0, &ME)?;
+            engine.setxattr(t.ino, b"user.x", &[a], 0, &me())?;
         }
         (20, _) => drop(engine.snapshot(|_| format!("{a}-{b}-{c}"), "")),
         _ => {}

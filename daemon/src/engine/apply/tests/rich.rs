@@ -8,7 +8,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use super::super::super::{Engine, SetAttr, SetTime};
-use super::ground::{ME, Paths};
+use super::ground::{Paths, me};
 use crate::tree::{Kind, ROOT, Time};
 
 const EXCHANGE: u32 = 2;
@@ -164,7 +164,7 @@ fn change_data(e: &Engine) {
     e.set("a/f2", size(100));
     e.set("a/f2", size(20_000));
     let punch = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    e.fallocate(e.ino("a/punch"), 3000, 7000, punch, &ME)
+    e.fallocate(e.ino("a/punch"), 3000, 7000, punch, &me())
         .unwrap();
     e.write_at("sparse", 150 << 10, &bytes(100, 8));
     e.write_at("ro/file", 1, b"in a directory that cannot be written");
@@ -199,7 +199,7 @@ fn change_names(e: &Engine) {
         rdev: 0,
         target: b"",
     };
-    e.make(ROOT, &long, &make, &ME).unwrap();
+    e.make(ROOT, &long, &make, &me()).unwrap();
     e.new_file("plain/inherits", b"a default ACL");
     // Links and names of base files.
     e.ln("a/f3", "new/f3link");
@@ -301,6 +301,14 @@ fn change_attributes(e: &Engine) {
             ..some
         },
     );
+    // What keeps its owner out, though what is in it changes.
+    e.set(
+        "quiet",
+        SetAttr {
+            perm: Some(0),
+            ..some
+        },
+    );
     let root = nix::unistd::Uid::effective().is_root();
     if root {
         e.set(
@@ -327,14 +335,14 @@ fn change_attributes(e: &Engine) {
         );
     }
     let attrs = e.ino("attrs");
-    e.setxattr(attrs, b"user.new", b"new", 0, &ME).unwrap();
-    e.setxattr(attrs, b"user.old", b"other", 0, &ME).unwrap();
+    e.setxattr(attrs, b"user.new", b"new", 0, &me()).unwrap();
+    e.setxattr(attrs, b"user.old", b"other", 0, &me()).unwrap();
     e.removexattr(attrs, b"user.gone").unwrap();
-    e.setxattr(attrs, b"system.posix_acl_access", &acl(4, 6), 0, &ME)
+    e.setxattr(attrs, b"system.posix_acl_access", &acl(4, 6), 0, &me())
         .unwrap();
     let dir = e.ino("new");
-    e.setxattr(dir, b"system.posix_acl_default", &acl(1, 7), 0, &ME)
+    e.setxattr(dir, b"system.posix_acl_default", &acl(1, 7), 0, &me())
         .unwrap();
-    e.setxattr(e.ino("new/n2/file"), b"user.x", &[0, 1, 255], 0, &ME)
+    e.setxattr(e.ino("new/n2/file"), b"user.x", &[0, 1, 255], 0, &me())
         .unwrap();
 }
