@@ -72,9 +72,4 @@ impl Held {
     pub fn retire(&mut self, ino: Ino) {
         *self.generations.entry(ino).or_default() += 1;
     }
-
-    /// Number of inodes that the kernel holds.
-    pub fn len(&self) -> usize {
-        self.lookups.len()
-    }
 }

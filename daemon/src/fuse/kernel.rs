@@ -4,18 +4,15 @@
 //! requests on the same inodes before it answers us.
 
 use std::ffi::OsStr;
-use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fuser::{INodeNo, Notifier};
-use nix::sys::statfs::fstatfs;
-use nix::unistd::syncfs;
 
+use super::visitor::Visitor;
 use crate::engine::api::Kernel;
 use crate::tree::Ino;
 
@@ -29,7 +26,7 @@ const MAX_ROUNDS: u32 = 1000;
 /// The kernel's side of one mount.
 pub(super) struct Cache {
     notifier: Notifier,
-    mountpoint: PathBuf,
+    visitor: Visitor,
     cached_writes: CachedWrites,
 }
 
@@ -41,7 +38,7 @@ impl Cache {
     ) -> Self {
         Self {
             notifier,
-            mountpoint,
+            visitor: Visitor::new(mountpoint),
             cached_writes,
         }
     }
@@ -52,23 +49,16 @@ impl Kernel for Cache {
     /// their order, so a request sent afterwards is answered after those writes; except for writes that the kernel still
     /// held back, because too many were under way (a user's daemon is not granted an unlimited number). Those move up
     /// while others are carried out: if none was, between one marker and the next, none was held back.
-    ///
-    /// The mount is opened anew each time, as a descriptor kept open would make it busy.
     fn flush(&self) -> io::Result<()> {
-        let root = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_DIRECTORY)
-            .open(&self.mountpoint)?;
         let mut before = self.cached_writes.load(Ordering::Acquire);
-        syncfs(&root)?;
+        self.visitor.flush()?;
         for _ in 0..MAX_ROUNDS {
-            // Answered by the daemon, never from a cache.
-            fstatfs(&root)?;
             let now = self.cached_writes.load(Ordering::Acquire);
             if now == before {
                 break;
             }
             before = now;
+            self.visitor.mark()?;
         }
         Ok(())
     }
@@ -80,8 +70,7 @@ impl Kernel for Cache {
     }
 
     fn look_up(&self, path: &Path) {
-        let path = self.mountpoint.join(path);
-        if let Err(error) = std::fs::symlink_metadata(&path) {
+        if let Err(error) = self.visitor.look_up(path) {
             tracing::debug!(path = %path.display(), %error, "not looked up");
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! * [`mount`] and [`unmount`]: getting a `/dev/fuse` descriptor under a directory and away again, as root or not.
 //! * [`session`]: the thread that answers; `adapter` is what it calls, `capabilities` what is agreed with the kernel.
-//! * `kernel`: what the engine tells the kernel to forget. `pool`: threads for what waits. `follow`: CPU affinity.
+//! * `kernel`: what the engine tells the kernel to forget. `visitor`: the process that goes into the mount for the daemon.
+//!   `pool`: threads for what waits. `follow`: CPU affinity.
 
 mod fusermount;
 pub mod mount;
@@ -18,7 +19,9 @@ mod follow;
 mod kernel;
 mod pool;
 pub mod session;
+mod visitor;
 
 pub use mount::{MountError, mount};
 pub use session::Session;
-pub use unmount::{UnmountError, detach, unmount};
+pub use unmount::{UnmountError, abort, detach, unmount};
+pub(crate) use visitor::visit;

@@ -75,6 +75,37 @@ pub fn detach(mountpoint: &Path) -> Result<(), UnmountError> {
     once(mountpoint, true).map_err(|error| explain(mountpoint, error))
 }
 
+/// Ends the session of a mount whose daemon was killed and cannot be buried, because one of its threads waits for an
+/// answer that only it could give: whoever waits for the mount gets an error. The mount stays, dead.
+///
+/// # Errors
+/// No mount, or not ours.
+pub fn abort(mountpoint: &Path) -> io::Result<()> {
+    if geteuid().is_root() {
+        // Forced, the kernel aborts the session before it looks who uses the mount.
+        return match umount2(mountpoint, MntFlags::MNT_FORCE | MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) | Err(Errno::EBUSY) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        };
+    }
+    // The user who mounted may write here: see Documentation/filesystems/fuse of the kernel.
+    let device = device(mountpoint)?;
+    std::fs::write(format!("/sys/fs/fuse/connections/{device}/abort"), "1")
+}
+
+/// The minor number of the device that the mount is to the kernel, by which its session is known.
+fn device(mountpoint: &Path) -> io::Result<u32> {
+    let table = std::fs::read("/proc/self/mountinfo")?;
+    let lines = table.split(|b| *b == b'\n');
+    let found = lines.filter_map(|line| {
+        let at = llctl::locate::parse(line).pop()?.mountpoint;
+        let field = line.split(|b| *b == b' ').nth(2)?;
+        let minor = std::str::from_utf8(field).ok()?.split_once(':')?.1;
+        (at == mountpoint).then(|| minor.parse().ok())?
+    });
+    found.last().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
 fn once(mountpoint: &Path, lazily: bool) -> io::Result<()> {
     if geteuid().is_root() {
         let how = if lazily {

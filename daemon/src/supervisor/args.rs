@@ -41,6 +41,12 @@ pub(super) enum Command {
     /// Serve a mount in the background.
     #[command(hide = true)]
     Serve(MountArgs),
+    /// Go into a mount for its daemon.
+    #[command(hide = true)]
+    Visit {
+        /// The mount.
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,16 +2,20 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use llctl::exit;
-use llctl::locate::{FSTYPE, Mount, parse};
+use llctl::locate::{self, FSTYPE, Mount, parse};
 use nix::errno::Errno;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::statvfs::statvfs;
 
+use super::process;
 use super::trouble::{Trouble, argument};
 use crate::fuse;
 
@@ -109,6 +113,15 @@ pub(super) fn base(base: &Path) -> Result<bool, Trouble> {
 /// Takes a mount away that lost its daemon; one that is served is an error.
 fn clean(mount: &Mount) -> Result<(), Trouble> {
     let path = mount.mountpoint.display();
+    if let Some(socket) = killed(mount) {
+        fuse::abort(&mount.mountpoint).map_err(|error| {
+            Trouble::because(
+                format!("the daemon of {path} was killed, and its session cannot be ended"),
+                error,
+            )
+        })?;
+        buried(&socket);
+    }
     match health(&mount.mountpoint) {
         Health::Dead => {
             fuse::detach(&mount.mountpoint)?;
@@ -126,6 +139,27 @@ fn clean(mount: &Mount) -> Result<(), Trouble> {
         ))
         .hint("wait, or kill the daemon and mount again: nothing that was acknowledged is lost")
         .code(exit::NO_MOUNT)),
+    }
+}
+
+/// The control socket of a mount whose daemon was killed, and is only still there because a thread of it waits for the
+/// kernel.
+fn killed(mount: &Mount) -> Option<PathBuf> {
+    locate::socket_candidates(mount).into_iter().find(|socket| {
+        let peer = || -> Option<u32> {
+            let stream = UnixStream::connect(socket).ok()?;
+            let credentials = getsockopt(&stream, PeerCredentials).ok()?;
+            u32::try_from(credentials.pid()).ok()
+        };
+        peer().is_some_and(process::is_zombie)
+    })
+}
+
+/// Waits until the kernel has closed what the daemon held, for some time.
+fn buried(socket: &Path) {
+    let start = Instant::now();
+    while UnixStream::connect(socket).is_ok() && start.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

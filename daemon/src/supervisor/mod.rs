@@ -25,6 +25,7 @@ pub use place::default_store;
 pub use stop::Stop;
 
 use args::{Args, Command};
+use trouble::Trouble;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -32,6 +33,10 @@ pub fn main() -> ExitCode {
         Command::Mount(options) => (options.json, mount::run(&options)),
         Command::Unmount(options) => (options.json, unmount::run(&options)),
         Command::Serve(options) => (false, mount::run_daemon(&options)),
+        Command::Visit { dir } => (
+            false,
+            crate::fuse::visit(&dir).map_err(|e| Trouble::because("the visitor ends", e)),
+        ),
     };
     match done {
         Ok(()) => ExitCode::from(llctl::exit::OK),

@@ -73,3 +73,12 @@ mod tests {
         assert!(Watched::find(child.id()).unwrap().is_none());
     }
 }
+
+/// Whether a process has died, as far as its first thread is concerned (state `Z`, see proc_pid_stat(5)). Its parent, or
+/// another thread of it that waits for the kernel, keeps the rest of it.
+pub(super) fn is_zombie(pid: u32) -> bool {
+    std::fs::read(format!("/proc/{pid}/stat")).is_ok_and(|line| {
+        let name_end = line.iter().rposition(|b| *b == b')');
+        name_end.and_then(|end| line.get(end + 2)) == Some(&b'Z')
+    })
+}
