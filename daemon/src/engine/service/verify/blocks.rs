@@ -32,6 +32,7 @@ pub(super) fn check(engine: &Engine, scrub: &mut Scrub<'_>) -> Step<Result<(), F
         Err(error) => return Ok(Err(Failure::io("the layers cannot be listed", &error))),
     };
     let mut damaged = Damaged::new();
+    let mut suspects = Vec::new();
     let layers: BTreeMap<LayerId, &Vec<Range<u32>>> = live.iter().map(|(l, r)| (*l, r)).collect();
     for (layer, ranges) in layers {
         if !present.contains(&layer) {
@@ -41,25 +42,29 @@ pub(super) fn check(engine: &Engine, scrub: &mut Scrub<'_>) -> Step<Result<(), F
                 .extend(ranges.iter().cloned());
             continue;
         }
-        sums(engine, scrub, layer)?;
+        if bad_sums(engine, layer).is_some() {
+            suspects.push(layer);
+        }
         for part in parts(ranges) {
             let bad = read(engine, scrub, layer, &part)?;
             damaged.entry(layer).or_default().extend(bad);
         }
     }
-    confirm(engine, &mut damaged);
+    for finding in confirm(engine, &mut damaged, &suspects) {
+        scrub.found(finding)?;
+    }
     damage::tell(engine, scrub, &damaged)?;
     Ok(Ok(()))
 }
 
-/// Whether the checksum file of a layer is whole.
-fn sums(engine: &Engine, scrub: &mut Scrub<'_>, layer: LayerId) -> Step {
+/// What is wrong with the checksum file of a layer.
+fn bad_sums(engine: &Engine, layer: LayerId) -> Option<Finding> {
     let what = match engine.store.sums_are_whole(store::LayerId(layer)) {
-        Ok(None | Some(true)) => return Ok(()),
+        Ok(None | Some(true)) => return None,
         Ok(Some(false)) => format!("the checksums of layer {layer} are damaged"),
         Err(error) => format!("the checksums of layer {layer} cannot be read: {error}"),
     };
-    scrub.found(Finding {
+    Some(Finding {
         kind: FindingKind::Metadata,
         what,
         path: Some(BytePath::from(format!("layers/{layer:08}.sum").as_str())),
@@ -100,11 +105,12 @@ fn parts(ranges: &[Range<u32>]) -> impl Iterator<Item = Range<u32>> {
     })
 }
 
-/// Keeps of the damage what the states still have and what is still damaged.
-fn confirm(engine: &Engine, damaged: &mut Damaged) {
+/// Keeps of the damage what the states still have and what is still damaged, and tells the checksum files of which that
+/// is true.
+fn confirm(engine: &Engine, damaged: &mut Damaged, suspects: &[LayerId]) -> Vec<Finding> {
     damaged.retain(|_, ranges| !ranges.is_empty());
-    if damaged.is_empty() {
-        return;
+    if damaged.is_empty() && suspects.is_empty() {
+        return Vec::new();
     }
     let _pinned = engine.pins.read();
     let roots: Vec<Root> = View::all(engine).into_iter().map(|v| v.root).collect();
@@ -117,6 +123,8 @@ fn confirm(engine: &Engine, damaged: &mut Damaged) {
         }
         !ranges.is_empty()
     });
+    let still = suspects.iter().filter(|layer| live.contains_key(layer));
+    still.filter_map(|layer| bad_sums(engine, *layer)).collect()
 }
 
 fn live_of(live: &Live, layer: LayerId) -> &[Range<u32>] {
