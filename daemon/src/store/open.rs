@@ -105,16 +105,16 @@ impl Store {
         disk: Arc<dyn Disk>,
         options: &StoreOptions,
     ) -> Result<(Self, Recovered), OpenError> {
+        // Somebody else's directory is left as it is, without so much as a lock in it.
+        if Superblock::read(&*disk)?.is_none() && !is_fresh(&*disk)? {
+            return Err(OpenError::NoSuperblock);
+        }
         let lock = match lock(&*disk) {
             Err(OpenError::Io { .. }) if options.read_only => None,
             answer => Some(answer?),
         };
         let Some(superblock) = Superblock::read(&*disk)? else {
-            return Err(if is_fresh(&*disk)? {
-                OpenError::Empty
-            } else {
-                OpenError::NoSuperblock
-            });
+            return Err(OpenError::Empty);
         };
         let boot = match options.boot {
             Some(boot) => boot,
