@@ -57,15 +57,15 @@ def make(ctx, given):
 
 
 def invent(root, count):
-    """`count` files: median about 4 KiB, a few of 100 KiB and more, about 14 in a directory, three to five levels."""
+    """`count` files: median about 4 KiB, a few of 100 KiB and more, about 10 in a directory, three to five levels."""
     dice = random.Random(SEED)
     text = "".join(
         "\t" * dice.randint(0, 3) + " ".join(dice.choices(WORDS, k=dice.randint(2, 9))) + ";\n" for _ in range(60_000)
     ).encode()
     made = 0
     while made < count:
-        top = f"{dice.choice(WORDS)}{dice.randint(0, 9)}"
-        below = [f"{dice.choice(WORDS)}{dice.randint(0, 40)}" for _ in range(dice.randint(1, 4))]
+        top = dice.choice(WORDS[:20])
+        below = [dice.choice(WORDS[:10]), *[f"{dice.choice(WORDS)}{dice.randint(0, 2)}" for _ in range(dice.randint(0, 2))]]
         where = root.joinpath(top, *below)
         where.mkdir(parents=True, exist_ok=True)
         for _ in range(min(count - made, 1 + int(dice.expovariate(1 / 13)))):
