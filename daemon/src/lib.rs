@@ -1,8 +1,8 @@
 //! The llfs daemon.
-pub mod store;
 pub mod base;
-pub mod tree;
+pub mod control;
 pub mod engine;
 pub mod fuse;
-pub mod control;
+pub mod store;
 pub mod supervisor;
+pub mod tree;
