@@ -35,6 +35,12 @@ fn plain(id: StateId, snapshot: &Snapshot) -> SnapInfo {
     }
 }
 
+/// A snapshot by its number, without what it takes time to know.
+pub(super) fn brief(engine: &Engine, id: StateId) -> Result<SnapInfo, Failure> {
+    let found = engine.state.read().snapshots.get(&id).map(|s| plain(id, s));
+    found.ok_or_else(|| failure::unknown(engine, &id.to_string()))
+}
+
 /// A snapshot by its number, with what changed in it.
 pub(super) fn info(engine: &Engine, id: StateId) -> Result<SnapInfo, Failure> {
     let found = {
@@ -46,7 +52,7 @@ pub(super) fn info(engine: &Engine, id: StateId) -> Result<SnapInfo, Failure> {
     };
     let (mut info, before, after) =
         found.ok_or_else(|| failure::unknown(engine, &id.to_string()))?;
-    info.changed = Some(changed(&before, &after).0);
+    info.changed = Some(changed(engine, &before, &after).0);
     Ok(info)
 }
 
@@ -69,7 +75,7 @@ pub(super) fn all(engine: &Engine) -> Listing {
         if left == 0 {
             return None;
         }
-        let (paths, cost) = changed(old, new);
+        let (paths, cost) = changed(engine, old, new);
         left = left.saturating_sub(cost + 1);
         Some(paths)
     };
@@ -150,12 +156,12 @@ pub(super) fn detail(engine: &Engine, name: &str) -> Result<SnapDetail, Failure>
 pub(super) fn since_last(engine: &Engine) -> u64 {
     let last = View::last(engine);
     let head = engine.state.read().head.clone();
-    changed(&last.root, &head).0
+    changed(engine, &last.root, &head).0
 }
 
 /// About how many paths differ between two roots, at the cost of what differs in them, and that cost. What is
 /// below a removed directory of the base counts only as far as it was removed name by name.
-fn changed(old: &Root, new: &Root) -> (u64, usize) {
+fn changed(engine: &Engine, old: &Root, new: &Root) -> (u64, usize) {
     let changes = Changes::between(old, new);
     let names: usize = changes.names.values().map(Vec::len).sum();
     let cost = names + changes.inodes.len() + changes.data.len();
@@ -170,6 +176,10 @@ fn changed(old: &Root, new: &Root) -> (u64, usize) {
             bare.insert(slot);
         }
         bound.extend(inos.into_iter().flatten());
+    }
+    // A renamed object of the base counts by its new name only.
+    for place in bound.iter().filter_map(|ino| engine.base.place_of(*ino)) {
+        bare.remove(&Slot::new(place.parent, &place.name));
     }
     let here = |root: &Root, ino: &Ino| root.inode(*ino).is_none_or(|i| i.nlink > 0);
     let others = (changes.inodes.union(&changes.data))

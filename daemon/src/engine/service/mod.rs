@@ -85,7 +85,7 @@ impl Service for Host {
                 message.unwrap_or_default(),
             )
             .map_err(|refusal| failure(&self.engine, &refusal))?;
-        listing::info(&self.engine, id)
+        listing::brief(&self.engine, id)
     }
 
     fn list(&self) -> Result<Listing, Failure> {
