@@ -27,7 +27,7 @@ def arguments():
         prog="tests/bench/run", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__,
         epilog="workloads: " + " ".join(g.name for g in GROUPS) + "\nbackends:  " + ", ".join(b.name for b in ALL)
         + "\n\nLLFS_BIN_DIR names a directory with llfs and llctl; otherwise they are built. Cold rows, overlayfs and btrfs"
-        "\nneed root. About 8 GiB of disk are used below --tmp and given back at the end.",
+        "\nneed root. Less than 8 GiB of disk are used below --tmp and given back at the end.",
     )
     parser.add_argument("--tree", metavar="DIR", type=Path, help="measure on a copy of DIR instead of a made-up tree")
     parser.add_argument("--rounds", metavar="N", type=int, help="how often everything is measured [5; with --quick 2]")

@@ -48,6 +48,11 @@ def timed(argv, env, limit=LIMIT):
         try:
             _, status = os.waitpid(pid, 0)
             took = time.perf_counter() - begun
+        except BaseException:
+            # Interrupted: what is left of it would keep the mount busy.
+            os.killpg(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
         finally:
             late.cancel()
         if status != 0:
