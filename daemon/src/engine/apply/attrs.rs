@@ -35,7 +35,7 @@ pub(super) fn set(hand: &Hand<'_>, at: &Spot, ino: Ino, inode: &Inode) -> Answer
     if inode.kind != Kind::Symlink && mode != u32::from(inode.perm) {
         open_and(hand, at, |at| hand.chmod(at, inode.perm))?;
     }
-    for (name, value) in wanted {
+    for (name, value) in wanted.iter().filter(|(n, _)| !xattr::is_shadow(n)) {
         let now = is.get(name).map(Vec::as_slice);
         // What chown takes away, and what chmod rewrites, is set whatever was there.
         let volatile = name == CAPABILITY || name == acl::ACCESS;

@@ -20,6 +20,9 @@ pub(super) fn read(at: &Spot) -> Answer<BTreeMap<Vec<u8>, Vec<u8>>> {
         names => names?,
     };
     for name in names.split(|b| *b == 0).filter(|n| !n.is_empty()) {
+        if is_shadow(name) {
+            continue;
+        }
         match get(&path, name) {
             Ok(value) => {
                 all.insert(name.to_vec(), value);
@@ -30,6 +33,12 @@ pub(super) fn read(at: &Spot) -> Answer<BTreeMap<Vec<u8>, Vec<u8>>> {
         }
     }
     Ok(all)
+}
+
+/// Whether this is another attribute under a second name: XFS shows the ACLs that it keeps to root once more, and setting
+/// the one sets the other.
+pub(super) fn is_shadow(name: &[u8]) -> bool {
+    matches!(name, b"trusted.SGI_ACL_FILE" | b"trusted.SGI_ACL_DEFAULT")
 }
 
 fn list(path: &CStr) -> Answer<Vec<u8>> {

@@ -24,7 +24,8 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// One in `LLFS_TEST_DIR`, or in memory, or where temporary files go.
+    /// One in `LLFS_TEST_DIR`, or in memory, or where temporary files go. Not all holes are exact on btrfs, which makes
+    /// the block of zeros in which a file ends when it grows.
     pub fn new() -> Ground {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let place = std::env::var_os("LLFS_TEST_DIR").map_or_else(
