@@ -134,9 +134,11 @@ def run(place, setting, quick, report, only=None):
             if only and only not in name:
                 continue
             case = name if round_ == 0 else f"{name} again"
-            if (report.reason(name) or "").startswith("not run:"):
-                if round_ == 0:
-                    report.excludes(name)
+            reason = report.reason(name) or ""
+            if reason and round_ > 0:
+                continue
+            if reason.startswith("not run:"):
+                report.excludes(name)
                 continue
             try:
                 # A directory of its own: what one leaves must not be in the way of the next.
