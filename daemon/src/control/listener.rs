@@ -89,10 +89,8 @@ impl Drop for Listener {
     fn drop(&mut self) {
         let ours =
             fs::symlink_metadata(&self.path).is_ok_and(|m| Some((m.dev(), m.ino())) == self.file);
-        if ours {
-            if let Err(error) = remove_if_there(&self.path) {
-                tracing::warn!(path = %self.path.display(), %error, "the control socket stays behind");
-            }
+        if ours && let Err(error) = remove_if_there(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the control socket stays behind");
         }
     }
 }

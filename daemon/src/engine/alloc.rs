@@ -54,7 +54,7 @@ impl Engine {
     }
 
     fn zero_tail_here(&self, ino: Ino, file: &File, maps: &mut Vec<(u64, u64, Src)>) -> Answer<()> {
-        if file.size % BLOCK == 0 {
+        if file.size.is_multiple_of(BLOCK) {
             return Ok(());
         }
         let layer = self.layer()?;

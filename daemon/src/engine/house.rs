@@ -3,7 +3,7 @@
 use std::sync::Weak;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
@@ -15,6 +15,8 @@ use crate::tree::{Ino, Root};
 const GARBAGE_MAX: u64 = 64 << 20;
 /// How often it looks without being called.
 const ROUND: Duration = Duration::from_secs(5);
+/// How long it lets be what a snapshot or a revert left: several in a row are not held up by each other's rest.
+const PAUSE: Duration = Duration::from_secs(1);
 
 enum Errand {
     /// Tell the kernel that what it has of an inode is old.
@@ -23,6 +25,8 @@ enum Errand {
     Bury(Vec<Root>),
     /// Look now.
     Look,
+    /// Look in a while.
+    LookLater,
     /// End.
     Stop,
 }
@@ -77,6 +81,10 @@ impl House {
         self.send(Errand::Look);
     }
 
+    pub fn poke_later(&self) {
+        self.send(Errand::LookLater);
+    }
+
     fn send(&self, errand: Errand) {
         // The receiver lives as long as the sender.
         self.errands.send(errand).unwrap_or_default();
@@ -84,8 +92,9 @@ impl House {
 }
 
 fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
+    let mut next = Instant::now() + ROUND;
     loop {
-        let errand = queue.recv_timeout(ROUND);
+        let errand = queue.recv_deadline(next);
         let Some(engine) = engine.upgrade() else {
             return;
         };
@@ -97,7 +106,11 @@ fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
             }
             Ok(Errand::Bury(roots)) => drop(roots),
             Ok(Errand::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Ok(Errand::Look) | Err(RecvTimeoutError::Timeout) => engine.tidy(),
+            Ok(Errand::LookLater) => next = next.min(Instant::now() + PAUSE),
+            Ok(Errand::Look) | Err(RecvTimeoutError::Timeout) => {
+                engine.tidy();
+                next = Instant::now() + ROUND;
+            }
         }
     }
 }

@@ -238,13 +238,15 @@ impl Engine {
             let origin = run.from * BLOCK;
             // The first and the last block may be written in part: the rest of them is what it was.
             let mut whole = (start, stop);
-            if start % BLOCK != 0 || (stop % BLOCK != 0 && stop - origin < BLOCK) {
+            if !start.is_multiple_of(BLOCK)
+                || (!stop.is_multiple_of(BLOCK) && stop - origin < BLOCK)
+            {
                 let n = ((run.from + 1) * BLOCK).min(stop) - start;
                 let merged = self.merge(ino, file, &pieces, start, &part[..n as usize])?;
                 self.put_bytes(layer, at, &merged)?;
                 whole.0 = start + n;
             }
-            if whole.0 < stop && stop % BLOCK != 0 {
+            if whole.0 < stop && !stop.is_multiple_of(BLOCK) {
                 whole.1 = stop / BLOCK * BLOCK;
                 let tail = &part[(whole.1 - start) as usize..];
                 let merged = self.merge(ino, file, &pieces, whole.1, tail)?;

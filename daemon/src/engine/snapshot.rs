@@ -56,8 +56,8 @@ impl Refusal {
 pub struct Switched {
     /// The state that the head is now.
     pub to: StateId,
-    /// The state that holds what was discarded.
-    pub kept: StateId,
+    /// The state that holds what was discarded; none if the head was the same already.
+    pub kept: Option<StateId>,
     /// Inodes that differ.
     pub inodes: usize,
     /// How long no operation went on.
@@ -102,7 +102,7 @@ impl Engine {
             what: "the snapshot was not made durable",
             errno: errno(&e),
         })?;
-        self.house.poke();
+        self.house.poke_later();
         Ok(id)
     }
 
@@ -153,6 +153,15 @@ impl Engine {
             let _gate = self.gate.write();
             let mut state = self.state.write();
             let to = find(&state)?;
+            if same_already(&state, to) {
+                return Ok(Switched {
+                    to,
+                    kept: None,
+                    inodes: 0,
+                    paused: paused.elapsed(),
+                    took: begun.elapsed(),
+                });
+            }
             let kept = state.next_state;
             let record = Record::Switch {
                 to,
@@ -171,22 +180,28 @@ impl Engine {
             self.retire_dirs(&old, &state.head, &changes);
             let switched = Switched {
                 to,
-                kept,
+                kept: Some(kept),
                 inodes,
                 paused: paused.elapsed(),
                 took: Duration::ZERO,
             };
             (switched, changes, old.orphans)
         };
-        self.forget_caches(&changes);
-        *self.reverting.write() = None;
-        self.collect_orphans(&old_orphans);
-        self.drop_oldest_discarded();
-        self.store.sync().map_err(|e| Refusal::Failed {
+        // The disk and the kernel are waited for at the same time.
+        let synced = std::thread::scope(|s| {
+            let sync = s.spawn(|| self.store.sync());
+            self.forget_caches(&changes);
+            *self.reverting.write() = None;
+            self.collect_orphans(&old_orphans);
+            self.drop_oldest_discarded();
+            sync.join()
+                .unwrap_or_else(|_| Err(io::Error::other("the flush died")))
+        });
+        synced.map_err(|e| Refusal::Failed {
             what: "the revert was not made durable",
             errno: errno(&e),
         })?;
-        self.house.poke();
+        self.house.poke_later();
         Ok(Switched {
             took: begun.elapsed(),
             ..switched
@@ -398,4 +413,15 @@ impl Engine {
     pub fn sync(&self) -> io::Result<()> {
         self.store.sync()
     }
+}
+
+/// Whether going back to a snapshot, or to the base, would change nothing. What a revert discarded is always gone back to.
+fn same_already(state: &State, to: StateId) -> bool {
+    let empty = Root::default();
+    let root = match (to, state.snapshots.get(&to)) {
+        (BASE_STATE, _) => &empty,
+        (_, Some(snapshot)) => &snapshot.root,
+        (_, None) => return false,
+    };
+    Changes::between(&state.head, root).is_empty()
 }

@@ -97,13 +97,13 @@ pub fn abort(mountpoint: &Path) -> io::Result<()> {
 fn device(mountpoint: &Path) -> io::Result<u32> {
     let table = std::fs::read("/proc/self/mountinfo")?;
     let lines = table.split(|b| *b == b'\n');
-    let found = lines.filter_map(|line| {
+    let found = lines.rev().find_map(|line| {
         let at = llctl::locate::parse(line).pop()?.mountpoint;
         let field = line.split(|b| *b == b' ').nth(2)?;
         let minor = std::str::from_utf8(field).ok()?.split_once(':')?.1;
         (at == mountpoint).then(|| minor.parse().ok())?
     });
-    found.last().ok_or_else(|| io::ErrorKind::NotFound.into())
+    found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 fn once(mountpoint: &Path, lazily: bool) -> io::Result<()> {

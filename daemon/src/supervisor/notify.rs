@@ -61,10 +61,10 @@ impl Manager {
     }
 
     fn tell(&self, message: &str) {
-        if let Some(address) = &self.address {
-            if let Err(error) = send(address, message.as_bytes()) {
-                tracing::warn!(%error, "the service manager cannot be told: {}", message.trim_end());
-            }
+        if let Some(address) = &self.address
+            && let Err(error) = send(address, message.as_bytes())
+        {
+            tracing::warn!(%error, "the service manager cannot be told: {}", message.trim_end());
         }
     }
 }

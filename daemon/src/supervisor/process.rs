@@ -54,6 +54,15 @@ pub(super) fn prepare_daemon() {
     }
 }
 
+/// Whether a process has died, as far as its first thread is concerned (state `Z`, see proc_pid_stat(5)). Its parent, or
+/// another thread of it that waits for the kernel, keeps the rest of it.
+pub(super) fn is_zombie(pid: u32) -> bool {
+    std::fs::read(format!("/proc/{pid}/stat")).is_ok_and(|line| {
+        let name_end = line.iter().rposition(|b| *b == b')');
+        name_end.and_then(|end| line.get(end + 2)) == Some(&b'Z')
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,13 +81,4 @@ mod tests {
         child.wait().unwrap();
         assert!(Watched::find(child.id()).unwrap().is_none());
     }
-}
-
-/// Whether a process has died, as far as its first thread is concerned (state `Z`, see proc_pid_stat(5)). Its parent, or
-/// another thread of it that waits for the kernel, keeps the rest of it.
-pub(super) fn is_zombie(pid: u32) -> bool {
-    std::fs::read(format!("/proc/{pid}/stat")).is_ok_and(|line| {
-        let name_end = line.iter().rposition(|b| *b == b')');
-        name_end.and_then(|end| line.get(end + 2)) == Some(&b'Z')
-    })
 }

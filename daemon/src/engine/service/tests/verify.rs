@@ -277,15 +277,15 @@ fn churn(b: &Bench, round: u64) {
             b.file(&name, &[2; 70_000]);
         }
     }
-    if round % 5 == 0 {
+    if round.is_multiple_of(5) {
         b.snap(&format!("s{round}"));
     }
-    if round % 5 == 0 && round > 10 {
+    if round.is_multiple_of(5) && round > 10 {
         let old = SnapName::new(format!("s{}", round - 10)).unwrap();
         b.host.delete(&[old]).unwrap();
         b.engine.reclaim().unwrap();
     }
-    if round % 40 == 0 {
+    if round.is_multiple_of(40) {
         b.engine.write_image().unwrap();
     }
 }
