@@ -200,7 +200,8 @@ pub(super) fn growth(
                 Err(e) => return Err(e),
             };
             let stop = (from + len).min(kept);
-            old += hole.min(stop).saturating_sub(data);
+            // A file that ends within a block has the whole block.
+            old += hole.min(stop).next_multiple_of(BLOCK).saturating_sub(data);
             at = hole;
         }
         bytes += whole - old.min(whole);

@@ -96,6 +96,38 @@ fn one_byte_costs_a_block_and_the_file_stays_the_same_file() {
 }
 
 #[test]
+fn overwriting_takes_no_space_where_the_disk_writes_in_place() {
+    let ground = Ground::new();
+    for n in 0..100 {
+        std::fs::write(ground.base().join(n.to_string()), rich::bytes(5000 + n, 1)).unwrap();
+    }
+    let engine = ground.open().unwrap();
+    let idle = engine.plan_apply().unwrap().bytes_needed;
+    for n in 0..100 {
+        engine.write_at(&n.to_string(), 4990, b"overwritten");
+    }
+    let plan = engine.plan_apply().unwrap();
+    let needed = plan.bytes_needed - idle;
+    // Elsewhere every block may have to be written to another place.
+    let kind = nix::sys::statfs::statfs(&ground.base())
+        .unwrap()
+        .filesystem_type();
+    let in_place = [
+        nix::sys::statfs::TMPFS_MAGIC,
+        nix::sys::statfs::EXT4_SUPER_MAGIC,
+    ];
+    let expected = if in_place.contains(&kind) {
+        0
+    } else {
+        100 * 4096
+    };
+    assert!(
+        (expected..expected + 100 * 1024).contains(&needed),
+        "{needed} bytes"
+    );
+}
+
+#[test]
 fn nothing_to_do_changes_nothing() {
     let ground = Ground::new();
     rich::build(&ground.base());
