@@ -12,6 +12,9 @@ use super::{Base, ROOT};
 /// The longest value and the longest list of names that Linux allows (`linux/limits.h`), in bytes.
 const XATTR_MAX: usize = 65536;
 
+/// XFS shows root the ACLs a second time, under names that begin so. Setting them under one name changes both.
+const XFS_ACL: &[u8] = b"trusted.SGI_ACL_";
+
 impl Base {
     /// The target of the symbolic link `ino`.
     ///
@@ -41,7 +44,7 @@ impl Base {
         };
         let names = names.split(|byte| *byte == 0);
         Ok(names
-            .filter(|n| !n.is_empty())
+            .filter(|n| !n.is_empty() && !n.starts_with(XFS_ACL))
             .map(<[u8]>::to_vec)
             .collect())
     }

@@ -6,6 +6,7 @@ use llctl::protocol::{BytePath, Failure, StatusInfo};
 
 use super::listing;
 use crate::engine::Engine;
+use crate::tree::Apply;
 
 /// Less free space than this many bytes on the store's disk is worth a warning.
 const LOW_BYTES: u64 = 256 << 20;
@@ -24,7 +25,7 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
             state.snapshots.len() as u64,
             state.discarded.len() as u64,
             state.snapshots.keys().next_back().copied(),
-            state.applying.is_some(),
+            state.applying == Some(Apply::Staged),
         )
     };
     let mut warnings = Vec::new();
