@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use imbl::ordmap::DiffItem;
 use nix::errno::Errno;
@@ -46,18 +46,20 @@ impl Engine {
         let Some(_pins) = self.pins.try_write() else {
             return Ok(0);
         };
-        let (roots, layers, seq) = {
+        // Blocks handed out before this are referred to, or given up, by the time at which nothing goes on.
+        let layers = self.store.layers()?;
+        // A layer that takes no writes at that time never will again; the one that does may refer to more afterwards.
+        let (roots, seq, current) = {
             let _gate = self.gate.write();
             let state = self.state.read();
             let roots: Vec<Root> = state.roots().into_iter().cloned().collect();
-            (roots, self.store.layers()?, self.store.last_seq())
+            (roots, self.store.last_seq(), self.layer.load(Acquire))
         };
         self.garbage.store(0, Relaxed);
         let mut live = live(&roots);
         drop(roots);
         // Reads that began before may still go to blocks that were given up since; none of them goes on after this.
         drop(self.gate.write());
-        let current = self.layer.load(Relaxed);
         let mut freed = 0;
         for layer in layers {
             let used = live.remove(&layer.id.0).unwrap_or_default();
