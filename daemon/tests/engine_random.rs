@@ -347,10 +347,15 @@ impl World {
                 // SAFETY: the path is a C string.
                 call(unsafe { libc::mkfifo(c(p).as_ptr(), 0o600) }),
             ),
-            Op::Unlink(p) => (
-                self.slot(PATHS[*p]).and_then(|(d, n)| e.unlink(d, n)),
-                io(fs::remove_file(at(p))),
-            ),
+            Op::Unlink(p) => {
+                let ino = self.lookup(PATHS[*p]).map(|a| a.ino);
+                let ours = self.slot(PATHS[*p]).and_then(|(d, n)| e.unlink(d, n));
+                // Nobody has it open: the kernel forgets it at once.
+                if let (Ok(()), Ok(ino)) = (ours, ino) {
+                    e.forget(ino, 1 << 40);
+                }
+                (ours, io(fs::remove_file(at(p))))
+            }
             Op::Rmdir(p) => (
                 self.slot(PATHS[*p]).and_then(|(d, n)| e.rmdir(d, n)),
                 io(fs::remove_dir(at(p))),
