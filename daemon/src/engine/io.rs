@@ -180,7 +180,8 @@ impl Engine {
         self.put(ino, &file, layer, off, data, &mut maps)?;
         self.change(|tx| {
             let size = (end > file.size).then_some(end);
-            if file.set_id && how.kill_priv || file.capability {
+            // A store through a mapping takes nothing away: on Linux only calls do.
+            if !how.cached && (file.set_id && how.kill_priv || file.capability) {
                 tx.edit(ino, &seed, |i, now| {
                     if how.kill_priv {
                         kill_privileges(i);
