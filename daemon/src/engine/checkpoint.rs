@@ -8,6 +8,8 @@ use crate::tree::image;
 
 /// Changes between two images, at least; more for a state that is bigger than that.
 const CHANGES_MIN: u64 = 200_000;
+/// A journal of so many bytes is worth an image whatever is in it: small synced writes are in it whole.
+const JOURNAL_MAX: u64 = 128 << 20;
 
 impl Engine {
     /// Writes an image if so much was journaled since the last one that it is worth it.
@@ -16,7 +18,9 @@ impl Engine {
             let state = self.state.read();
             (state.changes, state.head.inodes.len() as u64)
         };
-        if changes - self.imaged.load(Relaxed) < CHANGES_MIN.max(size) {
+        if changes - self.imaged.load(Relaxed) < CHANGES_MIN.max(size)
+            && self.store.journal_bytes()? < JOURNAL_MAX
+        {
             return Ok(());
         }
         self.write_image()

@@ -323,17 +323,25 @@ impl Store {
         journal::scan::remove_covered(disk, &uuid, oldest.covers())
     }
 
+    /// Bytes that the journal takes on the medium.
+    pub fn journal_bytes(&self) -> io::Result<u64> {
+        let disk = &*self.disk;
+        let mut bytes = 0;
+        for number in segment::list(disk)? {
+            bytes += size_of(disk, &segment::path(number))?;
+        }
+        Ok(bytes)
+    }
+
     /// What the store takes on the medium.
     pub fn sizes(&self) -> io::Result<StoreSizes> {
         let disk = &*self.disk;
         let mut sizes = StoreSizes {
+            journal: self.journal_bytes()?,
             reserve: self.reserve.held(),
             free: disk.free_bytes()?,
             ..StoreSizes::default()
         };
-        for number in segment::list(disk)? {
-            sizes.journal += size_of(disk, &segment::path(number))?;
-        }
         for number in images::list(disk)? {
             sizes.images += size_of(disk, &images::path(number))?;
         }
