@@ -343,9 +343,11 @@ impl Engine {
     pub(super) fn forget_orphans(&self, inos: &[Ino]) {
         for some in inos.chunks(FORGET_MAX) {
             let mut state = self.state.write();
-            let still: Vec<Ino> = (some.iter().copied())
+            // What was given up twice (once by the kernel, once by who only looked) goes once.
+            let still: BTreeSet<Ino> = (some.iter().copied())
                 .filter(|i| state.head.orphans.contains(i))
                 .collect();
+            let still: Vec<Ino> = still.into_iter().collect();
             if still.is_empty() {
                 continue;
             }

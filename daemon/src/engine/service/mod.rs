@@ -91,6 +91,8 @@ impl Service for Host {
     }
 
     fn show(&self, name: &SnapName) -> Result<SnapDetail, Failure> {
+        // What nobody can reach any more holds nothing.
+        self.engine.give_up();
         listing::detail(&self.engine, name.as_str())
     }
 
