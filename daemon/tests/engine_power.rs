@@ -321,7 +321,8 @@ fn step(e: &Engine, op: &Op, snapshots: &mut BTreeMap<String, Tree>, count: &mut
             let Some(name) = snapshots.keys().nth(n).cloned() else {
                 return false;
             };
-            e.revert(&name).unwrap().kept.is_some()
+            e.revert(&name).unwrap();
+            true
         }
         Op::Undo => e.undo().is_ok(),
         Op::Delete(n) => {

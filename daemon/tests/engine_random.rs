@@ -529,17 +529,13 @@ impl World {
             }
             Op::Revert(n) if !self.snapshots.is_empty() => {
                 let (name, tree, plain) = self.snapshots[n % self.snapshots.len()].clone();
-                let before = self.save();
-                if self.engine().revert(&name).unwrap().kept.is_some() {
-                    self.undo = Some(before);
-                }
+                self.undo = Some(self.save());
+                self.engine().revert(&name).unwrap();
                 self.restore(&tree, &plain)?;
             }
             Op::RevertBase => {
-                let before = self.save();
-                if self.engine().revert_base().unwrap().kept.is_some() {
-                    self.undo = Some(before);
-                }
+                self.undo = Some(self.save());
+                self.engine().revert_base().unwrap();
                 let (tree, plain) = self.base.clone();
                 self.restore(&tree, &plain)?;
             }

@@ -58,8 +58,8 @@ impl Refusal {
 pub struct Switched {
     /// The state that the head is now.
     pub to: StateId,
-    /// The state that holds what was discarded; none if the head was the same already.
-    pub kept: Option<StateId>,
+    /// The state that holds what was discarded.
+    pub kept: StateId,
     /// Inodes that differ.
     pub inodes: usize,
     /// How long no operation went on.
@@ -157,15 +157,6 @@ impl Engine {
             self.give_up();
             let mut state = self.state.write();
             let to = find(&state)?;
-            if same_already(&state, to) {
-                return Ok(Switched {
-                    to,
-                    kept: None,
-                    inodes: 0,
-                    paused: paused.elapsed(),
-                    took: begun.elapsed(),
-                });
-            }
             let kept = state.next_state;
             let record = Record::Switch {
                 to,
@@ -184,7 +175,7 @@ impl Engine {
             self.retire_dirs(&old, &state.head, &changes);
             let switched = Switched {
                 to,
-                kept: Some(kept),
+                kept,
                 inodes,
                 paused: paused.elapsed(),
                 took: Duration::ZERO,
@@ -438,15 +429,4 @@ impl Engine {
     pub fn sync(&self) -> io::Result<()> {
         self.store.sync()
     }
-}
-
-/// Whether going back to a snapshot, or to the base, would change nothing. What a revert discarded is always gone back to.
-fn same_already(state: &State, to: StateId) -> bool {
-    let empty = Root::default();
-    let root = match (to, state.snapshots.get(&to)) {
-        (BASE_STATE, _) => &empty,
-        (_, Some(snapshot)) => &snapshot.root,
-        (_, None) => return false,
-    };
-    Changes::between(&state.head, root).is_empty()
 }

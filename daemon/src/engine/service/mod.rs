@@ -52,10 +52,12 @@ impl Host {
     }
 
     fn reverted(&self, to: String, done: &Switched) -> RevertInfo {
+        // A switch to what the head was already keeps an equal state: undoing that would change nothing.
+        let discarded = (done.inodes > 0).then_some(done.kept);
         RevertInfo {
             to,
             changed: done.inodes as u64,
-            discarded: done.kept,
+            discarded,
             took_us: u64::try_from(done.took.as_micros()).unwrap_or(u64::MAX),
         }
     }
