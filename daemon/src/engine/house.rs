@@ -117,7 +117,6 @@ fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
 
 impl Engine {
     fn tidy(&self) {
-        self.give_up();
         let done = [
             (
                 "block checksums could not be written",

@@ -45,7 +45,7 @@ impl Engine {
             self.base.forget(ino);
         }
         if self.state.read().head.orphans.contains(&ino) {
-            self.give_up_later(ino);
+            self.forget_orphans(&[ino]);
         }
     }
 

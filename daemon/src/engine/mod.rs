@@ -74,8 +74,6 @@ pub struct Engine {
     reverting: RwLock<Option<BTreeSet<Ino>>>,
     /// Snapshots and reverts come one after the other.
     turn: Mutex<()>,
-    /// Inodes without a name that nobody holds any more, to be given up with the next few.
-    given_up: Mutex<Vec<Ino>>,
     /// Bytes that no root reaches any more since the last reclaim, about.
     garbage: AtomicU64,
     /// `State::changes` when the last image was written.
@@ -114,7 +112,6 @@ impl Engine {
     /// What the disk says.
     pub fn close(&self) -> std::io::Result<()> {
         self.house.stop();
-        self.give_up();
         self.store.finish_seals()?;
         self.write_image()?;
         self.store.sync()

@@ -210,7 +210,7 @@ impl Engine {
     /// An inode lost a name: if that was the last one and the kernel doesn't hold it, it goes at once.
     pub(super) fn let_go(&self, ino: Ino) {
         if self.state.read().head.orphans.contains(&ino) && !self.held.lock().holds(ino) {
-            self.give_up_later(ino);
+            self.forget_orphans(&[ino]);
         }
     }
 }

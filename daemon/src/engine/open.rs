@@ -232,7 +232,6 @@ impl Engine {
             opening: Mutex::new(()),
             reverting: RwLock::new(None),
             turn: Mutex::new(()),
-            given_up: Mutex::default(),
             garbage: AtomicU64::new(0),
             imaged: AtomicU64::new(imaged),
             pins: RwLock::new(()),

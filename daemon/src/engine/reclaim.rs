@@ -28,9 +28,7 @@ impl Engine {
             let _gate = self.gate.read();
             f()
         };
-        if !matches!(first, Err(Errno::ENOSPC))
-            || self.garbage.load(Relaxed) == 0 && self.given_up.lock().is_empty()
-        {
+        if !matches!(first, Err(Errno::ENOSPC)) || self.garbage.load(Relaxed) == 0 {
             return first;
         }
         match self.reclaim() {
@@ -48,7 +46,6 @@ impl Engine {
         let Some(_pins) = self.pins.try_write() else {
             return Ok(0);
         };
-        self.give_up();
         // Blocks handed out before this are referred to, or given up, by the time at which nothing goes on.
         let layers = self.store.layers()?;
         // A layer that takes no writes at that time never will again; the one that does may refer to more afterwards.

@@ -20,8 +20,6 @@ const DISCARDED_KEPT: usize = 64;
 
 /// Directories that are looked up after a switch, at most.
 const LOOKED_UP: usize = 10_000;
-/// Inodes that wait for being given up, at most.
-const GIVEN_UP_MAX: usize = 64;
 /// Inodes that one record forgets, so that it stays far below a frame's limit.
 const FORGET_MAX: usize = 100_000;
 
@@ -82,7 +80,6 @@ impl Engine {
         self.flush_mappings();
         let id = {
             let _gate = self.gate.write();
-            self.give_up();
             let mut state = self.state.write();
             let exists = |n: &str| state.snapshot(n).is_some();
             let name = name(&exists);
@@ -154,7 +151,6 @@ impl Engine {
         let paused = Instant::now();
         let (switched, changes, old_orphans) = {
             let _gate = self.gate.write();
-            self.give_up();
             let mut state = self.state.write();
             let to = find(&state)?;
             let kept = state.next_state;
@@ -308,25 +304,6 @@ impl Engine {
             idle = idle.len(),
             "orphans after the switch"
         );
-    }
-
-    /// Gives up an inode without a name that nobody holds, together with others: one record for many. Until then it is
-    /// in the way of nobody, and a mount begins by giving all of them up.
-    pub(super) fn give_up_later(&self, ino: Ino) {
-        let many = {
-            let mut given_up = self.given_up.lock();
-            given_up.push(ino);
-            given_up.len() >= GIVEN_UP_MAX
-        };
-        if many {
-            self.give_up();
-        }
-    }
-
-    /// Gives up what was to be given up later.
-    pub(super) fn give_up(&self) {
-        let inos = std::mem::take(&mut *self.given_up.lock());
-        self.forget_orphans(&inos);
     }
 
     /// Gives up inodes without a name that nobody holds. Where that cannot be written they stay until the next mount,

@@ -93,8 +93,6 @@ impl Service for Host {
     }
 
     fn show(&self, name: &SnapName) -> Result<SnapDetail, Failure> {
-        // What nobody can reach any more holds nothing.
-        self.engine.give_up();
         listing::detail(&self.engine, name.as_str())
     }
 
@@ -152,8 +150,6 @@ impl Service for Host {
     }
 
     fn verify(&self, sink: Sink<'_, VerifyEvent>) -> Result<VerifySummary, Failure> {
-        // Of what nobody can reach any more nothing is to be told.
-        self.engine.give_up();
         verify::verify(&self.engine, sink)
     }
 
