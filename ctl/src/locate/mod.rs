@@ -10,7 +10,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 pub use mountinfo::{FSTYPE, Mount, parse};
-pub use socket::{create_runtime_dir, runtime_dir, socket_candidates, socket_name, socket_path};
+pub use socket::{
+    create_runtime_dir, plain_name, runtime_dir, socket_candidates, socket_name, socket_path,
+};
 
 /// The environment variable that names a directory inside a mount, for when there is no `-C`.
 pub const MOUNT_VAR: &str = "LLFS_MOUNT";

@@ -75,16 +75,13 @@ pub fn create_runtime_dir() -> Result<PathBuf, LocateError> {
     Ok(path)
 }
 
-/// The file name of the socket of the mount at `mountpoint`, an absolute path without symlinks: `<name>-<hash>.sock`, with
-/// the last component as far as it is plain, and 16 hex digits of the xxh3 of the path's bytes.
-pub fn socket_name(mountpoint: &Path) -> String {
-    let last = mountpoint
-        .file_name()
-        .map(OsStrExt::as_bytes)
-        .unwrap_or(b"root");
+/// A plain name for `path`, an absolute path without symlinks: `<name>-<hash>`, with the last component as far as it is
+/// plain, `shown_max` bytes of it at most, and 16 hex digits of the xxh3 of the path's bytes.
+pub fn plain_name(path: &Path, shown_max: usize) -> String {
+    let last = path.file_name().map(OsStrExt::as_bytes).unwrap_or(b"root");
     let shown: String = last
         .iter()
-        .take(SHOWN_MAX)
+        .take(shown_max)
         .map(|&b| {
             if b.is_ascii_alphanumeric() || b"-_.".contains(&b) {
                 char::from(b)
@@ -93,10 +90,12 @@ pub fn socket_name(mountpoint: &Path) -> String {
             }
         })
         .collect();
-    format!(
-        "{shown}-{:016x}.sock",
-        xxh3_64(mountpoint.as_os_str().as_bytes())
-    )
+    format!("{shown}-{:016x}", xxh3_64(path.as_os_str().as_bytes()))
+}
+
+/// The file name of the socket of the mount at `mountpoint`: its [`plain_name`] and `.sock`.
+pub fn socket_name(mountpoint: &Path) -> String {
+    format!("{}.sock", plain_name(mountpoint, SHOWN_MAX))
 }
 
 /// Where a daemon of this user binds the socket of the mount at `mountpoint`.

@@ -149,7 +149,7 @@ impl Engine {
         find(&self.state.read())?;
         self.flush_mappings();
         let paused = Instant::now();
-        let (switched, changes, old_orphans) = {
+        let (switched, changes) = {
             let _gate = self.gate.write();
             let mut state = self.state.write();
             let to = find(&state)?;
@@ -176,14 +176,14 @@ impl Engine {
                 paused: paused.elapsed(),
                 took: Duration::ZERO,
             };
-            (switched, changes, old.orphans)
+            (switched, changes)
         };
         // The disk and the kernel are waited for at the same time.
         let synced = std::thread::scope(|s| {
             let sync = s.spawn(|| self.store.sync());
             self.forget_caches(&changes);
             *self.reverting.write() = None;
-            self.collect_orphans(&old_orphans);
+            self.collect_orphans();
             self.drop_oldest_discarded();
             sync.join()
                 .unwrap_or_else(|_| Err(io::Error::other("the flush died")))
@@ -288,8 +288,8 @@ impl Engine {
         Some(names.map(|n| OsStr::from_bytes(n.as_bytes())).collect())
     }
 
-    /// After a switch: orphans of the new head that nobody holds go, and so do the base's places of those of the old one.
-    fn collect_orphans(&self, old: &imbl::OrdSet<Ino>) {
+    /// After a switch: orphans of the new head that nobody holds go.
+    fn collect_orphans(&self) {
         let _gate = self.gate.read();
         let idle: Vec<Ino> = {
             let state = self.state.read();
@@ -299,11 +299,6 @@ impl Engine {
                 .collect()
         };
         self.forget_orphans(&idle);
-        tracing::debug!(
-            before = old.len(),
-            idle = idle.len(),
-            "orphans after the switch"
-        );
     }
 
     /// Gives up inodes without a name that nobody holds. Where that cannot be written they stay until the next mount,

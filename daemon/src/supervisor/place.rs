@@ -1,11 +1,10 @@
 //! Where the store of a directory is, if nobody says otherwise.
 
 use std::env;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use llctl::locate::plain_name;
 use nix::unistd::geteuid;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of the directory's name that the store's shows.
 const SHOWN_MAX: usize = 64;
@@ -30,21 +29,8 @@ fn state_dir() -> Option<PathBuf> {
     Some(state.join("llfs"))
 }
 
-/// The last component as far as it is plain, and 16 hex digits of the xxh3 of the path's bytes.
 fn store_name(base: &Path) -> String {
-    let last = base.file_name().map(OsStrExt::as_bytes).unwrap_or(b"root");
-    let shown: String = last
-        .iter()
-        .take(SHOWN_MAX)
-        .map(|&b| {
-            if b.is_ascii_alphanumeric() || b"-_.".contains(&b) {
-                char::from(b)
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    format!("{shown}-{:016x}", xxh3_64(base.as_os_str().as_bytes()))
+    plain_name(base, SHOWN_MAX)
 }
 
 #[cfg(test)]
