@@ -2,21 +2,28 @@
 //!
 //! A FUSE round trip to a thread on another CPU costs several times what it costs on the caller's own, because the other
 //! one has to be woken. So the session thread looks now and then where the caller ran last, and pins itself there. The
-//! scheduler may still run both anywhere that this thread was allowed before: it never leaves that mask.
+//! scheduler may still run both anywhere that this thread was allowed before: it never leaves that mask. The [`Neighbour`] sees
+//! to it that the program is not moved away in turn.
 
 use std::cell::RefCell;
 use std::env;
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use super::neighbour::Neighbour;
+
 /// Set to `0` to switch it off.
 pub(super) const SWITCH: &str = "LLFS_FOLLOW";
 
-/// One request in so many looks where its caller is.
-const EVERY: u32 = 32;
+/// One request in so many looks where its caller is, if that was where the one before had been, and if not.
+const EVERY: (u32, u32) = (32, 8);
+
+/// Requests come fast if they are closer together than this.
+const FAST: Duration = Duration::from_micros(150);
 
 thread_local! {
     static FOLLOWER: RefCell<Follower> = RefCell::new(Follower::new());
@@ -32,7 +39,13 @@ struct Follower {
     /// Where this thread may run at all; `None` if it follows nobody.
     allowed: Option<CpuSet>,
     pinned: Option<usize>,
+    /// Requests so far.
+    served: u32,
     until_look: u32,
+    /// When it looked last, and at which request.
+    looked: (Instant, u32),
+    /// The one on the other CPU, if there are two.
+    neighbour: Option<Neighbour>,
 }
 
 impl Follower {
@@ -44,10 +57,15 @@ impl Follower {
             sched_getaffinity(Pid::from_raw(0)).ok()
         };
         let several = allowed.filter(|set| cpus(set).nth(1).is_some());
+        let two = several.is_some_and(|set| cpus(&set).count() == 2);
+        let neighbour = if two { Neighbour::start().ok() } else { None };
         Self {
             allowed: several,
             pinned: None,
+            served: 0,
             until_look: 0,
+            looked: (Instant::now(), 0),
+            neighbour,
         }
     }
 
@@ -55,14 +73,35 @@ impl Follower {
         if self.allowed.is_none() {
             return;
         }
+        self.served = self.served.wrapping_add(1);
+        if let Some(neighbour) = &self.neighbour {
+            neighbour.served(self.served);
+        }
         if self.until_look > 0 {
             self.until_look -= 1;
             return;
         }
-        self.until_look = EVERY - 1;
+        let now = Instant::now();
+        let (then, at) = std::mem::replace(&mut self.looked, (now, self.served));
+        let fast = now - then < FAST * self.served.wrapping_sub(at);
+        let before = self.pinned;
         match (pid != 0).then(|| cpu_of(pid)).and_then(Result::ok) {
             Some(cpu) => self.pin(cpu),
             None => self.release(),
+        }
+        let found = self.pinned.is_some() && self.pinned == before;
+        self.until_look = if found { EVERY.0 } else { EVERY.1 } - 1;
+        if fast {
+            self.wake_neighbour();
+        }
+    }
+
+    fn wake_neighbour(&self) {
+        if let (Some(neighbour), Some(allowed), Some(pinned)) =
+            (&self.neighbour, &self.allowed, self.pinned)
+            && let Some(other) = cpus(allowed).find(|cpu| *cpu != pinned)
+        {
+            neighbour.wake(other);
         }
     }
 
@@ -166,8 +205,7 @@ mod tests {
         let first = cpus(&before).next().unwrap();
         let mut follower = Follower {
             allowed: Some(before),
-            pinned: None,
-            until_look: 0,
+            ..Follower::new()
         };
         follower.pin(first);
         assert_eq!(

@@ -3,7 +3,7 @@
 //! * [`mount`] and [`unmount`]: getting a `/dev/fuse` descriptor under a directory and away again, as root or not.
 //! * [`session`]: the thread that answers; `adapter` is what it calls, `capabilities` what is agreed with the kernel.
 //! * `kernel`: what the engine tells the kernel to forget. `visitor`: the process that goes into the mount for the daemon.
-//!   `pool`: threads for what waits. `follow`: CPU affinity.
+//!   `pool`: threads for what waits. `follow` and `neighbour`: CPU affinity.
 
 mod fusermount;
 pub mod mount;
@@ -17,6 +17,7 @@ mod capabilities;
 mod convert;
 mod follow;
 mod kernel;
+mod neighbour;
 mod pool;
 pub mod session;
 mod visitor;

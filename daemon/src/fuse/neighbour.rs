@@ -1,0 +1,208 @@
+//! Keeps the other CPU of two from looking idle while requests come thick and fast.
+//!
+//! The scheduler wakes a program whose request was answered on an idle CPU, if there is one, though its own is free in a
+//! microsecond. The next request then wakes the session thread across CPUs again, and each of these wake-ups costs a virtual
+//! machine 20 to 35 µs, ten times what a request costs otherwise. A thread that spins on the other CPU stops that: program and
+//! session thread stay together.
+//!
+//! It takes nothing from anybody: it has the lowest priority (nice 19) and the shortest slice, rests as soon as
+//! somebody else wants its CPU (which then does not look idle anyhow), and sleeps when no request has come for a while.
+//! On more than two CPUs the scheduler would find yet another one, so there it is not used.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// It sleeps after so long without a request.
+const QUIET: Duration = Duration::from_micros(800);
+/// Somebody else wants its CPU if it could not run for so long. The program that is being served may come by for less.
+const TAKEN: Duration = Duration::from_micros(250);
+/// It rests for so long after that.
+const REST: Duration = Duration::from_millis(5);
+
+/// A spinning thread, seen from the session thread.
+pub(super) struct Neighbour {
+    shared: Arc<Shared>,
+    thread: Thread,
+}
+
+struct Shared {
+    /// Counts requests.
+    served: AtomicU32,
+    /// Where to spin.
+    cpu: AtomicUsize,
+    /// Asked for and not asleep again.
+    awake: AtomicBool,
+    /// Somebody else wanted the CPU: not to be woken for a while.
+    resting: AtomicBool,
+    ended: AtomicBool,
+}
+
+impl Neighbour {
+    /// Starts the thread, asleep.
+    ///
+    /// # Errors
+    /// The system's, if it has no thread to give.
+    pub fn start() -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            served: AtomicU32::new(0),
+            cpu: AtomicUsize::new(0),
+            awake: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        });
+        let own = shared.clone();
+        let thread = thread::Builder::new()
+            .name("llfs-neighbour".to_owned())
+            .spawn(move || own.live())?;
+        Ok(Self {
+            shared,
+            thread: thread.thread().clone(),
+        })
+    }
+
+    /// Tells how many requests there were so far.
+    pub fn served(&self, requests: u32) {
+        self.shared.served.store(requests, Relaxed);
+    }
+
+    /// Has it spin on `cpu`, as long as requests come.
+    pub fn wake(&self, cpu: usize) {
+        self.shared.cpu.store(cpu, Relaxed);
+        if !self.shared.awake.load(Relaxed) && !self.shared.resting.load(Relaxed) {
+            self.shared.awake.store(true, Relaxed);
+            self.thread.unpark();
+        }
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Relaxed);
+        self.thread.unpark();
+    }
+}
+
+impl Shared {
+    fn live(&self) {
+        if let Err(error) = be_humble() {
+            tracing::debug!(%error, "no neighbour: it would not be humble");
+            // `awake` for ever: nobody wakes it.
+            self.awake.store(true, Relaxed);
+            return;
+        }
+        while !self.ended.load(Relaxed) {
+            if !self.awake.load(Relaxed) {
+                thread::park();
+                continue;
+            }
+            let disturbed = self.spin();
+            self.resting.store(disturbed, Relaxed);
+            self.awake.store(false, Relaxed);
+            if disturbed {
+                thread::sleep(REST);
+                self.resting.store(false, Relaxed);
+            }
+        }
+    }
+
+    /// Spins until it is quiet, or somebody else wants this CPU, which the answer tells.
+    fn spin(&self) -> bool {
+        let mut cpu = usize::MAX;
+        let mut served = self.served.load(Relaxed);
+        let mut now = Instant::now();
+        let mut last_request = now;
+        loop {
+            let wanted = self.cpu.load(Relaxed);
+            if wanted != cpu {
+                if pin(wanted).is_err() {
+                    return true;
+                }
+                cpu = wanted;
+                now = Instant::now();
+            }
+            for _ in 0..16 {
+                std::hint::spin_loop();
+            }
+            let before = std::mem::replace(&mut now, Instant::now());
+            let count = self.served.load(Relaxed);
+            if count != served {
+                (served, last_request) = (count, now);
+            } else if now - last_request > QUIET {
+                return false;
+            }
+            if now - before > TAKEN {
+                return true;
+            }
+        }
+    }
+}
+
+fn pin(cpu: usize) -> nix::Result<()> {
+    let mut one = CpuSet::new();
+    one.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &one)
+}
+
+/// `struct sched_attr`, see sched_setattr(2).
+#[repr(C)]
+#[derive(Default)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// The lowest priority that an idle CPU does not have, and the shortest slice that the scheduler grants (100 µs, since
+/// Linux 6.12): so long may it keep from the CPU whoever wakes up there.
+fn be_humble() -> Result<(), Errno> {
+    let attr = SchedAttr {
+        size: size_of::<SchedAttr>() as u32,
+        policy: libc::SCHED_OTHER as u32,
+        nice: 19,
+        runtime: 100_000,
+        ..SchedAttr::default()
+    };
+    // SAFETY: the kernel reads `size` bytes of a struct that lives through the call.
+    let answer = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+    Errno::result(answer).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sched::sched_getaffinity;
+
+    fn await_that(what: &str, holds: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !holds() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "never: {what}");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn it_sleeps_when_no_request_comes() {
+        let neighbour = Neighbour::start().unwrap();
+        let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
+        let cpu = (0..CpuSet::count())
+            .find(|c| allowed.is_set(*c).unwrap())
+            .unwrap();
+        for _ in 0..3 {
+            await_that("it has rested", || !neighbour.shared.resting.load(Relaxed));
+            neighbour.wake(cpu);
+            await_that("it sleeps", || !neighbour.shared.awake.load(Relaxed));
+        }
+    }
+}
