@@ -13,6 +13,12 @@ pub struct StatusInfo {
     pub store: BytePath,
     /// The daemon's process id.
     pub pid: u32,
+    /// The process id of the daemon's worker, which may be another one any time.
+    #[serde(default)]
+    pub worker: Option<u32>,
+    /// How many workers there were since the mount was made.
+    #[serde(default)]
+    pub workers: Option<u32>,
     /// The daemon's version, such as `0.1.0`.
     pub version: String,
     /// Seconds since the daemon started.

@@ -225,6 +225,8 @@ fn status() -> StatusInfo {
         mountpoint: BytePath::from("/home/u/repo"),
         store: BytePath::from(&b"/st\xffore"[..]),
         pid: 7,
+        worker: Some(4243),
+        workers: Some(2),
         version: "0.1.0".to_owned(),
         uptime_secs: 3_700,
         snapshots: 2,

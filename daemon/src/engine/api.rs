@@ -153,10 +153,20 @@ pub trait Kernel: Send + Sync {
     /// # Errors
     /// What the kernel says.
     fn flush(&self) -> io::Result<()>;
+    /// Waits until a request that is sent now is answered, and so those before it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn answers(&self) -> io::Result<()>;
     /// Forgets the inode's pages and attributes, the listing of a directory too.
     fn forget_inode(&self, ino: Ino);
     /// Forgets what the name means.
     fn forget_name(&self, parent: Ino, name: &[u8]);
+    /// Forgets what all names mean, as far as this kernel can (Linux 6.16 and newer).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn forget_all_names(&self) -> io::Result<()>;
     /// Looks a path up, so that a directory that the kernel holds under an older name gets this one.
     fn look_up(&self, path: &Path);
 }

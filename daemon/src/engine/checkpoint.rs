@@ -26,6 +26,15 @@ impl Engine {
         self.write_image()
     }
 
+    /// Writes an image if reading the journal since the last one would keep the next worker busy.
+    pub(super) fn image_if_many(&self) -> io::Result<()> {
+        let changes = self.state.read().changes;
+        if changes - self.imaged.load(Relaxed) < CHANGES_MIN / 20 {
+            return Ok(());
+        }
+        self.write_image()
+    }
+
     /// Finishes what is left to the background: block checksums of sealed layers, space to be taken back, an image.
     ///
     /// # Errors

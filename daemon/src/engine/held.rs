@@ -1,75 +1,66 @@
 //! What the kernel holds: lookups to be forgotten, generations of directories that went and came back.
+//!
+//! It is kept where the next worker finds it, see [`crate::relay`].
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::io;
+use std::sync::Arc;
 
+use crate::relay::{Entry, Relay, Table};
 use crate::tree::Ino;
 
-/// Inode numbers are spread well enough by a multiplication.
-#[derive(Default)]
-pub(super) struct InoHasher(u64);
-
-impl Hasher for InoHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for b in bytes {
-            self.write_u64(u64::from(*b));
-        }
-    }
-    fn write_u64(&mut self, n: u64) {
-        // The golden ratio in 64 bits: high bits of the product depend on all bits of the number.
-        self.0 = (self.0 ^ n)
-            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            .rotate_left(32);
-    }
-}
-
-type Map<V> = HashMap<Ino, V, BuildHasherDefault<InoHasher>>;
-
 /// Lookup counts and generations.
-#[derive(Default)]
 pub(super) struct Held {
-    lookups: Map<u32>,
-    generations: Map<u32>,
+    relay: Arc<Relay>,
+    table: Table,
 }
 
 impl Held {
-    /// Counts a lookup that the kernel is about to learn of, and tells the inode's generation.
-    pub fn hold(&mut self, ino: Ino) -> u64 {
-        *self.lookups.entry(ino).or_default() += 1;
-        self.generation(ino)
+    /// What is held as `relay` has it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of(relay: &Arc<Relay>) -> io::Result<Held> {
+        Ok(Held {
+            relay: relay.clone(),
+            table: Table::attach(relay.clone())?,
+        })
     }
 
-    /// The inode's generation.
-    pub fn generation(&self, ino: Ino) -> u64 {
-        self.generations.get(&ino).map_or(0, |g| u64::from(*g))
+    /// Counts a lookup that the kernel is about to learn of; the inode's generation, and whether it was not held before.
+    pub fn hold(&mut self, ino: Ino) -> (u64, bool) {
+        let (generation, first) = self.table.hold(ino);
+        (generation.into(), first)
+    }
+
+    /// Notes the directory of the base in which a held inode is.
+    pub fn place(&mut self, ino: Ino, parent: Ino) {
+        self.table.place(ino, parent);
     }
 
     /// Takes `n` lookups back; `true` when the kernel holds the inode no longer.
     pub fn forget(&mut self, ino: Ino, n: u64) -> bool {
-        match self.lookups.get_mut(&ino) {
-            Some(held) if u64::from(*held) > n => {
-                *held -= n as u32;
-                false
-            }
-            Some(_) => {
-                self.lookups.remove(&ino);
-                true
-            }
-            None => false,
-        }
+        self.table.forget(ino, n)
     }
 
     /// Whether the kernel holds the inode.
     pub fn holds(&self, ino: Ino) -> bool {
-        self.lookups.contains_key(&ino)
+        self.table.holds(ino)
+    }
+
+    /// Everything that the kernel holds.
+    pub fn all(&self) -> Vec<Entry> {
+        self.table.iter().filter(|e| e.lookups > 0).collect()
+    }
+
+    /// The directory is about to be removed, which [`Held::retire`] follows.
+    pub fn dying(&self, ino: Ino) {
+        self.relay.set_dying(ino);
     }
 
     /// A directory was removed: the kernel marks what it has of it as dead for ever, and must be told another
     /// generation should a revert bring the directory back.
     pub fn retire(&mut self, ino: Ino) {
-        *self.generations.entry(ino).or_default() += 1;
+        self.table.retire(ino);
+        self.relay.set_dying(0);
     }
 }

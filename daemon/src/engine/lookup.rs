@@ -77,10 +77,15 @@ impl Engine {
     }
 
     pub(super) fn hold(&self, attr: Attr) -> Entry {
-        Entry {
-            attr,
-            generation: self.held.lock().hold(attr.ino),
+        let (generation, first) = self.held.lock().hold(attr.ino);
+        if first
+            && attr.ino < FIRST_INO
+            && let Some(place) = self.base.place_of(attr.ino)
+        {
+            // For the next worker, which has to find it again.
+            self.held.lock().place(attr.ino, place.parent);
         }
+        Entry { attr, generation }
     }
 
     fn over(&self, ino: Ino) -> Option<Attr> {

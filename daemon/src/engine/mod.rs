@@ -25,6 +25,7 @@ mod lookup;
 mod namespace;
 mod open;
 mod readdir;
+mod recall;
 mod reclaim;
 mod rename;
 mod seed;
@@ -34,7 +35,7 @@ mod xattr;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use nix::errno::Errno;
@@ -47,6 +48,7 @@ pub use apply::{ApplyDone, ApplyError, ApplyPlan};
 pub use open::{OpenError, OpenOptions};
 
 use crate::base::Base;
+use crate::relay::Relay;
 use crate::store::Store;
 use crate::tree::{Ino, State};
 
@@ -64,6 +66,8 @@ pub struct Engine {
     state: RwLock<State>,
     /// What the kernel holds.
     held: Mutex<held::Held>,
+    /// What the next worker gets of this one.
+    relay: Arc<Relay>,
     listings: Mutex<readdir::Listings>,
     kernel: OnceLock<Box<dyn Kernel>>,
     /// The layer that takes the writes; 0 until the first write after a snapshot or a revert.
@@ -104,6 +108,11 @@ impl Engine {
     /// The store's directory.
     pub fn store_path(&self) -> &Path {
         &self.store_place
+    }
+
+    /// What the next worker gets of this one.
+    pub fn relay(&self) -> &Arc<Relay> {
+        &self.relay
     }
 
     /// Makes everything durable that was acknowledged, for a clean end.

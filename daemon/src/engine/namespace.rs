@@ -120,6 +120,7 @@ impl Engine {
         let dir_seed = self.seed(parent)?;
         let seed = self.seed(ino)?;
         let below = self.below(ino)?;
+        self.held.lock().dying(ino);
         self.change(|tx| {
             self.bury_dir(tx, ino, &seed, &below)?;
             tx.unlink(&Slot::new(parent, name), probe.0.is_some());

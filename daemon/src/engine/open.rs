@@ -1,6 +1,7 @@
 //! Bringing an overlay up: the store, its state, and whether the base is still what that relies on.
 
 use std::io::{self, BufReader};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
@@ -10,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use super::house::House;
 use super::{Engine, held, readdir};
 use crate::base::{Base, BaseError, Drift, Fact, Place};
+use crate::relay::Relay;
 use crate::store::{self, Disk, HostDisk, Store, StoreOptions, Superblock};
 use crate::tree::{Ino, Record, State, image};
 
@@ -74,6 +76,9 @@ pub enum OpenError {
         /// What differs.
         drifts: Vec<Drift>,
     },
+    /// The memory that workers share.
+    #[error("no memory for what outlives a worker: {0}")]
+    Relay(io::Error),
     /// An apply that was interrupted could not be finished.
     #[error("an interrupted apply could not be finished: {0}")]
     Apply(String),
@@ -145,6 +150,23 @@ impl Engine {
     /// See [`OpenError`].
     pub fn open(options: &OpenOptions) -> Result<Arc<Engine>, OpenError> {
         let base = Base::open(&options.base)?;
+        let (engine, _) = Engine::open_as(options, base, relay()?, None)?;
+        Ok(engine)
+    }
+
+    /// Brings an overlay up as a worker of a mount, over a base that may be covered by the mount already. With the store's
+    /// lock, there was a worker before this one: what the kernel holds, and what that worker was about to do, is in
+    /// `relay`. The descriptor that comes back is the lock for the worker after this one.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_as(
+        options: &OpenOptions,
+        base: Base,
+        relay: Arc<Relay>,
+        lock: Option<OwnedFd>,
+    ) -> Result<(Arc<Engine>, OwnedFd), OpenError> {
+        let again = lock.is_some();
         let path = options.store.clone();
         let directory = |what| {
             let path = path.clone();
@@ -154,8 +176,15 @@ impl Engine {
             set_aside(&path).map_err(directory("cannot set aside"))?;
         }
         make_private(&path).map_err(directory("cannot make"))?;
-        let disk = HostDisk::open(&path).map_err(directory("cannot open"))?;
-        Engine::open_on(base, Arc::new(disk), &path, &StoreOptions::default())
+        let mut disk = HostDisk::open(&path).map_err(directory("cannot open"))?;
+        if let Some(lock) = lock {
+            disk.inherit_lock(lock);
+        }
+        let disk = Arc::new(disk);
+        let store = StoreOptions::default();
+        let engine = Engine::open_with(base, disk.clone(), &path, &store, relay, again)?;
+        let lock = disk.lock_fd().map_err(directory("cannot lock"))?;
+        Ok((engine, lock))
     }
 
     /// Brings an overlay up on any disk; `path` is where the store is, for messages.
@@ -167,6 +196,17 @@ impl Engine {
         disk: Arc<dyn Disk>,
         path: &Path,
         options: &StoreOptions,
+    ) -> Result<Arc<Engine>, OpenError> {
+        Engine::open_with(base, disk, path, options, relay()?, false)
+    }
+
+    fn open_with(
+        base: Base,
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        options: &StoreOptions,
+        relay: Arc<Relay>,
+        again: bool,
     ) -> Result<Arc<Engine>, OpenError> {
         let failed = |error| OpenError::Store {
             path: path.to_owned(),
@@ -203,7 +243,8 @@ impl Engine {
         };
         let imaged = state.changes;
         recovered
-            .replay(&mut |_, bytes| {
+            .replay(&mut |seq, bytes| {
+                relay.met(seq, bytes);
                 let record: Record = rmp_serde::from_slice(bytes).map_err(io::Error::other)?;
                 state.apply(&record).map_err(io::Error::other)
             })
@@ -225,7 +266,8 @@ impl Engine {
             names: Mutex::new(()),
             stripes: std::array::from_fn(|_| Mutex::new(())),
             state: RwLock::new(state),
-            held: Mutex::new(held::Held::default()),
+            held: Mutex::new(held::Held::of(&relay).map_err(OpenError::Relay)?),
+            relay,
             listings: Mutex::new(readdir::Listings::default()),
             kernel: OnceLock::new(),
             layer: AtomicU32::new(0),
@@ -241,10 +283,21 @@ impl Engine {
             store_place: path.to_owned(),
             started: std::time::Instant::now(),
         });
-        engine.check_drift()?;
-        // Nobody holds anything of a mount that is just beginning.
-        let orphans: Vec<Ino> = engine.state.read().head.orphans.iter().copied().collect();
+        if again {
+            engine.take_over();
+        } else {
+            engine.check_drift()?;
+        }
+        // Nobody holds anything of a mount that is just beginning. What the kernel has let go of while no worker lived is
+        // given up too.
+        let orphans: Vec<Ino> = {
+            let held = engine.held.lock();
+            let state = engine.state.read();
+            let orphans = state.head.orphans.iter().copied();
+            orphans.filter(|ino| !held.holds(*ino)).collect()
+        };
         engine.forget_orphans(&orphans);
+        engine.store.set_watch(engine.relay.clone());
         engine.freed_much();
         engine
             .house
@@ -270,6 +323,11 @@ impl Engine {
             drifts,
         })
     }
+}
+
+/// For a mount that is just beginning.
+fn relay() -> Result<Arc<Relay>, OpenError> {
+    Relay::new().map_err(OpenError::Relay)
 }
 
 /// Tells the base the places of all objects on which the state relies.

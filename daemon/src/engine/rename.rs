@@ -62,7 +62,10 @@ impl Engine {
                 return Ok(());
             }
             match (*kind, *target_kind) {
-                (Kind::Dir, Kind::Dir) => below = self.below(*target)?,
+                (Kind::Dir, Kind::Dir) => {
+                    below = self.below(*target)?;
+                    self.held.lock().dying(*target);
+                }
                 (Kind::Dir, _) => return Err(Errno::ENOTDIR),
                 (_, Kind::Dir) => return Err(Errno::EISDIR),
                 _ => {}

@@ -160,8 +160,12 @@ impl Engine {
                 at: Time::now(),
             };
             let old = state.head.clone();
-            self.commit_reserved(&mut state, &record)
-                .map_err(Refusal::failed("the revert was not written"))?;
+            // From here on until the kernel was told everything, a worker that comes after this one tells it.
+            self.relay.begin_revert(kept);
+            if let Err(error) = self.commit_reserved(&mut state, &record) {
+                self.relay.end_revert();
+                return Err(Refusal::failed("the revert was not written")(error));
+            }
             self.seal_layer();
             let changes = Changes::between(&old, &state.head);
             let dropped: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
@@ -169,6 +173,7 @@ impl Engine {
             *self.reverting.write() = Some(dropped);
             self.listings.lock().clear();
             self.retire_dirs(&old, &state.head, &changes);
+            self.relay.revert_retired();
             let switched = Switched {
                 to,
                 kept,
@@ -184,6 +189,7 @@ impl Engine {
             self.forget_caches(&changes);
             *self.reverting.write() = None;
             self.collect_orphans();
+            self.relay.end_revert();
             self.drop_oldest_discarded();
             sync.join()
                 .unwrap_or_else(|_| Err(io::Error::other("the flush died")))
@@ -201,7 +207,7 @@ impl Engine {
 
     /// Lets the kernel send what programs stored through mappings. A failure loses nothing that was synced by a program,
     /// so it is logged and no more.
-    fn flush_mappings(&self) {
+    pub fn flush_mappings(&self) {
         if let Some(kernel) = self.kernel.get()
             && let Err(e) = kernel.flush()
         {
@@ -210,7 +216,7 @@ impl Engine {
     }
 
     /// Directories that the kernel saw removed, and that exist again, must not be taken for those dead ones.
-    fn retire_dirs(&self, old: &Root, new: &Root, changes: &Changes) {
+    pub(super) fn retire_dirs(&self, old: &Root, new: &Root, changes: &Changes) {
         let mut held = self.held.lock();
         for ino in &changes.inodes {
             let gone = |root: &Root| match root.inode(*ino) {
@@ -224,7 +230,7 @@ impl Engine {
     }
 
     /// Makes the kernel forget what changed and it holds.
-    fn forget_caches(&self, changes: &Changes) {
+    pub(super) fn forget_caches(&self, changes: &Changes) {
         let Some(kernel) = self.kernel.get() else {
             return;
         };
@@ -289,7 +295,7 @@ impl Engine {
     }
 
     /// After a switch: orphans of the new head that nobody holds go.
-    fn collect_orphans(&self) {
+    pub(super) fn collect_orphans(&self) {
         let _gate = self.gate.read();
         let idle: Vec<Ino> = {
             let state = self.state.read();

@@ -18,13 +18,14 @@ use fuser::{
 };
 use nix::errno::Errno;
 
-use super::answer::{caller, empty, entry, with_buffer, written, xattr};
+use super::answer::{asked, caller, empty, entry, found, with_buffer, written, xattr};
 use super::convert::{FOREVER, bare_attr, errno, file_attr, file_type, sent_time, set_time};
 use super::kernel::CachedWrites;
 use super::pool::Pool;
-use super::{capabilities, follow};
+use super::{capabilities, follow, test_hook};
 use crate::engine::Engine;
 use crate::engine::api::{Make, SetAttr, WriteHow};
+use crate::relay::Op;
 use crate::tree::{Kind, NAME_MAX};
 
 /// Permission bits of a mode word, with set-ID and sticky.
@@ -48,31 +49,46 @@ impl Adapter {
         })
     }
 
-    /// The engine, for a request on the session thread.
-    fn serve(&self, request: &Request) -> &Engine {
+    /// The engine, for a request on the session thread that changes nothing, or may be carried out twice.
+    fn serve(&self, request: &Request, op: Op, ino: INodeNo) -> &Engine {
         follow::request_of(request.pid());
+        self.engine.relay().begin(&asked(request, op, ino));
         &self.engine
     }
 
-    fn sync(&self, ino: INodeNo, datasync: bool, reply: ReplyEmpty) {
+    /// The engine, for a request on the session thread that changes something; and whether a worker before this one has
+    /// done that already, so that only the answer is missing.
+    fn change(&self, request: &Request, op: Op, ino: INodeNo) -> (&Engine, bool) {
+        follow::request_of(request.pid());
+        let done = self.engine.relay().begin_change(&asked(request, op, ino));
+        (&self.engine, done)
+    }
+
+    fn sync(&self, request: &Request, ino: INodeNo, datasync: bool, reply: ReplyEmpty) {
         let engine = self.engine.clone();
-        self.waiters
-            .run(move || empty(engine.fsync(ino.0, datasync), reply));
+        let pooled = engine.relay().begin_in_pool(&asked(request, Op::Fsync, ino));
+        self.waiters.run(move || {
+            empty(engine.fsync(ino.0, datasync), reply);
+            drop(pooled);
+        });
     }
 
     fn make(
         &self,
         request: &Request,
+        op: Op,
         parent: INodeNo,
         name: &OsStr,
         make: &Make<'_>,
         reply: ReplyEntry,
     ) {
-        entry(
-            self.serve(request)
-                .make(parent.0, name.as_bytes(), make, &caller(request)),
-            reply,
-        );
+        let (engine, done) = self.change(request, op, parent);
+        let name = name.as_bytes();
+        let answer = match done {
+            true => found(engine, parent, name),
+            false => engine.make(parent.0, name, make, &caller(request)),
+        };
+        entry(answer, reply);
     }
 }
 
@@ -82,7 +98,9 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.serve(request).lookup(parent.0, name.as_bytes()) {
+        let engine = self.serve(request, Op::Lookup, parent);
+        test_hook(name);
+        match engine.lookup(parent.0, name.as_bytes()) {
             Ok(Some(found)) => entry(Ok(found), reply),
             // The kernel remembers that there is none.
             Ok(None) => reply.entry(&FOREVER, &bare_attr(0, Kind::File), Generation(0)),
@@ -101,7 +119,7 @@ impl Filesystem for Adapter {
         _handle: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
-        match self.serve(request).getattr(ino.0) {
+        match self.serve(request, Op::Getattr, ino).getattr(ino.0) {
             Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),
             Err(error) => reply.error(errno(error)),
         }
@@ -134,14 +152,19 @@ impl Filesystem for Adapter {
             mtime: mtime.map(set_time),
             ctime: ctime.map(sent_time),
         };
-        match self.serve(request).setattr(ino.0, &set, &caller(request)) {
+        let (engine, done) = self.change(request, Op::Setattr, ino);
+        let answer = match done {
+            true => engine.getattr(ino.0),
+            false => engine.setattr(ino.0, &set, &caller(request)),
+        };
+        match answer {
             Ok(attr) => reply.attr(&FOREVER, &file_attr(&attr)),
             Err(error) => reply.error(errno(error)),
         }
     }
 
     fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
-        match self.serve(request).readlink(ino.0) {
+        match self.serve(request, Op::Readlink, ino).readlink(ino.0) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(errno(error)),
         }
@@ -166,7 +189,7 @@ impl Filesystem for Adapter {
             rdev,
             target: b"",
         };
-        self.make(request, parent, name, &make, reply);
+        self.make(request, Op::Mknod, parent, name, &make, reply);
     }
 
     fn mkdir(
@@ -185,7 +208,7 @@ impl Filesystem for Adapter {
             rdev: 0,
             target: b"",
         };
-        self.make(request, parent, name, &make, reply);
+        self.make(request, Op::Mkdir, parent, name, &make, reply);
     }
 
     fn symlink(
@@ -204,7 +227,7 @@ impl Filesystem for Adapter {
             rdev: 0,
             target,
         };
-        self.make(request, parent, name, &make, reply);
+        self.make(request, Op::Symlink, parent, name, &make, reply);
     }
 
     fn link(
@@ -215,18 +238,31 @@ impl Filesystem for Adapter {
         name: &OsStr,
         reply: ReplyEntry,
     ) {
-        entry(
-            self.serve(request).link(ino.0, parent.0, name.as_bytes()),
-            reply,
-        );
+        let (engine, done) = self.change(request, Op::Link, ino);
+        let name = name.as_bytes();
+        let answer = match done {
+            true => found(engine, parent, name),
+            false => engine.link(ino.0, parent.0, name),
+        };
+        entry(answer, reply);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(self.serve(request).unlink(parent.0, name.as_bytes()), reply);
+        let (engine, done) = self.change(request, Op::Unlink, parent);
+        let answer = match done {
+            true => Ok(()),
+            false => engine.unlink(parent.0, name.as_bytes()),
+        };
+        empty(answer, reply);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(self.serve(request).rmdir(parent.0, name.as_bytes()), reply);
+        let (engine, done) = self.change(request, Op::Rmdir, parent);
+        let answer = match done {
+            true => Ok(()),
+            false => engine.rmdir(parent.0, name.as_bytes()),
+        };
+        empty(answer, reply);
     }
 
     fn rename(
@@ -239,14 +275,12 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let engine = self.serve(request);
-        let answer = engine.rename(
-            parent.0,
-            name.as_bytes(),
-            newparent.0,
-            newname.as_bytes(),
-            flags.bits(),
-        );
+        let (engine, done) = self.change(request, Op::Rename, parent);
+        let (from, to) = (name.as_bytes(), newname.as_bytes());
+        let answer = match done {
+            true => Ok(()),
+            false => engine.rename(parent.0, from, newparent.0, to, flags.bits()),
+        };
         empty(answer, reply);
     }
 
@@ -280,7 +314,7 @@ impl Filesystem for Adapter {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let engine = self.serve(request);
+        let engine = self.serve(request, Op::Read, ino);
         let waits = with_buffer(size, |buffer| {
             match engine.read(ino.0, offset, buffer, false) {
                 Ok(bytes) => {
@@ -296,7 +330,9 @@ impl Filesystem for Adapter {
         });
         if let Some(reply) = waits {
             let engine = self.engine.clone();
+            let pooled = engine.relay().begin_in_pool(&asked(request, Op::Read, ino));
             self.waiters.run(move || {
+                let _until_answered = pooled;
                 with_buffer(size, |buffer| {
                     match engine.read(ino.0, offset, buffer, true) {
                         Ok(bytes) => reply.data(&buffer[..bytes]),
@@ -324,7 +360,17 @@ impl Filesystem for Adapter {
             append: flags.0 & libc::O_APPEND != 0,
             kill_priv: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
         };
-        let answer = self.serve(request).write(ino.0, offset, data, how);
+        let (engine, done) = self.change(request, Op::Write, ino);
+        let answer = match done {
+            true => {
+                if how.append {
+                    engine.appended_elsewhere(ino.0);
+                }
+                // All of it is written, or nothing; the kernel sends less than 4 GiB.
+                Ok(data.len() as u32)
+            }
+            false => engine.write(ino.0, offset, data, how),
+        };
         if how.cached {
             // After the engine has it: see `Cache::flush`, which reads it.
             self.cached_writes.fetch_add(1, Ordering::Release);
@@ -353,7 +399,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         follow::request_of(request.pid());
-        self.sync(ino, datasync, reply);
+        self.sync(request, ino, datasync, reply);
     }
 
     /// Not there: the kernel then opens and closes directories without a message, and keeps their listings.
@@ -370,7 +416,7 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectory,
     ) {
         let answer = self
-            .serve(request)
+            .serve(request, Op::Readdir, ino)
             .readdir(ino.0, after, false, &mut |listed| {
                 reply.add(
                     INodeNo(listed.ino),
@@ -394,7 +440,7 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         let answer = self
-            .serve(request)
+            .serve(request, Op::Readdir, ino)
             .readdir(ino.0, after, true, &mut |listed| {
                 let name = OsStr::from_bytes(listed.name);
                 let ino = INodeNo(listed.ino);
@@ -432,11 +478,11 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         follow::request_of(request.pid());
-        self.sync(ino, datasync, reply);
+        self.sync(request, ino, datasync, reply);
     }
 
-    fn statfs(&self, request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        match self.serve(request).statfs() {
+    fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        match self.serve(request, Op::Statfs, ino).statfs() {
             Ok(space) => reply.statfs(
                 space.blocks,
                 space.free,
@@ -461,9 +507,11 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let answer =
-            self.serve(request)
-                .setxattr(ino.0, name.as_bytes(), value, flags, &caller(request));
+        let (engine, done) = self.change(request, Op::Setxattr, ino);
+        let answer = match done {
+            true => Ok(()),
+            false => engine.setxattr(ino.0, name.as_bytes(), value, flags, &caller(request)),
+        };
         empty(answer, reply);
     }
 
@@ -475,22 +523,22 @@ impl Filesystem for Adapter {
         room: u32,
         reply: ReplyXattr,
     ) {
-        xattr(
-            self.serve(request).getxattr(ino.0, name.as_bytes()),
-            room,
-            reply,
-        );
+        let engine = self.serve(request, Op::Getxattr, ino);
+        xattr(engine.getxattr(ino.0, name.as_bytes()), room, reply);
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, room: u32, reply: ReplyXattr) {
-        xattr(self.serve(request).listxattr(ino.0), room, reply);
+        let engine = self.serve(request, Op::Listxattr, ino);
+        xattr(engine.listxattr(ino.0), room, reply);
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(
-            self.serve(request).removexattr(ino.0, name.as_bytes()),
-            reply,
-        );
+        let (engine, done) = self.change(request, Op::Removexattr, ino);
+        let answer = match done {
+            true => Ok(()),
+            false => engine.removexattr(ino.0, name.as_bytes()),
+        };
+        empty(answer, reply);
     }
 
     /// Never asked: the kernel checks permissions itself (`default_permissions`).
@@ -523,9 +571,9 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
+        let engine = self.serve(request, Op::Fallocate, ino);
         empty(
-            self.serve(request)
-                .fallocate(ino.0, offset, length, mode, &caller(request)),
+            engine.fallocate(ino.0, offset, length, mode, &caller(request)),
             reply,
         );
     }
@@ -540,7 +588,7 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        match self.serve(request).lseek(ino.0, offset, whence) {
+        match self.serve(request, Op::Lseek, ino).lseek(ino.0, offset, whence) {
             Ok(found) => reply.offset(found),
             Err(error) => reply.error(errno(error)),
         }
@@ -559,7 +607,7 @@ impl Filesystem for Adapter {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let engine = self.serve(request);
+        let engine = self.serve(request, Op::CopyFileRange, ino_in);
         let answer = engine.copy_file_range(
             ino_in.0,
             offset_in,

@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 
-use fuser::{Generation, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr, Request};
+use fuser::{Generation, INodeNo, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr, Request};
 use nix::errno::Errno;
 
 use super::convert::{FOREVER, errno, file_attr};
+use crate::engine::Engine;
 use crate::engine::api::{Answer, Caller, Entry};
+use crate::relay::{Asked, Op};
 
 thread_local! {
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -18,6 +20,21 @@ pub(super) fn caller(request: &Request) -> Caller {
         gid: request.gid(),
         pid: request.pid(),
     }
+}
+
+/// The request, for whoever comes after this worker.
+pub(super) fn asked(request: &Request, op: Op, ino: INodeNo) -> Asked {
+    Asked {
+        unique: request.unique().0,
+        op,
+        ino: ino.0,
+        pid: request.pid(),
+    }
+}
+
+/// The entry of a name that a worker before this one has made.
+pub(super) fn found(engine: &Engine, parent: INodeNo, name: &[u8]) -> Answer<Entry> {
+    engine.lookup(parent.0, name)?.ok_or(Errno::ENOENT)
 }
 
 pub(super) fn entry(answer: Answer<Entry>, reply: ReplyEntry) {

@@ -12,8 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fuser::{INodeNo, Notifier};
 
+use super::device::Device;
 use super::visitor::Visitor;
 use crate::engine::api::Kernel;
+use crate::relay::Relay;
 use crate::tree::Ino;
 
 /// How many writes from the page cache the session has carried out.
@@ -28,6 +30,8 @@ pub(super) struct Cache {
     notifier: Notifier,
     visitor: Visitor,
     cached_writes: CachedWrites,
+    device: Device,
+    relay: Arc<Relay>,
 }
 
 impl Cache {
@@ -35,11 +39,15 @@ impl Cache {
         notifier: Notifier,
         mountpoint: PathBuf,
         cached_writes: CachedWrites,
+        device: Device,
+        relay: Arc<Relay>,
     ) -> Self {
         Self {
             notifier,
             visitor: Visitor::new(mountpoint),
             cached_writes,
+            device,
+            relay,
         }
     }
 }
@@ -64,9 +72,19 @@ impl Kernel for Cache {
     }
 
     fn forget_inode(&self, ino: Ino) {
+        let _in_the_kernel = self.relay.notify();
         if let Err(error) = self.notifier.inval_inode(INodeNo(ino), 0, 0) {
             lost("inode", ino, &error);
         }
+    }
+
+    fn forget_all_names(&self) -> io::Result<()> {
+        let _in_the_kernel = self.relay.notify();
+        self.device.forget_all_names()
+    }
+
+    fn answers(&self) -> io::Result<()> {
+        self.visitor.mark()
     }
 
     fn look_up(&self, path: &Path) {
@@ -76,6 +94,7 @@ impl Kernel for Cache {
     }
 
     fn forget_name(&self, parent: Ino, name: &[u8]) {
+        let _in_the_kernel = self.relay.notify();
         if let Err(error) = self
             .notifier
             .inval_entry(INodeNo(parent), OsStr::from_bytes(name))

@@ -2,16 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::sys::stat::{major, minor};
 use nix::unistd::geteuid;
 
 /// In KiB. A page fault in a mapping reads this much around it, so more is not better everywhere.
 const WANTED_KIB: u32 = 512;
 
-/// Raises the readahead of the mount at `mountpoint`, which must be answered already. Without the right to do so it stays.
+/// Raises the readahead of the mount at `mountpoint`, with which the session must have begun. Without the right to do so it
+/// stays.
 pub fn raise(mountpoint: &Path) {
     if !geteuid().is_root() {
         return;
@@ -22,12 +21,9 @@ pub fn raise(mountpoint: &Path) {
 }
 
 fn set(mountpoint: &Path) -> io::Result<()> {
-    let device = fs::metadata(mountpoint)?.dev();
-    let knob = format!(
-        "/sys/class/bdi/{}:{}/read_ahead_kb",
-        major(device),
-        minor(device)
-    );
+    // By the table of mounts: the mount itself is not asked anything by those who serve it.
+    let minor = super::unmount::device(mountpoint)?;
+    let knob = format!("/sys/class/bdi/0:{minor}/read_ahead_kb");
     let now: u32 = fs::read_to_string(&knob)?
         .trim()
         .parse()

@@ -94,7 +94,7 @@ pub fn abort(mountpoint: &Path) -> io::Result<()> {
 }
 
 /// The minor number of the device that the mount is to the kernel, by which its session is known.
-fn device(mountpoint: &Path) -> io::Result<u32> {
+pub(super) fn device(mountpoint: &Path) -> io::Result<u32> {
     let table = std::fs::read("/proc/self/mountinfo")?;
     let lines = table.split(|b| *b == b'\n');
     let found = lines.rev().find_map(|line| {

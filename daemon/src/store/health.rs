@@ -4,10 +4,15 @@ use nix::errno::Errno;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use super::Watch;
 
 /// Whether the store may still write. Once latched it stays so until the store is opened again.
 #[derive(Default)]
 pub(super) struct Health {
+    /// Told when it is latched.
+    pub watch: OnceLock<Arc<dyn Watch>>,
     latched: AtomicBool,
     reason: Mutex<Option<String>>,
 }
@@ -29,6 +34,9 @@ impl Health {
             *kept = Some(reason.to_owned());
         }
         self.latched.store(true, Ordering::Release);
+        if let Some(watch) = self.watch.get() {
+            watch.latched();
+        }
     }
 
     /// Why it was latched.

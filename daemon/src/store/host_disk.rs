@@ -7,6 +7,7 @@ use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat, renameat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, fdatasync, unlinkat};
+use parking_lot::Mutex;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io;
@@ -14,11 +15,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A directory of the host's filesystem. The directory stays the same one if it is renamed.
 pub struct HostDisk {
     root: OwnedFd,
+    /// A lock taken over from another process. A lock is of the open file, whoever has a descriptor of it.
+    inherited: Option<File>,
+    /// The file that is locked now.
+    locked: Mutex<Weak<HostFile>>,
 }
 
 impl HostDisk {
@@ -26,7 +31,26 @@ impl HostDisk {
     pub fn open(dir: &Path) -> io::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = nix::fcntl::open(dir, flags, Mode::empty())?;
-        Ok(Self { root })
+        Ok(Self {
+            root,
+            inherited: None,
+            locked: Mutex::default(),
+        })
+    }
+
+    /// Takes over the lock of a process before this one, which [`HostDisk::lock_fd`] gave out.
+    pub fn inherit_lock(&mut self, locked: OwnedFd) {
+        self.inherited = Some(File::from(locked));
+    }
+
+    /// A descriptor that keeps the store locked as long as it is open, for another process.
+    ///
+    /// # Errors
+    /// The store is not locked, or there are no descriptors left.
+    pub fn lock_fd(&self) -> io::Result<OwnedFd> {
+        let locked = self.locked.lock().upgrade();
+        let file = locked.ok_or(io::ErrorKind::NotFound)?;
+        Ok(file.0.try_clone()?.into())
     }
 
     fn open_file(&self, path: &Path, flags: OFlag) -> io::Result<File> {
@@ -61,9 +85,17 @@ impl Disk for HostDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let locked = |file| {
+            let file = Arc::new(HostFile(file));
+            *self.locked.lock() = Arc::downgrade(&file);
+            file
+        };
+        if let Some(inherited) = &self.inherited {
+            return Ok(locked(inherited.try_clone()?));
+        }
         let file = self.open_file(path, OFlag::O_RDWR | OFlag::O_CREAT)?;
         match file.try_lock() {
-            Ok(()) => Ok(Arc::new(HostFile(file))),
+            Ok(()) => Ok(locked(file)),
             Err(TryLockError::WouldBlock) => Err(Errno::EWOULDBLOCK.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }

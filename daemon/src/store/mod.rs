@@ -21,6 +21,7 @@ mod options;
 mod repair;
 mod reserve;
 mod superblock;
+mod watch;
 
 pub use boot::BootToken;
 pub use disk::{Disk, DiskFile, OpenHow};
@@ -32,6 +33,7 @@ pub use layers::{BLOCK, LayerId, LayerInfo};
 pub use open::Recovered;
 pub use options::StoreOptions;
 pub use superblock::{FORMAT_VERSION, Superblock};
+pub use watch::Watch;
 
 use group::Group;
 use health::Health;
@@ -42,8 +44,8 @@ use reserve::Reserve;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 const LOCK: &str = "lock";
 
@@ -63,6 +65,8 @@ pub struct Store {
     reserve: Reserve,
     /// Held while an image is written.
     images: Mutex<()>,
+    /// Told of each record.
+    watch: OnceLock<Arc<dyn Watch>>,
 }
 
 /// Bytes that the parts of a store take on the medium.
@@ -119,16 +123,33 @@ impl Store {
     /// the death of the process at once, and a power cut after the next [`Self::sync`]. After an
     /// error the journal is as before. `EROFS` once the store is latched.
     pub fn append(&self, payload: &[u8]) -> io::Result<u64> {
-        self.journal.append(payload, Room::Ordinary)
+        self.watched(payload, Room::Ordinary)
+    }
+
+    /// Has somebody told of each record from now on. Later calls change nothing.
+    pub fn set_watch(&self, watch: Arc<dyn Watch>) {
+        if self.health.watch.set(watch.clone()).is_err() || self.watch.set(watch).is_err() {
+            tracing::warn!("the journal was watched before");
+        }
+    }
+
+    fn watched(&self, payload: &[u8], room: Room) -> io::Result<u64> {
+        let Some(watch) = self.watch.get() else {
+            return self.journal.append(payload, room);
+        };
+        watch.appending(self.journal.last_seq(), payload);
+        let seq = self.journal.append(payload, room)?;
+        watch.appended();
+        Ok(seq)
     }
 
     /// As [`Self::append`], for records that free space: takes what is held back for them when the
     /// medium is full.
     pub fn append_kept(&self, payload: &[u8]) -> io::Result<u64> {
-        match self.journal.append(payload, Room::Kept) {
+        match self.watched(payload, Room::Kept) {
             Err(error) if is_full(&error) && self.reserve.release()? => {
                 tracing::warn!("no space left: the reserve was given up");
-                self.journal.append(payload, Room::Kept)
+                self.watched(payload, Room::Kept)
             }
             answer => answer,
         }

@@ -171,6 +171,7 @@ impl Store {
             durable: AtomicU64::new(header.barrier.covers),
             reserve,
             images: parking_lot::Mutex::new(()),
+            watch: std::sync::OnceLock::new(),
         };
         if !options.read_only
             && let Err(error) = store.refill_reserve()

@@ -41,6 +41,12 @@ pub(super) enum Command {
     /// Serve a mount in the background.
     #[command(hide = true)]
     Serve(MountArgs),
+    /// Answer the kernel, for the daemon that supervises the mount.
+    #[command(hide = true)]
+    Work {
+        /// The mount.
+        dir: PathBuf,
+    },
     /// Go into a mount for its daemon.
     #[command(hide = true)]
     Visit {

@@ -25,7 +25,7 @@ const LOG_MAX: u64 = 10 << 20;
 const DEFAULT: &str = "info";
 
 /// Logs to standard error from now on. A filter that makes no sense is reported there, and the default used.
-pub(super) fn start() {
+pub(crate) fn start() {
     let wanted = env::var("LLFS_LOG").or_else(|_| env::var("RUST_LOG"));
     let parsed = wanted.map(|text| EnvFilter::try_new(&text).map_err(|error| (text, error)));
     let (filter, complaint) = match parsed {
@@ -63,11 +63,11 @@ pub(super) fn said(early: &File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
 }
 
-/// Makes the log in `store` the standard error, with what was written there before as its beginning. A log that has grown
-/// too long gets another name.
-pub(super) fn redirect(store: &Path) -> io::Result<()> {
+/// Makes the log in `store` the standard error. Who is to `begin` puts what was written there before in front, and gives
+/// a log that has grown too long another name.
+pub(crate) fn redirect(store: &Path, begin: bool) -> io::Result<()> {
     let path = store.join(LOG);
-    if fs::symlink_metadata(&path).is_ok_and(|meta| meta.len() > LOG_MAX) {
+    if begin && fs::symlink_metadata(&path).is_ok_and(|meta| meta.len() > LOG_MAX) {
         fs::rename(&path, store.join(OLD_LOG))?;
     }
     let mut log = OpenOptions::new()
@@ -76,7 +76,7 @@ pub(super) fn redirect(store: &Path) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     let before = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-    if before.metadata()?.is_file() {
+    if begin && before.metadata()?.is_file() {
         match said(&before)? {
             text if text.is_empty() => {}
             text => writeln!(log, "{text}")?,

@@ -1,12 +1,16 @@
 //! The `llfs` program: its command line, and the life of a mount from the first check to the clean end.
 //!
 //! `llfs mount` starts `llfs serve` in the background and waits until that says that the mount is usable, or why not;
-//! with `--foreground` it serves itself. Only [`serve`] knows the engine and the session.
+//! with `--foreground` it serves itself. Serving is supervising (`serve.rs`): the engine and the session are in another
+//! process, the worker ([`crate::worker`]), which may die at any moment.
 
 mod args;
 mod checks;
+mod crew;
+mod deaths;
+mod ending;
 mod handoff;
-mod logging;
+pub(crate) mod logging;
 mod mount;
 mod notify;
 mod place;
@@ -14,15 +18,15 @@ mod process;
 mod progress;
 mod serve;
 mod stop;
-mod trouble;
+pub(crate) mod trouble;
 mod unmount;
+pub(crate) mod wire;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 pub use place::default_store;
-pub use stop::Stop;
 
 use args::{Args, Command};
 use trouble::Trouble;
@@ -33,6 +37,7 @@ pub fn main() -> ExitCode {
         Command::Mount(options) => (options.json, mount::run(&options)),
         Command::Unmount(options) => (options.json, unmount::run(&options)),
         Command::Serve(options) => (false, mount::run_daemon(&options)),
+        Command::Work { .. } => (false, crate::worker::run()),
         Command::Visit { dir } => (
             false,
             crate::fuse::visit(&dir).map_err(|e| Trouble::because("the visitor ends", e)),

@@ -1,32 +1,40 @@
-//! The daemon: from the order to mount to the clean end.
+//! The supervisor: from the order to mount to the clean end, over any number of workers.
+//!
+//! It has what must outlive a worker: the mounted device, the base's directory, the store's lock, the listening
+//! control socket, the kernel's first message, and the memory that workers share. It waits for its workers' words and
+//! deaths and does nothing that could wait for the mount.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, after, never, select};
 use llctl::{exit, locate};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::checks::{self, Health, health};
+use super::crew::{self, Death, Program, Worker};
+use super::deaths::Deaths;
+use super::ending::{Ending, Step, detach};
 use super::handoff::Mounted;
 use super::notify::Manager;
 use super::stop::{self, Reason};
 use super::trouble::Trouble;
-use super::{logging, process};
-use crate::control::{Listener, Server};
-use crate::engine::api::Kernel;
-use crate::engine::service::Host;
-use crate::engine::{Engine, OpenOptions};
-use crate::fuse::{self, Session};
+use super::wire::{Open, Order as ToWorker, Report, Serve};
+use super::{checks, logging, process};
+use crate::control::Listener;
+use crate::fuse::{self, Greeting};
+use crate::relay::{Asked, Relay};
 
 /// How long programs that use the mount may go on after a signal has ended it, before they lose it.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long requests on the control socket may take to end.
-const CONTROL_GRACE: Duration = Duration::from_secs(5);
+/// How often a dying worker is looked at.
+const WATCH: Duration = Duration::from_millis(1);
 
 /// What to mount. Both paths are absolute and have no symbolic links.
 pub(super) struct Order {
@@ -37,7 +45,7 @@ pub(super) struct Order {
 
 /// Mounts, calls `ready` when the mount is usable, and serves until it has ended.
 ///
-/// The order of the steps: the engine opens the base before it is hidden by the mount; the control socket is there before
+/// The order of the steps: the base is opened before it is hidden by the mount; the control socket is there before
 /// the mount is, so that a mount without one is known to have lost its daemon.
 pub(super) fn serve(
     order: &Order,
@@ -48,190 +56,482 @@ pub(super) fn serve(
     checks::apart(&order.base, &order.store)?;
     fuse::mount::check()?;
     let revived = checks::base(&order.base)?;
-    let (stop, reasons) = stop::listen(foreground)
+    let signals = stop::listen(foreground)
         .map_err(|error| Trouble::because("cannot listen to signals", error))?;
-
-    let engine = open(order)?;
-    if !foreground {
-        logging::redirect(&order.store)
-            .map_err(|error| Trouble::because("cannot write the log", error))?;
-    }
-    let listener = bind_control(&order.base)?;
-    let started = Mount::start(&engine, &order.base).and_then(|mount| {
-        let ask = Box::new(move || stop.ask());
-        let host = Host::new(engine.clone(), order.base.clone(), ask);
-        match Server::start(listener, Arc::new(host)) {
-            Ok(control) => Ok((mount, control)),
-            Err(error) => {
-                mount.give_up();
-                Err(Trouble::because("cannot start the control server", error))
-            }
+    make_parent(&order.store)?;
+    let open = Open {
+        base: order.base.as_path().into(),
+        store: order.store.as_path().into(),
+        fresh: order.fresh,
+        foreground,
+        revived,
+        supervisor: std::process::id(),
+    };
+    let mut supervisor = Supervisor::begin(order, open, signals)?;
+    let ended = supervisor.run(&mut || {
+        tracing::info!(
+            "mounted {} with the store {}",
+            order.base.display(),
+            order.store.display()
+        );
+        if let Err(error) = ready(&Mounted::new(&order.base, &order.store, revived)) {
+            tracing::warn!(%error, "whoever started the daemon does not listen");
         }
     });
-    let (mount, control) = match started {
-        Ok(both) => both,
-        Err(trouble) => {
-            close(&engine)?;
-            return Err(trouble);
-        }
-    };
-    tracing::info!(
-        "mounted {} with the store {}",
-        order.base.display(),
-        order.store.display()
-    );
-    let manager = Manager::find();
-    manager.ready(order.base.clone());
-    if let Err(error) = ready(&Mounted::new(&order.base, &order.store, revived)) {
-        tracing::warn!(%error, "whoever started the daemon does not listen");
+    if ended.is_ok() {
+        tracing::info!("unmounted {}", order.base.display());
     }
-
-    let ended = mount.wait(&reasons, &manager);
-    manager.stopping();
-    if !control.stop(CONTROL_GRACE) {
-        tracing::warn!("a request on the control socket did not end");
-    }
-    close(&engine)?;
-    tracing::info!("unmounted {}", order.base.display());
     ended
 }
 
-fn open(order: &Order) -> Result<Arc<Engine>, Trouble> {
-    if let Some(parent) = order.store.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(parent)
-            .map_err(|error| {
-                Trouble::because(format!("cannot make {}", parent.display()), error)
-            })?;
-    }
-    let options = OpenOptions {
-        base: order.base.clone(),
-        store: order.store.clone(),
-        fresh: order.fresh,
+fn make_parent(store: &Path) -> Result<(), Trouble> {
+    let Some(parent) = store.parent() else {
+        return Ok(());
     };
-    Ok(Engine::open(&options)?)
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
+    made.map_err(|error| Trouble::because(format!("cannot make {}", parent.display()), error))
 }
 
-fn close(engine: &Engine) -> Result<(), Trouble> {
-    engine.close().map_err(|error| {
-        tracing::error!(%error, "the store could not be closed cleanly");
-        Trouble::because("the store could not be closed cleanly", error)
-    })
+fn failed(error: impl std::fmt::Display) -> Trouble {
+    Trouble::because("cannot serve the mount", error)
 }
 
-fn bind_control(base: &Path) -> Result<Listener, Trouble> {
-    locate::create_runtime_dir().map_err(|error| Trouble::new(error.to_string()))?;
-    Listener::bind(&locate::socket_path(base)).map_err(|error| Trouble::new(error.to_string()))
+/// What a mount has that its workers share.
+struct Estate {
+    greeting: Greeting,
+    device: OwnedFd,
+    listener: Listener,
+    lock: OwnedFd,
 }
 
-/// A mount that is served.
-struct Mount {
-    point: PathBuf,
-    kernel: Box<dyn Kernel>,
-    end: Receiver<io::Result<()>>,
+/// How far an end is.
+enum Ends {
+    /// Nobody wants one.
+    No,
+    /// It is unmounted.
+    Unmounting(Ending, Reason),
+    /// Programs still use the detached mount, after that time no more.
+    Detached(Option<Instant>),
+    /// The mount is gone, or the worker was told to quit.
+    Soon,
 }
 
-impl Mount {
-    fn start(engine: &Arc<Engine>, point: &Path) -> Result<Self, Trouble> {
-        let device = fuse::mount(point)?;
-        let begun =
-            Session::begin(device, engine.clone(), point.to_path_buf()).and_then(|session| {
-                let kernel = session.kernel();
-                engine.attach(session.kernel());
-                Ok(Self {
-                    point: point.to_path_buf(),
-                    kernel,
-                    end: session.run()?,
-                })
-            });
-        let usable = begun
-            .map_err(|error| Trouble::because("the FUSE session did not begin", error))
-            .and_then(|mount| match health(point) {
-                Health::Alive => {
-                    fuse::readahead::raise(point);
-                    Ok(mount)
-                }
-                _ => Err(Trouble::new(format!(
-                    "the mount at {} does not answer",
-                    point.display()
-                ))),
-            });
-        if usable.is_err() {
-            detach(point);
+struct Supervisor {
+    base: PathBuf,
+    open: Open,
+    relay: Arc<Relay>,
+    below: File,
+    program: Program,
+    /// Where an upgrade comes from.
+    path: PathBuf,
+    /// What to go back to if that does not serve.
+    proven: Option<Program>,
+    signals: UnixStream,
+    manager: Manager,
+    estate: Estate,
+    worker: Worker,
+    /// Workers of which threads are left.
+    remains: Vec<Worker>,
+    deaths: Deaths,
+    /// What the last worker said of its end.
+    end: Option<Result<(), Trouble>>,
+    ends: Ends,
+    /// The worker has to flush as soon as it serves.
+    flush: bool,
+    /// When the last worker was found dead.
+    died: Option<Instant>,
+    announced: bool,
+    upgrading: bool,
+}
+
+impl Supervisor {
+    /// Has a worker open the store, and mounts.
+    fn begin(order: &Order, open: Open, signals: UnixStream) -> Result<Supervisor, Trouble> {
+        let below = File::open(&order.base).map_err(|error| {
+            Trouble::because(format!("cannot open {}", order.base.display()), error)
+        })?;
+        let relay = Relay::new().map_err(failed)?;
+        relay.set_supervisor(std::process::id());
+        let program = Program::own().map_err(failed)?;
+        let with = [below.as_fd(), relay.as_fd()];
+        let first = ToWorker::Open(open.clone());
+        let mut worker =
+            Worker::start(&program, &order.base, &first, &with, None).map_err(failed)?;
+        let lock = opened(&mut worker, &signals)?;
+        if !open.foreground {
+            logging::redirect(&order.store, false)
+                .map_err(|error| Trouble::because("cannot write the log", error))?;
         }
-        usable
-    }
-
-    fn give_up(self) {
-        detach(&self.point);
-    }
-
-    /// Serves until somebody has unmounted, or a reason to stop has come and the mount is gone.
-    fn wait(self, reasons: &Receiver<Reason>, manager: &Manager) -> Result<(), Trouble> {
-        let mut alarm = never();
-        let mut signalled = false;
-        loop {
-            select! {
-                recv(self.end) -> end => return self.ended(end.unwrap_or(Ok(()))),
-                recv(reasons) -> reason => match reason {
-                    // A second signal while programs still use the detached mount: they had their warning.
-                    Ok(Reason::Signal(_)) if signalled => return Ok(()),
-                    Ok(reason) => {
-                        manager.stopping();
-                        if self.stop(reason) == Left::InUse && reason != Reason::Asked {
-                            signalled = true;
-                            alarm = after(GRACE);
-                        }
-                    }
-                    Err(_) => tracing::error!("nobody listens to signals any more"),
-                },
-                recv(alarm) -> _ => {
-                    tracing::warn!("programs still used the mount; they have lost it");
-                    return Ok(());
-                }
+        let mounted = mount(&order.base, lock);
+        let estate = match mounted {
+            Ok(estate) => estate,
+            Err(trouble) => {
+                worker.dismiss();
+                return Err(trouble);
             }
-        }
-    }
-
-    /// Unmounts; a mount in use is detached, after everything was taken in that the kernel still held back.
-    fn stop(&self, reason: Reason) -> Left {
-        tracing::info!(?reason, "unmounting {}", self.point.display());
-        let error = match fuse::unmount(&self.point) {
-            Ok(()) | Err(fuse::UnmountError::NotMounted(_)) => return Left::Nothing,
-            Err(error) => error,
         };
-        if let fuse::UnmountError::Busy { users, .. } = &error {
-            for user in users {
-                tracing::warn!("still in use: {user}");
+        let supervisor = Supervisor {
+            base: order.base.clone(),
+            open: Open {
+                fresh: false,
+                revived: false,
+                ..open
+            },
+            relay,
+            below,
+            program,
+            path: crew::own_path().map_err(failed)?,
+            proven: None,
+            signals,
+            manager: Manager::find(),
+            estate,
+            worker,
+            remains: Vec::new(),
+            deaths: Deaths::default(),
+            end: None,
+            ends: Ends::No,
+            flush: false,
+            died: None,
+            announced: false,
+            upgrading: false,
+        };
+        let begun = supervisor.order_to_serve(&supervisor.worker, true, &[]);
+        if let Err(error) = begun {
+            tracing::warn!(%error, "the worker does not listen");
+        }
+        Ok(supervisor)
+    }
+
+    fn order_to_serve(&self, worker: &Worker, first: bool, lethal: &[Asked]) -> io::Result<()> {
+        let serve = Serve {
+            greeting: self.estate.greeting.0.clone(),
+            first,
+            lethal: lethal.iter().map(|asked| asked.unique).collect(),
+        };
+        let with = [self.estate.device.as_fd(), self.estate.listener.as_fd()];
+        worker.line.send(&ToWorker::Serve(serve), &with)
+    }
+
+    /// Until the end.
+    fn run(&mut self, ready: &mut dyn FnMut()) -> Result<(), Trouble> {
+        let ended = loop {
+            if let Err(trouble) = self.wait(ready) {
+                break Err(trouble);
+            }
+            if let Some(end) = self.bury()? {
+                break end;
+            }
+        };
+        self.manager.stopping();
+        if let Err(trouble) = &ended {
+            tracing::error!("{}", trouble.message);
+            detach(&self.base);
+        }
+        ended
+    }
+
+    /// Waits for something to happen, and sees to it.
+    fn wait(&mut self, ready: &mut dyn FnMut()) -> Result<(), Trouble> {
+        let (mut said, mut died, mut signalled, mut stepped) = (false, false, false, false);
+        {
+            let mut fds = vec![
+                (PollFd::new(self.signals.as_fd(), PollFlags::POLLIN), &mut signalled),
+            ];
+            if !self.worker.silent {
+                fds.push((PollFd::new(self.worker.line.fd(), PollFlags::POLLIN), &mut said));
+            }
+            if !self.worker.dying {
+                fds.push((PollFd::new(self.worker.alive(), PollFlags::POLLIN), &mut died));
+            }
+            if let Ends::Unmounting(ending, _) = &self.ends {
+                fds.push((PollFd::new(ending.as_fd(), PollFlags::POLLIN), &mut stepped));
+            }
+            let (mut polled, flags): (Vec<PollFd<'_>>, Vec<&mut bool>) = fds.into_iter().unzip();
+            match poll(&mut polled, self.timeout()) {
+                Ok(_) => {}
+                Err(Errno::EINTR) => return Ok(()),
+                Err(errno) => return Err(failed(errno)),
+            }
+            for (fd, flag) in polled.iter().zip(flags) {
+                *flag = fd.any().unwrap_or(false);
             }
         }
-        tracing::warn!(%error, "detaching it");
-        if let Err(error) = self.kernel.flush() {
-            tracing::error!(%error, "the kernel did not hand over what mappings hold");
+        self.worker.dying |= died;
+        if said {
+            self.hear(ready)?;
         }
-        detach(&self.point);
-        Left::InUse
+        if stepped {
+            self.step();
+        }
+        if signalled {
+            for signal in stop::heard(&self.signals) {
+                match signal {
+                    stop::UPGRADE => self.upgrade(),
+                    signal => self.stop(Reason::Signal(signal)),
+                }
+            }
+        }
+        if let Ends::Detached(Some(alarm)) = self.ends
+            && Instant::now() >= alarm
+        {
+            tracing::warn!("programs still used the mount; they have lost it");
+            self.quit();
+        }
+        self.remains.retain_mut(|worker| !worker.bury());
+        Ok(())
     }
 
-    fn ended(&self, end: io::Result<()>) -> Result<(), Trouble> {
-        let Err(error) = end else { return Ok(()) };
-        tracing::error!(%error, "the FUSE session broke");
-        detach(&self.point);
-        Err(Trouble::because("the FUSE session broke", error).code(exit::FAILED))
+    fn timeout(&self) -> PollTimeout {
+        let mut wait = None;
+        if self.worker.dying {
+            wait = Some(WATCH);
+        } else if !self.remains.is_empty() {
+            wait = Some(WATCH * 100);
+        }
+        if let Ends::Detached(Some(alarm)) = self.ends {
+            let left = alarm.saturating_duration_since(Instant::now()) + WATCH;
+            wait = Some(wait.map_or(left, |w| w.min(left)));
+        }
+        wait.map_or(PollTimeout::NONE, |wait| {
+            PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
+        })
+    }
+
+    /// The worker has something to say.
+    fn hear(&mut self, ready: &mut dyn FnMut()) -> Result<(), Trouble> {
+        let heard = self.worker.line.receive::<Report>();
+        match heard.map_err(failed)? {
+            None => self.worker.silent = true,
+            Some((Report::Opened, _)) => {}
+            Some((Report::Serving, _)) => self.serves(ready),
+            Some((Report::Failed(trouble), _)) => self.end = Some(Err(trouble)),
+            Some((Report::Ended(trouble), _)) => {
+                self.end = Some(trouble.map_or(Ok(()), Err));
+            }
+            Some((Report::Stop, _)) => self.stop(Reason::Asked),
+            Some((Report::Flushed, _)) => {
+                self.flush = false;
+                if let Ends::Unmounting(ending, _) = &mut self.ends {
+                    ending.flushed();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn serves(&mut self, ready: &mut dyn FnMut()) {
+        self.worker.serving = true;
+        self.deaths.serves();
+        self.proven = None;
+        if !self.announced {
+            self.announced = true;
+            fuse::readahead::raise(&self.base);
+            self.manager.ready(self.base.clone());
+            ready();
+        }
+        if let Some(died) = self.died.take() {
+            let took = died.elapsed();
+            tracing::info!(?took, pid = self.worker.pid(), "another worker goes on");
+        }
+        if self.flush {
+            self.tell(&ToWorker::Flush);
+        }
+    }
+
+    fn tell(&self, order: &ToWorker) {
+        if let Err(error) = self.worker.line.send(order, &[]) {
+            tracing::debug!(%error, "the worker does not listen");
+        }
+    }
+
+    /// Somebody wants the end.
+    fn stop(&mut self, reason: Reason) {
+        match &self.ends {
+            Ends::No => {}
+            // A second signal while programs still use the detached mount: they had their warning.
+            Ends::Detached(_) if reason != Reason::Asked => return self.quit(),
+            _ => return,
+        }
+        tracing::info!(?reason, "unmounting {}", self.base.display());
+        self.manager.stopping();
+        match Ending::begin(&self.base) {
+            Ok(ending) => self.ends = Ends::Unmounting(ending, reason),
+            Err(error) => tracing::error!(%error, "no thread to unmount"),
+        }
+    }
+
+    fn step(&mut self) {
+        let Ends::Unmounting(ending, reason) = &mut self.ends else {
+            return;
+        };
+        match ending.step() {
+            Some(Step::Flush) => {
+                self.flush = true;
+                if self.worker.serving {
+                    self.tell(&ToWorker::Flush);
+                }
+            }
+            Some(Step::InUse) => {
+                let alarm = (*reason != Reason::Asked).then(|| Instant::now() + GRACE);
+                self.ends = Ends::Detached(alarm);
+            }
+            // The session learns it by itself.
+            Some(Step::Gone) | None => self.ends = Ends::Soon,
+        }
+    }
+
+    fn quit(&mut self) {
+        self.ends = Ends::Soon;
+        self.tell(&ToWorker::Quit);
+    }
+
+    /// Puts a worker of the binary on disk in the place of this one.
+    fn upgrade(&mut self) {
+        if self.upgrading || !self.worker.serving {
+            return;
+        }
+        match Program::on_disk(&self.path) {
+            Ok(program) => {
+                tracing::info!("exchanging the worker for {}", self.path.display());
+                self.proven = Some(std::mem::replace(&mut self.program, program));
+                self.upgrading = true;
+                self.tell(&ToWorker::Leave);
+            }
+            Err(error) => tracing::error!(%error, "no upgrade: {}", self.path.display()),
+        }
+    }
+
+    /// Sees to a worker that has died: the end, or the next one.
+    fn bury(&mut self) -> Result<Option<Result<(), Trouble>>, Trouble> {
+        if !self.worker.dying {
+            return Ok(None);
+        }
+        // Its last words first.
+        if !self.worker.silent && self.worker.line.is_readable() {
+            return Ok(None);
+        }
+        let Some(death) = self.worker.death(&self.relay).map_err(failed)? else {
+            return Ok(None);
+        };
+        match self.end.take() {
+            Some(Err(trouble)) if self.proven.is_some() => {
+                tracing::error!("the new binary does not serve: {}", trouble.message);
+            }
+            Some(Err(trouble)) if self.announced && !self.worker.serving => {
+                // It could not begin. The next may: not for long, though.
+                tracing::error!("a worker could not begin: {}", trouble.message);
+                if self.deaths.hopeless() {
+                    return Ok(Some(Err(trouble)));
+                }
+            }
+            Some(end) => return Ok(Some(end)),
+            None => {}
+        }
+        let leaves = std::mem::take(&mut self.upgrading);
+        if !leaves {
+            tracing::error!(pid = self.worker.pid(), %death, "the worker died");
+        }
+        self.died = Some(Instant::now());
+        let lethal = match leaves {
+            true => Vec::new(),
+            false => self.judge(death),
+        };
+        if self.deaths.hopeless() {
+            let trouble = Trouble::new("the daemon's workers die before they serve");
+            return Ok(Some(Err(trouble.code(exit::FAILED))));
+        }
+        if !self.estate.greeting.can_resend() {
+            let trouble = Trouble::new("the worker died, and this kernel cannot go on with another");
+            return Ok(Some(Err(trouble.hint("Linux 6.9 and newer can"))));
+        }
+        std::thread::sleep(self.deaths.pause());
+        self.next(&lethal).map_err(failed)?;
+        Ok(None)
+    }
+
+    /// The requests that are to blame.
+    fn judge(&mut self, death: Death) -> Vec<Asked> {
+        let served = self.worker.serving;
+        let lethal = self.deaths.count(death, served, self.relay.asked());
+        for asked in &lethal {
+            tracing::error!(op = ?asked.op, ino = asked.ino, pid = asked.pid, "this request kills workers, it is answered EIO");
+        }
+        if !served && let Some(proven) = self.proven.take() {
+            tracing::error!("going back to the binary before the upgrade");
+            self.program = proven;
+        }
+        lethal
+    }
+
+    fn next(&mut self, lethal: &[Asked]) -> io::Result<()> {
+        self.relay.clear_threads();
+        let order = ToWorker::Open(self.open.clone());
+        let with = [self.below.as_fd(), self.relay.as_fd()];
+        let lock = Some(self.estate.lock.as_fd());
+        let worker = Worker::start(&self.program, &self.base, &order, &with, lock)?;
+        // One that has died already is noticed like any other.
+        if let Err(error) = self.order_to_serve(&worker, false, lethal) {
+            tracing::debug!(%error, "the worker does not listen");
+        }
+        let mut dead = std::mem::replace(&mut self.worker, worker);
+        if !dead.bury() {
+            self.remains.push(dead);
+        }
+        Ok(())
     }
 }
 
-fn detach(point: &Path) {
-    if let Err(error) = fuse::detach(point) {
-        tracing::error!(%error, "a mount that nobody serves stays");
+/// Waits until the first worker has opened the store; its lock.
+fn opened(worker: &mut Worker, signals: &UnixStream) -> Result<OwnedFd, Trouble> {
+    loop {
+        let mut fds = [
+            PollFd::new(worker.line.fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            done => done.map_err(failed)?,
+        };
+        let said = fds[0].any().unwrap_or(false);
+        if said {
+            return match worker.line.receive::<Report>().map_err(failed)? {
+                Some((Report::Opened, with)) => {
+                    let lock = with.into_iter().next();
+                    lock.ok_or_else(|| Trouble::new("the worker did not lock the store"))
+                }
+                Some((Report::Failed(trouble), _)) => Err(trouble),
+                other => {
+                    worker.kill();
+                    Err(Trouble::new(match other {
+                        None => "the worker died before it had opened the store",
+                        Some(_) => "the worker is not understood",
+                    }))
+                }
+            };
+        }
+        if stop::heard(signals).iter().any(|s| *s != stop::UPGRADE) {
+            worker.kill();
+            return Err(Trouble::new("interrupted"));
+        }
     }
 }
 
-/// What an attempt to unmount leaves.
-#[derive(Debug, PartialEq, Eq)]
-enum Left {
-    Nothing,
-    InUse,
+/// Binds the control socket and mounts.
+fn mount(base: &Path, lock: OwnedFd) -> Result<Estate, Trouble> {
+    locate::create_runtime_dir().map_err(|error| Trouble::new(error.to_string()))?;
+    let listener = Listener::bind(&locate::socket_path(base))
+        .map_err(|error| Trouble::new(error.to_string()))?;
+    let device = fuse::mount(base)?;
+    match Greeting::receive(&device) {
+        Ok(greeting) => Ok(Estate {
+            greeting,
+            device,
+            listener,
+            lock,
+        }),
+        Err(error) => {
+            detach(base);
+            Err(Trouble::because("the FUSE session did not begin", error))
+        }
+    }
 }

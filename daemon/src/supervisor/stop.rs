@@ -1,11 +1,15 @@
-//! What makes the daemon stop: a signal, or a request on the control socket.
+//! What makes the daemon stop, or exchange its worker: signals, and requests on the control socket, which the worker
+//! hands on.
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
+
+/// The signal that asks for a worker of the binary on disk.
+pub(super) const UPGRADE: i32 = SIGUSR2;
 
 /// Who wants the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,27 +20,15 @@ pub(super) enum Reason {
     Signal(i32),
 }
 
-/// Lets the service behind the control socket stop the daemon.
-#[derive(Debug, Clone)]
-pub struct Stop(Sender<Reason>);
-
-impl Stop {
-    /// Asks for the end and returns at once.
-    pub fn ask(&self) {
-        // The receiver is gone when the end is under way already.
-        self.0.send(Reason::Asked).ok();
-    }
-}
-
-/// Listens to SIGTERM and SIGINT from now on, and to SIGHUP, which counts as an end in the `foreground` (the terminal is
-/// gone) and not at all in the background.
+/// Listens to SIGTERM, SIGINT and [`UPGRADE`] from now on, and to SIGHUP, which counts as an end in the `foreground` (the
+/// terminal is gone) and not at all in the background. Each is a byte of the stream, its number.
 ///
 /// # Errors
 /// The system's, if a handler or the thread cannot be installed.
-pub(super) fn listen(foreground: bool) -> io::Result<(Stop, Receiver<Reason>)> {
-    let (sender, reasons) = unbounded();
-    let stop = Stop(sender.clone());
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+pub(super) fn listen(foreground: bool) -> io::Result<UnixStream> {
+    let (mut to, from) = UnixStream::pair()?;
+    from.set_nonblocking(true)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, UPGRADE])?;
     thread::Builder::new()
         .name("llfs-signals".to_owned())
         .spawn(move || {
@@ -44,10 +36,17 @@ pub(super) fn listen(foreground: bool) -> io::Result<(Stop, Receiver<Reason>)> {
                 if signal == SIGHUP && !foreground {
                     continue;
                 }
-                if sender.send(Reason::Signal(signal)).is_err() {
+                if to.write_all(&[signal as u8]).is_err() {
                     return;
                 }
             }
         })?;
-    Ok((stop, reasons))
+    Ok(from)
+}
+
+/// The signals that have come since.
+pub(super) fn heard(mut from: &UnixStream) -> Vec<i32> {
+    let mut numbers = [0; 16];
+    let count = from.read(&mut numbers).unwrap_or(0);
+    numbers[..count].iter().map(|n| i32::from(*n)).collect()
 }

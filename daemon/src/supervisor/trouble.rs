@@ -8,19 +8,18 @@ use llctl::escape::{escaped, escaped_text};
 use llctl::{ClientError, exit};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::OpenError;
 use crate::fuse::{MountError, UnmountError};
 
 /// An error on its way to the terminal: what failed, what to do about it, and the exit code (see [`llctl::exit`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Trouble {
-    pub(super) message: String,
-    pub(super) hint: Option<String>,
-    pub(super) code: u8,
+pub(crate) struct Trouble {
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    pub(crate) code: u8,
 }
 
 impl Trouble {
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             hint: None,
@@ -29,22 +28,22 @@ impl Trouble {
     }
 
     /// What could not be done, and why.
-    pub(super) fn because(what: impl fmt::Display, why: impl fmt::Display) -> Self {
+    pub(crate) fn because(what: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::new(format!("{what}: {why}"))
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    pub(super) fn code(mut self, code: u8) -> Self {
+    pub(crate) fn code(mut self, code: u8) -> Self {
         self.code = code;
         self
     }
 
     /// Tells the user, in the form of `llctl`: on stderr, and with `json` on stdout too. Gives the exit code.
-    pub(super) fn report(&self, json: bool) -> ExitCode {
+    pub(crate) fn report(&self, json: bool) -> ExitCode {
         if json {
             let account = serde_json::json!({"kind": self.kind(), "message": self.message, "hint": self.hint});
             println!("{}", serde_json::json!({"error": account}));
@@ -69,7 +68,7 @@ impl Trouble {
 }
 
 /// `path` as an argument that can be pasted into a shell.
-pub(super) fn argument(path: &Path) -> String {
+pub(crate) fn argument(path: &Path) -> String {
     let text = escaped(path.as_os_str().as_encoded_bytes());
     if text
         .bytes()
@@ -124,28 +123,6 @@ impl From<UnmountError> for Trouble {
                 .hint("whoever mounted it may, and root")
                 .code(exit::REFUSED),
             UnmountError::Failed { .. } => Self::new(message),
-        }
-    }
-}
-
-impl From<OpenError> for Trouble {
-    fn from(error: OpenError) -> Self {
-        use crate::store::OpenError as Store;
-        let code = match &error {
-            OpenError::State { .. } => exit::DAMAGED,
-            OpenError::Store {
-                error: Store::Damaged(_) | Store::BadSuperblock(_),
-                ..
-            } => exit::DAMAGED,
-            OpenError::Store {
-                error: Store::Full, ..
-            } => exit::NO_WRITE,
-            _ => exit::FAILED,
-        };
-        let trouble = Self::new(error.to_string()).code(code);
-        match error.hint() {
-            Some(hint) => trouble.hint(hint),
-            None => trouble,
         }
     }
 }

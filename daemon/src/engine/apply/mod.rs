@@ -101,11 +101,15 @@ impl Engine {
         {
             tracing::warn!("dirty mappings could not be flushed: {e}");
         }
-        let (plan, old) = {
+        // A worker that comes after this one makes the kernel forget everything.
+        self.relay.set_applying(true);
+        let done = {
             let _gate = self.gate.write();
-            self.apply_alone(progress, hook)?
+            self.apply_alone(progress, hook)
         };
+        let (plan, old) = done.inspect_err(|_| self.relay.set_applying(false))?;
         self.forget_old_names(&old);
+        self.relay.set_applying(false);
         self.freed_much();
         tracing::info!(?plan, "the head was written into the base");
         Ok(ApplyDone {

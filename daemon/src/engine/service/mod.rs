@@ -68,7 +68,7 @@ impl Service for Host {
         Welcome {
             version: PROTOCOL_VERSION,
             daemon: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
+            pid: self.engine.relay().supervisor(),
             mountpoint: BytePath::from(self.mountpoint.as_path()),
             store: BytePath::from(self.engine.store_path()),
         }

@@ -36,7 +36,9 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
     Ok(StatusInfo {
         mountpoint: BytePath::from(mountpoint),
         store: BytePath::from(engine.store_path()),
-        pid: std::process::id(),
+        pid: engine.relay().supervisor(),
+        worker: Some(std::process::id()),
+        workers: Some(engine.relay().workers()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_secs: engine.started.elapsed().as_secs(),
         snapshots,

@@ -1,0 +1,98 @@
+//! What clients of the control socket asked for last, so that one that lost its worker can ask again and nothing is
+//! done twice.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+
+use super::Relay;
+use super::requests::{Expected, WRITER, Writer};
+
+/// Errands that are remembered.
+const KEPT: usize = 64;
+/// Bytes of a record that are kept. Longer ones are of deletions, of which the request says all.
+const RECORD_MAX: usize = 8 << 10;
+
+#[repr(C)]
+pub(super) struct Ring {
+    next: AtomicU64,
+    turns: [Place; KEPT],
+}
+
+#[repr(C)]
+struct Place {
+    client: AtomicU64,
+    number: AtomicU64,
+    expected: Expected,
+    length: AtomicU32,
+    record: [AtomicU8; RECORD_MAX],
+}
+
+/// One request of one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errand {
+    /// A number that the client made up; not 0.
+    pub client: u64,
+    /// Which request of that client, from 1 on.
+    pub number: u64,
+}
+
+/// What is known of an errand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It is to be done now.
+    New,
+    /// An earlier worker did it, with this record (its beginning, if it is very long).
+    Done(Vec<u8>),
+}
+
+impl Ring {
+    pub fn expect(&self, turn: usize, after: u64, record: &[u8]) {
+        let place = &self.turns[turn];
+        place.expected.clear();
+        let kept = &record[..record.len().min(RECORD_MAX)];
+        for (to, byte) in place.record.iter().zip(kept) {
+            to.store(*byte, Relaxed);
+        }
+        place.length.store(kept.len() as u32, Release);
+        place.expected.expect(after, record);
+    }
+
+    pub fn set_done(&self, turn: usize) {
+        self.turns[turn].expected.set_done();
+    }
+
+    pub fn compare(&self, seq: u64, record: &[u8]) {
+        let waiting = |p: &&Place| p.client.load(Acquire) != 0 && !p.expected.is_done();
+        for place in self.turns.iter().filter(waiting) {
+            place.expected.compare(seq, record);
+        }
+    }
+}
+
+impl Relay {
+    /// This thread begins with an errand: the next record that it writes is the errand's.
+    pub fn begin_errand(&self, errand: Errand) -> Turn {
+        let ring = &self.head().errands;
+        let same = |p: &&Place| {
+            p.client.load(Acquire) == errand.client && p.number.load(Acquire) == errand.number
+        };
+        let known = ring.turns.iter().position(|p| same(&p));
+        let turn = known.unwrap_or_else(|| ring.next.fetch_add(1, Release) as usize % KEPT);
+        let place = &ring.turns[turn];
+        if known.is_some() && place.expected.is_done() {
+            let length = place.length.load(Acquire) as usize;
+            let bytes = place.record[..length.min(RECORD_MAX)].iter();
+            return Turn::Done(bytes.map(|b| b.load(Relaxed)).collect());
+        }
+        place.client.store(0, Release);
+        place.expected.clear();
+        place.number.store(errand.number, Release);
+        place.client.store(errand.client, Release);
+        WRITER.set(Writer::Errand(turn));
+        Turn::New
+    }
+
+    /// This thread has done with its errand.
+    pub fn end_errand(&self) {
+        WRITER.set(Writer::Nobody);
+    }
+}

@@ -1,0 +1,127 @@
+//! What outlives a worker: a file in memory that each worker shares with its supervisor, and so with the next worker.
+//!
+//! A process that is killed leaves all stores that it executed, and none that come after them. So what is here is kept
+//! right by the order of the stores alone: atomics, stored with `Release`, which costs nothing. There is one writer,
+//! the worker; the supervisor looks only when the worker is dead.
+//!
+//! * [`Table`]: the inodes that the kernel holds. * [`requests`](self): what was being asked when the worker died, and
+//!   whether it was done (`requests.rs`). * `errands.rs`: the same for the control socket. * `progress.rs`: reverts and
+//!   applies whose invalidations are not complete.
+//!
+//! This module knows nothing of the rest of the daemon.
+
+mod errands;
+mod memory;
+mod progress;
+mod requests;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Release};
+
+use memory::Mapping;
+
+pub use errands::{Errand, Turn};
+pub use progress::Reverting;
+pub use requests::{Asked, InPool, Notifying, Op};
+pub use table::{Entry, Table};
+
+/// Changes with every change of what is in the memory: a worker of another version does not touch it.
+const VERSION: u64 = 0x4c4c_4653_0000_0001;
+
+/// Bytes in front of the first table.
+const HEAD: u64 = 1 << 20;
+
+/// The memory.
+#[derive(Debug)]
+pub struct Relay {
+    file: OwnedFd,
+    head: Mapping,
+}
+
+/// What is at the beginning of the memory. All zeros is a valid one, in which nothing ever happened.
+#[repr(C)]
+struct Head {
+    version: AtomicU64,
+    supervisor: AtomicU32,
+    workers: AtomicU32,
+    tables: table::Areas,
+    requests: requests::Slots,
+    progress: progress::Flags,
+    errands: errands::Ring,
+}
+
+const _: () = assert!(size_of::<Head>() as u64 <= HEAD);
+
+impl Relay {
+    /// Fresh memory, for a mount that begins.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new() -> io::Result<Arc<Relay>> {
+        let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
+        let file = nix::sys::memfd::memfd_create("llfs-relay", flags)?;
+        nix::unistd::ftruncate(&file, HEAD as i64)?;
+        let relay = Self::over(file)?;
+        relay.head().tables.begin(HEAD);
+        relay.head().version.store(VERSION, Release);
+        Ok(relay)
+    }
+
+    /// The memory that an earlier worker used.
+    ///
+    /// # Errors
+    /// The system's, or the memory is of another version of llfs.
+    pub fn inherit(file: OwnedFd) -> io::Result<Arc<Relay>> {
+        let relay = Self::over(file)?;
+        if relay.head().version.load(Acquire) != VERSION {
+            return Err(io::Error::other(
+                "what the worker before this one left is of another version of llfs",
+            ));
+        }
+        Ok(relay)
+    }
+
+    fn over(file: OwnedFd) -> io::Result<Arc<Relay>> {
+        let head = Mapping::new(file.as_fd(), 0, HEAD as usize)?;
+        Ok(Arc::new(Relay { file, head }))
+    }
+
+    fn head(&self) -> &Head {
+        // SAFETY: Head consists of atomics, for which all bytes are valid.
+        unsafe { &self.head.as_slice::<Head>(1)[0] }
+    }
+
+    /// Says who the supervisor is, by process id.
+    pub fn set_supervisor(&self, pid: u32) {
+        self.head().supervisor.store(pid, Release);
+    }
+
+    /// The process id of the supervisor; without one, of this process.
+    pub fn supervisor(&self) -> u32 {
+        match self.head().supervisor.load(Acquire) {
+            0 => std::process::id(),
+            pid => pid,
+        }
+    }
+
+    /// Counts a worker that begins, and tells how many there were before.
+    pub fn count_worker(&self) -> u32 {
+        self.head().workers.fetch_add(1, Release)
+    }
+
+    /// How many workers there were, with the one that lives.
+    pub fn workers(&self) -> u32 {
+        self.head().workers.load(Acquire)
+    }
+}
+
+impl AsFd for Relay {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

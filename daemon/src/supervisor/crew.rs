@@ -1,0 +1,194 @@
+//! Starting a worker, and telling when it is dead.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use super::wire::{Line, Order};
+use crate::relay::Relay;
+
+/// The hidden command that a worker runs.
+const WORK: &str = "work";
+
+/// The file that workers run: whatever becomes of its name, they all run the same.
+pub(super) struct Program(File);
+
+impl Program {
+    /// The one that this process runs.
+    pub(super) fn own() -> io::Result<Program> {
+        File::open("/proc/self/exe").map(Program)
+    }
+
+    /// What has the name now under which this process was started.
+    pub(super) fn on_disk(path: &Path) -> io::Result<Program> {
+        File::open(path).map(Program)
+    }
+}
+
+/// Where the binary of this process is, or was.
+pub(super) fn own_path() -> io::Result<PathBuf> {
+    let path = fs::read_link("/proc/self/exe")?;
+    match path.to_str().and_then(|p| p.strip_suffix(" (deleted)")) {
+        Some(before) => Ok(before.into()),
+        None => Ok(path),
+    }
+}
+
+/// A worker.
+pub(super) struct Worker {
+    child: Child,
+    pub(super) line: Line,
+    /// Closed when it dies.
+    alive: OwnedFd,
+    /// It has told us so.
+    pub(super) serving: bool,
+    /// Nothing more will be said.
+    pub(super) silent: bool,
+    /// It was seen to be dying.
+    pub(super) dying: bool,
+}
+
+/// How a worker died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Death {
+    /// With this status.
+    Buried(ExitStatus),
+    /// It was killed, and all that is left of it waits for the kernel, which may wait for the next worker.
+    Stuck,
+}
+
+impl Death {
+    /// Whether it was done to it: by a person, or for want of memory.
+    pub(super) fn by_kill(self) -> bool {
+        match self {
+            Death::Buried(status) => status.signal() == Some(libc::SIGKILL),
+            Death::Stuck => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Death {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Death::Buried(status) => status.fmt(f),
+            Death::Stuck => f.write_str("killed while it told the kernel something"),
+        }
+    }
+}
+
+impl Worker {
+    /// Starts one over `dir`, which only shows in lists of processes, and gives it its first order, with descriptors.
+    pub(super) fn start(
+        program: &Program,
+        dir: &Path,
+        order: &Order,
+        with: &[BorrowedFd<'_>],
+        lock: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Worker> {
+        let (line, theirs) = Line::pair()?;
+        let (alive, shown) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        let child = Command::new(format!("/proc/self/fd/{}", program.0.as_raw_fd()))
+            .arg0("llfs")
+            .arg(WORK)
+            .arg(dir)
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .spawn()?;
+        let worker = Worker {
+            child,
+            line,
+            alive,
+            serving: false,
+            silent: false,
+            dying: false,
+        };
+        let mut all = with.to_vec();
+        all.push(shown.as_fd());
+        all.extend(lock);
+        worker.line.send(order, &all)?;
+        Ok(worker)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn alive(&self) -> BorrowedFd<'_> {
+        self.alive.as_fd()
+    }
+
+    /// Whether it is dead, so that nothing of it can write any more: it is buried, or each thread that is left of it is one
+    /// of those that were telling the kernel something. Such a thread does nothing when it comes back.
+    pub(super) fn death(&mut self, relay: &Relay) -> io::Result<Option<Death>> {
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(Some(Death::Buried(status)));
+        }
+        if !self.dying || !super::process::is_zombie(self.pid()) {
+            return Ok(None);
+        }
+        let harmless: HashSet<u32> = relay.notifying().into_iter().collect();
+        let left = threads(self.pid())?;
+        let stuck = !left.is_empty() && left.iter().all(|tid| harmless.contains(tid));
+        Ok(stuck.then_some(Death::Stuck))
+    }
+
+    /// Buries what is left, if that can be done now.
+    pub(super) fn bury(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Lets it go, which has nothing to serve: it closes the store when it hears no more.
+    pub(super) fn dismiss(self) {
+        let Worker { mut child, line, .. } = self;
+        drop(line);
+        if let Err(error) = child.wait() {
+            tracing::warn!(%error, "a worker did not end");
+        }
+    }
+
+    /// Ends it, and waits for that.
+    pub(super) fn kill(&mut self) {
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+            tracing::warn!(%error, "a worker did not end");
+        }
+    }
+}
+
+/// The threads of a process that live, by id.
+fn threads(pid: u32) -> io::Result<Vec<u32>> {
+    let mut living = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let entry = entry?;
+        let Some(tid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        // One that ended meanwhile does not live.
+        let Ok(line) = fs::read(entry.path().join("stat")) else {
+            continue;
+        };
+        let state = line.iter().rposition(|b| *b == b')').map(|end| end + 2);
+        if !matches!(state.and_then(|at| line.get(at)), Some(b'Z' | b'X') | None) {
+            living.push(tid);
+        }
+    }
+    Ok(living)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_live_are_counted() {
+        let before = threads(std::process::id()).unwrap().len();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || wait.recv());
+        assert!(threads(std::process::id()).unwrap().len() > before.min(1));
+        drop(go);
+        assert!(other.join().unwrap().is_err());
+    }
+}
