@@ -8,6 +8,7 @@
 pub mod binaries;
 pub mod command;
 pub mod dice;
+pub mod killer;
 pub mod loopback;
 pub mod manifest;
 pub mod model;

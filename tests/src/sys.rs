@@ -103,6 +103,15 @@ pub fn copy_file_range(
     })
 }
 
+/// posix_fadvise(2): the kernel forgets the pages of the file that are not dirty.
+pub fn drop_caches(file: &File) -> Result<(), Errno> {
+    // SAFETY: takes numbers only.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        errno => Err(Errno::from_raw(errno)),
+    }
+}
+
 /// A shared mapping of a file's beginning.
 #[derive(Debug)]
 pub struct Mapping {

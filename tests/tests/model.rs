@@ -1,8 +1,9 @@
-//! Random operations through a real mount, with snapshots, reverts, undos, remounts and kills,
+//! Random operations through a real mount, with snapshots, reverts, undos, remounts and kills (of the daemon or its worker),
 //! against the model: every answer, and after every step that is not an operation every
 //! attribute, link count and byte of the whole tree.
 
 use llfs_tests::dice::Dice;
+use llfs_tests::killer::{Killer, kill_worker};
 use llfs_tests::manifest::Ignore;
 use llfs_tests::model::{Model, State};
 use llfs_tests::mounted::Mounted;
@@ -23,6 +24,8 @@ enum Step {
     Remount,
     /// kill -9 of the daemon, with files open, and mounting again.
     Kill,
+    /// kill -9 of its worker: what is open stays open, and nobody notices.
+    KillWorker,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -35,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
             14..15 => Step::Delete(dice.number()),
             15..17 => Step::Remount,
             17..19 => Step::Kill,
+            19..24 => Step::KillWorker,
             _ => Step::Do(roll(&mut dice, Flavour::Modelled)),
         }
     })
@@ -133,6 +137,11 @@ impl Run {
                 self.mounted.remount();
                 self.model.close_all();
             }
+            Step::KillWorker => {
+                kill_worker(self.mounted.pid());
+                // What comes next may well come while there is none.
+                return;
+            }
             Step::Kill => {
                 self.mounted.kill9();
                 self.mounted.mount();
@@ -208,6 +217,27 @@ fn random_histories_agree_with_the_model() {
         }
         let now = run.mounted.base_manifest();
         untouched.assert_same(&now, Ignore::default(), "the base below the mount");
+        run.finish();
+    });
+}
+
+/// The same while workers are killed at any moment, in the middle of whatever goes on.
+#[test]
+fn random_histories_agree_with_the_model_while_workers_are_killed() {
+    let histories = (vec(op(), 0..60), vec(step(), 60..200), any::<u64>());
+    seeded::run("killed workers", 8, histories, |(base, steps, seed)| {
+        let mut run = Run::over(sprout().iter().chain(&base));
+        for steps in steps.chunks(40) {
+            // A daemon that is killed itself, or unmounted, has no worker to be killed.
+            let killer = Killer::start(run.mounted.pid(), seed, 1..80);
+            for step in steps {
+                match step {
+                    Step::Kill | Step::Remount => {}
+                    step => run.take(step),
+                }
+            }
+            println!("{} kills", killer.stop());
+        }
         run.finish();
     });
 }

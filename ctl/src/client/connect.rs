@@ -17,14 +17,14 @@ use crate::protocol::{ErrorKind, Hello, HelloReply, PROTOCOL_VERSION, Welcome};
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Tries each place where the socket of `mount` may be.
-pub(super) fn mount(mount: &Mount) -> Result<(UnixStream, Welcome)> {
+pub(super) fn mount(mount: &Mount, hello: &Hello) -> Result<(UnixStream, Welcome)> {
     let owner = mount.uid.unwrap_or_else(|| geteuid().as_raw());
     let mut error = ClientError::Unreachable {
         socket: socket_path(&mount.mountpoint),
         source: nix::errno::Errno::ENOENT.into(),
     };
     for path in socket_candidates(mount) {
-        match socket(&path, Some(owner)) {
+        match socket(&path, Some(owner), hello) {
             Err(ClientError::Unreachable { socket, source }) => {
                 // A socket that exists but does not answer says more than one that does not exist.
                 if source.kind() != io::ErrorKind::NotFound {
@@ -38,7 +38,11 @@ pub(super) fn mount(mount: &Mount) -> Result<(UnixStream, Welcome)> {
 }
 
 /// Connects to `path`. With `owner`, only a daemon of that user, of this user or of root is talked to.
-pub(super) fn socket(path: &Path, owner: Option<u32>) -> Result<(UnixStream, Welcome)> {
+pub(super) fn socket(
+    path: &Path,
+    owner: Option<u32>,
+    hello: &Hello,
+) -> Result<(UnixStream, Welcome)> {
     let unreachable = |source| ClientError::Unreachable {
         socket: path.to_path_buf(),
         source,
@@ -61,17 +65,16 @@ pub(super) fn socket(path: &Path, owner: Option<u32>) -> Result<(UnixStream, Wel
     stream
         .set_write_timeout(Some(HANDSHAKE_TIMEOUT))
         .map_err(unreachable)?;
-    let welcome = greet(&mut stream)?;
+    let welcome = greet(&mut stream, hello)?;
     // From here on the daemon may take its time: a verify of a large store has long silences.
     stream.set_read_timeout(None).map_err(unreachable)?;
     stream.set_write_timeout(None).map_err(unreachable)?;
     Ok((stream, welcome))
 }
 
-fn greet(stream: &mut UnixStream) -> Result<Welcome> {
-    let hello = Hello::new(concat!("llctl ", env!("CARGO_PKG_VERSION")));
+fn greet(stream: &mut UnixStream, hello: &Hello) -> Result<Welcome> {
     // A daemon that has no room says so and closes without reading: its answer is worth more than the broken pipe.
-    let sent = codec::write(stream, &hello, HELLO_MAX);
+    let sent = codec::write(stream, hello, HELLO_MAX);
     let reply = match codec::read(stream, HELLO_MAX) {
         Ok(reply) => reply,
         Err(error) => return Err(ClientError::Lost(sent.err().unwrap_or(error))),

@@ -10,6 +10,7 @@
 //! # Ok(())
 //! # }
 //! ```
+mod again;
 mod connect;
 mod error;
 
@@ -20,6 +21,8 @@ use std::path::Path;
 
 pub use connect::HANDSHAKE_TIMEOUT;
 pub use error::ClientError;
+
+use again::Place;
 
 use crate::codec::{self, CodecError};
 use crate::locate::{self, Mount};
@@ -40,6 +43,11 @@ pub type Result<T> = std::result::Result<T, ClientError>;
 pub struct Client {
     reader: io::BufReader<UnixStream>,
     welcome: Welcome,
+    place: Place,
+    /// Made up at random, see [`Hello::id`].
+    id: u64,
+    /// The number of the last request.
+    number: u64,
 }
 
 /// What verify reports while it runs.
@@ -68,19 +76,23 @@ impl Client {
 
     /// Connects to the daemon of `mount`, wherever its socket is.
     pub fn connect_mount(mount: &Mount) -> Result<Self> {
-        let (stream, welcome) = connect::mount(mount)?;
-        Ok(Self {
-            reader: io::BufReader::new(stream),
-            welcome,
-        })
+        Self::connect_to(Place::Mount(mount.clone()))
     }
 
     /// Connects to the daemon that listens at `socket`, whoever that is.
     pub fn connect_socket(socket: &Path) -> Result<Self> {
-        let (stream, welcome) = connect::socket(socket, None)?;
+        Self::connect_to(Place::Socket(socket.to_path_buf()))
+    }
+
+    fn connect_to(place: Place) -> Result<Self> {
+        let id = again::made_up();
+        let (stream, welcome) = again::connect(&place, id, 1)?;
         Ok(Self {
             reader: io::BufReader::new(stream),
             welcome,
+            place,
+            id,
+            number: 0,
         })
     }
 
@@ -99,17 +111,24 @@ impl Client {
 
     /// All snapshots and discarded states.
     pub fn list(&mut self) -> Result<Listing> {
-        self.send(&Request::List)?;
-        let mut all = Listing::default();
         loop {
-            match self.receive()? {
-                Response::List(part) => {
-                    all.snapshots.extend(part.snapshots);
-                    all.discarded.extend(part.discarded);
+            let mut all = Listing::default();
+            let mut next = self.ask(&Request::List)?;
+            let lost = loop {
+                match next {
+                    Response::List(part) => {
+                        all.snapshots.extend(part.snapshots);
+                        all.discarded.extend(part.discarded);
+                    }
+                    Response::ListEnd => return Ok(all),
+                    other => return self.unexpected(other),
                 }
-                Response::ListEnd => return Ok(all),
-                other => return self.unexpected(other),
-            }
+                next = match self.receive() {
+                    Ok(next) => next,
+                    Err(error) => break error,
+                };
+            };
+            self.go_on(lost)?;
         }
     }
 
@@ -131,14 +150,14 @@ impl Client {
         patch: bool,
         mut each: impl FnMut(Change) -> io::Result<()>,
     ) -> Result<ChangeCounts> {
-        self.send(&Request::Diff {
+        let mut next = self.ask(&Request::Diff {
             from,
             to,
             paths,
             patch,
         })?;
         loop {
-            match self.receive()? {
+            match next {
                 Response::Change(change) => {
                     let done = each(change);
                     self.sink(done)?;
@@ -146,6 +165,7 @@ impl Client {
                 Response::DiffEnd(counts) => return Ok(counts),
                 other => return self.unexpected(other),
             }
+            next = self.receive()?;
         }
     }
 
@@ -262,12 +282,39 @@ impl Client {
         }
     }
 
+    /// Sends a request, and gives the first message of its answer. If the worker that was asked dies, the next one is asked
+    /// under the same number.
     fn ask(&mut self, request: &Request) -> Result<Response> {
-        self.send(request)?;
-        self.receive()
+        loop {
+            let answer = self.send(request).and_then(|()| self.receive());
+            match answer {
+                Err(error) => self.go_on(error)?,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// After the connection broke because the worker died: there is another to the next worker, on which the last request
+    /// can be sent again.
+    fn go_on(&mut self, error: ClientError) -> Result<()> {
+        let broken = matches!(&error, ClientError::Lost(why) if again::is_death(why));
+        if !broken {
+            return Err(error);
+        }
+        match again::connect(&self.place, self.id, self.number) {
+            // Another daemon knows nothing of what this one was asked.
+            Ok((stream, welcome)) if welcome.pid == self.welcome.pid => {
+                self.reader = io::BufReader::new(stream);
+                self.welcome = welcome;
+                self.number -= 1;
+                Ok(())
+            }
+            _ => Err(error),
+        }
     }
 
     fn send(&mut self, request: &Request) -> Result<()> {
+        self.number += 1;
         let sent = codec::write(self.reader.get_mut(), request, codec::REQUEST_MAX);
         self.checked(sent)
     }

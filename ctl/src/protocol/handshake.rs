@@ -20,6 +20,17 @@ pub struct Hello {
     pub version: u32,
     /// The client's program and version, for the daemon's log, such as `llctl 0.1.0`.
     pub client: String,
+    /// A number that the client has made up for all its connections, to tell it from others; 0: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub id: u64,
+    /// The number of the first request on this connection; each has the next one. A request that comes again under its
+    /// number, because the daemon's worker died before it was answered, is not carried out twice.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub next: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Hello {
@@ -29,7 +40,16 @@ impl Hello {
             magic: MAGIC.to_owned(),
             version: PROTOCOL_VERSION,
             client: client.into(),
+            id: 0,
+            next: 0,
         }
+    }
+
+    /// The same for a client that numbers its requests.
+    #[must_use]
+    pub fn numbered(mut self, id: u64, next: u64) -> Self {
+        (self.id, self.next) = (id, next);
+        self
     }
 }
 

@@ -68,7 +68,7 @@ impl<'a> Reply<'a> {
         }
     }
 
-    fn end<T>(
+    pub(super) fn end<T>(
         &mut self,
         result: Result<T, Failure>,
         wrap: impl FnOnce(T) -> Response,

@@ -71,9 +71,10 @@ pub(super) fn serve(stream: &UnixStream, service: &dyn Service, limits: &Limits)
 
 fn converse(stream: &UnixStream, service: &dyn Service, limits: &Limits) -> Result<(), CodecError> {
     stream.set_write_timeout(Some(limits.handshake))?;
-    if !greeted(stream, service, limits)? {
+    let Some(hello) = greeted(stream, service, limits)? else {
         return Ok(());
-    }
+    };
+    let mut number = hello.next;
     stream.set_write_timeout(Some(limits.write))?;
     loop {
         let mut reader = Timed::new(stream, limits.idle, limits.request);
@@ -91,17 +92,28 @@ fn converse(stream: &UnixStream, service: &dyn Service, limits: &Limits) -> Resu
             }
         };
         let mut reply = Reply::new(stream);
-        answer::answer(service, request, &mut reply)?;
+        let done_before = match hello.id {
+            0 => None,
+            id => service.begin(id, number, &request),
+        };
+        let sent = match done_before {
+            Some(answer) => reply.end(answer, |response| response),
+            None => answer::answer(service, request, &mut reply),
+        };
+        service.end();
+        sent?;
+        number += 1;
     }
 }
 
-/// Whether the client may go on; if not, it was told why.
+/// The greeting of a client that may go on; if not, it was told why.
 fn greeted(
     stream: &UnixStream,
     service: &dyn Service,
     limits: &Limits,
-) -> Result<bool, CodecError> {
+) -> Result<Option<Hello>, CodecError> {
     let mut reader = Timed::new(stream, limits.handshake, limits.handshake);
+    let mut welcome = None;
     let reply = match codec::read::<Hello>(&mut reader, HELLO_MAX) {
         Ok(hello) if hello.magic != MAGIC => refused(
             service,
@@ -116,8 +128,11 @@ fn greeted(
             );
             refused(service, ErrorKind::Unsupported, why)
         }
-        Ok(_) => HelloReply::Welcome(service.welcome()),
-        Err(CodecError::Closed) => return Ok(false),
+        Ok(hello) => {
+            welcome = Some(hello);
+            HelloReply::Welcome(service.welcome())
+        }
+        Err(CodecError::Closed) => return Ok(None),
         Err(error) => refused(
             service,
             ErrorKind::Invalid,
@@ -125,7 +140,7 @@ fn greeted(
         ),
     };
     codec::write(&mut &*stream, &reply, HELLO_MAX)?;
-    Ok(matches!(reply, HelloReply::Welcome(_)))
+    Ok(welcome)
 }
 
 /// Reads with a deadline for the whole message, so that a byte now and then does not keep a client alive.

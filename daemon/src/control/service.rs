@@ -4,8 +4,8 @@ use std::io;
 
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
-    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, Progress, RevertInfo,
-    SnapDetail, SnapInfo, StatusInfo, VerifySummary, Welcome,
+    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, Progress, Request,
+    Response, RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -20,6 +20,16 @@ pub type Sink<'a, T> = &'a mut dyn FnMut(T) -> io::Result<()>;
 pub trait Service: Send + Sync + 'static {
     /// Who answers. Called at each connection; must not block.
     fn welcome(&self) -> Welcome;
+
+    /// A request of the client `id` comes, its `number`th, and this thread is going to carry it out; [`Service::end`] follows.
+    /// If a worker before this one has done it, this is the answer, and it is not to be done again.
+    fn begin(&self, id: u64, number: u64, request: &Request) -> Option<Result<Response, Failure>> {
+        let _ = (id, number, request);
+        None
+    }
+
+    /// The request is carried out, and its answer sent.
+    fn end(&self) {}
 
     /// Takes a snapshot; without a name, makes one (see [`SnapName::from_local_time`]). `message` is not too long.
     fn snap(&self, name: Option<&SnapName>, message: Option<&str>) -> Result<SnapInfo, Failure>;

@@ -35,8 +35,8 @@ mod xattr;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
 use parking_lot::{Mutex, RwLock};

@@ -66,7 +66,9 @@ impl Adapter {
 
     fn sync(&self, request: &Request, ino: INodeNo, datasync: bool, reply: ReplyEmpty) {
         let engine = self.engine.clone();
-        let pooled = engine.relay().begin_in_pool(&asked(request, Op::Fsync, ino));
+        let pooled = engine
+            .relay()
+            .begin_in_pool(&asked(request, Op::Fsync, ino));
         self.waiters.run(move || {
             empty(engine.fsync(ino.0, datasync), reply);
             drop(pooled);
@@ -415,16 +417,16 @@ impl Filesystem for Adapter {
         after: u64,
         mut reply: ReplyDirectory,
     ) {
-        let answer = self
-            .serve(request, Op::Readdir, ino)
-            .readdir(ino.0, after, false, &mut |listed| {
-                reply.add(
-                    INodeNo(listed.ino),
-                    listed.cookie,
-                    file_type(listed.kind),
-                    OsStr::from_bytes(listed.name),
-                )
-            });
+        let answer =
+            self.serve(request, Op::Readdir, ino)
+                .readdir(ino.0, after, false, &mut |listed| {
+                    reply.add(
+                        INodeNo(listed.ino),
+                        listed.cookie,
+                        file_type(listed.kind),
+                        OsStr::from_bytes(listed.name),
+                    )
+                });
         match answer {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(error)),
@@ -439,30 +441,30 @@ impl Filesystem for Adapter {
         after: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let answer = self
-            .serve(request, Op::Readdir, ino)
-            .readdir(ino.0, after, true, &mut |listed| {
-                let name = OsStr::from_bytes(listed.name);
-                let ino = INodeNo(listed.ino);
-                match &listed.entry {
-                    Some(found) => {
-                        let generation = Generation(found.generation);
-                        reply.add(
-                            ino,
-                            listed.cookie,
-                            name,
-                            &FOREVER,
-                            &file_attr(&found.attr),
-                            generation,
-                        )
+        let answer =
+            self.serve(request, Op::Readdir, ino)
+                .readdir(ino.0, after, true, &mut |listed| {
+                    let name = OsStr::from_bytes(listed.name);
+                    let ino = INodeNo(listed.ino);
+                    match &listed.entry {
+                        Some(found) => {
+                            let generation = Generation(found.generation);
+                            reply.add(
+                                ino,
+                                listed.cookie,
+                                name,
+                                &FOREVER,
+                                &file_attr(&found.attr),
+                                generation,
+                            )
+                        }
+                        // Only `.` and `..`, which the kernel lists without looking at more than number and type.
+                        None => {
+                            let bare = bare_attr(listed.ino, listed.kind);
+                            reply.add(ino, listed.cookie, name, &FOREVER, &bare, Generation(0))
+                        }
                     }
-                    // Only `.` and `..`, which the kernel lists without looking at more than number and type.
-                    None => {
-                        let bare = bare_attr(listed.ino, listed.kind);
-                        reply.add(ino, listed.cookie, name, &FOREVER, &bare, Generation(0))
-                    }
-                }
-            });
+                });
         match answer {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(error)),
@@ -588,7 +590,10 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        match self.serve(request, Op::Lseek, ino).lseek(ino.0, offset, whence) {
+        match self
+            .serve(request, Op::Lseek, ino)
+            .lseek(ino.0, offset, whence)
+        {
             Ok(found) => reply.offset(found),
             Err(error) => reply.error(errno(error)),
         }

@@ -1,7 +1,9 @@
 //! What clients of the control socket asked for last, so that one that lost its worker can ask again and nothing is
 //! done twice.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::{
+    AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 
 use super::Relay;
 use super::requests::{Expected, WRITER, Writer};

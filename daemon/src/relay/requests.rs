@@ -6,7 +6,9 @@
 //! it does not.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release,
+};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -239,7 +241,9 @@ impl Relay {
     /// Another thread than the session's begins with a request; it ends when what is returned is dropped.
     pub fn begin_in_pool(self: &std::sync::Arc<Self>, asked: &Asked) -> InPool {
         let free = |place: &Place| {
-            let taken = place.unique.compare_exchange(0, asked.unique, AcqRel, Acquire);
+            let taken = place
+                .unique
+                .compare_exchange(0, asked.unique, AcqRel, Acquire);
             taken.is_ok()
         };
         let place = self.head().requests.pool.iter().position(free);

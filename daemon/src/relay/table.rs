@@ -305,8 +305,5 @@ fn make_current(relay: &Relay, offset: u64, entries: u64) -> (u64, u64) {
     next.entries.store(entries, Release);
     areas.current.store(1 - now as u32, Release);
     let old = &areas.places[now];
-    (
-        old.offset.load(Acquire),
-        length(old.entries.load(Acquire)),
-    )
+    (old.offset.load(Acquire), length(old.entries.load(Acquire)))
 }

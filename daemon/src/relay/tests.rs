@@ -62,7 +62,11 @@ fn the_next_worker_finds_what_was_held_at_every_moment() {
                 .collect();
             let live = model.iter().filter(|(_, v)| **v != (0, 0));
             assert_eq!(found, live.map(|(k, v)| (*k, *v)).collect());
-            assert!(later.iter().all(|e| e.lookups == 0 || e.parent == e.ino + 1));
+            assert!(
+                later
+                    .iter()
+                    .all(|e| e.lookups == 0 || e.parent == e.ino + 1)
+            );
             table = later;
         }
     }

@@ -38,6 +38,8 @@ pub(super) enum Command {
     /// Unmount: the directory shows again what was there before. The changes stay in the store.
     #[command(visible_alias = "umount")]
     Unmount(UnmountArgs),
+    /// Go on with the llfs that is installed now, without unmounting: programs notice nothing.
+    Upgrade(UpgradeArgs),
     /// Serve a mount in the background.
     #[command(hide = true)]
     Serve(MountArgs),
@@ -84,6 +86,15 @@ pub(super) struct UnmountArgs {
     /// Apply without asking.
     #[arg(long, short, requires = "apply")]
     pub(super) yes: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct UpgradeArgs {
+    /// The directory.
+    pub(super) dir: PathBuf,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

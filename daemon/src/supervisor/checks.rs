@@ -142,8 +142,8 @@ fn clean(mount: &Mount) -> Result<(), Trouble> {
     }
 }
 
-/// The control socket of a mount whose daemon was killed, and is only still there because a thread of it waits for the
-/// kernel.
+/// The control socket of a mount whose daemon was killed, and is only still there because a thread of it, or of its
+/// worker, waits for the kernel.
 fn killed(mount: &Mount) -> Option<PathBuf> {
     locate::socket_candidates(mount).into_iter().find(|socket| {
         let peer = || -> Option<u32> {
@@ -151,7 +151,8 @@ fn killed(mount: &Mount) -> Option<PathBuf> {
             let credentials = getsockopt(&stream, PeerCredentials).ok()?;
             u32::try_from(credentials.pid()).ok()
         };
-        peer().is_some_and(process::is_zombie)
+        // That of the supervisor, who made the socket. Of one elsewhere nothing can be told.
+        peer().is_some_and(|pid| pid != 0 && !process::lives(pid))
     })
 }
 

@@ -143,7 +143,9 @@ impl Worker {
 
     /// Lets it go, which has nothing to serve: it closes the store when it hears no more.
     pub(super) fn dismiss(self) {
-        let Worker { mut child, line, .. } = self;
+        let Worker {
+            mut child, line, ..
+        } = self;
         drop(line);
         if let Err(error) = child.wait() {
             tracing::warn!(%error, "a worker did not end");

@@ -46,13 +46,14 @@ impl Deaths {
         }
         let mut before = std::mem::take(&mut self.requests);
         for asked in asked.into_iter().filter(|a| a.op != Op::None) {
-            let so_far = before.remove(&asked.key()).map_or((0, 0), |(_, o, k)| (o, k));
+            let so_far = before
+                .remove(&asked.key())
+                .map_or((0, 0), |(_, o, k)| (o, k));
             let (own, kills) = count(so_far);
             self.requests.insert(asked.key(), (asked, own, kills));
         }
-        let lethal = |(_, own, kills): &&(Asked, u32, u32)| {
-            *own >= LETHAL || own + kills >= LETHAL_BY_KILL
-        };
+        let lethal =
+            |(_, own, kills): &&(Asked, u32, u32)| *own >= LETHAL || own + kills >= LETHAL_BY_KILL;
         let lethal: Vec<Asked> = self.requests.values().filter(lethal).map(|e| e.0).collect();
         for asked in &lethal {
             self.requests.remove(&asked.key());
@@ -98,7 +99,11 @@ mod tests {
     #[test]
     fn the_third_death_of_one_request_is_the_last() {
         let mut deaths = Deaths::default();
-        assert!(deaths.count(death(ABORTED), true, vec![asked(8)]).is_empty());
+        assert!(
+            deaths
+                .count(death(ABORTED), true, vec![asked(8)])
+                .is_empty()
+        );
         // The kernel sends it again under a number with another bit.
         let again = asked(8 | 1 << 63);
         assert!(deaths.count(death(ABORTED), true, vec![again]).is_empty());
@@ -110,7 +115,11 @@ mod tests {
     fn kills_from_outside_prove_little() {
         let mut deaths = Deaths::default();
         for _ in 1..LETHAL_BY_KILL {
-            assert!(deaths.count(death(libc::SIGKILL), true, vec![asked(8)]).is_empty());
+            assert!(
+                deaths
+                    .count(death(libc::SIGKILL), true, vec![asked(8)])
+                    .is_empty()
+            );
         }
         assert_eq!(deaths.count(Death::Stuck, true, vec![asked(8)]).len(), 1);
     }
@@ -119,8 +128,16 @@ mod tests {
     fn deaths_that_are_not_in_a_row_are_not_counted_together() {
         let mut deaths = Deaths::default();
         for _ in 0..10 {
-            assert!(deaths.count(death(ABORTED), true, vec![asked(8)]).is_empty());
-            assert!(deaths.count(death(ABORTED), true, vec![asked(10)]).is_empty());
+            assert!(
+                deaths
+                    .count(death(ABORTED), true, vec![asked(8)])
+                    .is_empty()
+            );
+            assert!(
+                deaths
+                    .count(death(ABORTED), true, vec![asked(10)])
+                    .is_empty()
+            );
         }
     }
 

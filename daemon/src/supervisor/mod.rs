@@ -20,6 +20,7 @@ mod serve;
 mod stop;
 pub(crate) mod trouble;
 mod unmount;
+mod upgrade;
 pub(crate) mod wire;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
     let (json, done) = match Args::parse().command {
         Command::Mount(options) => (options.json, mount::run(&options)),
         Command::Unmount(options) => (options.json, unmount::run(&options)),
+        Command::Upgrade(options) => (options.json, upgrade::run(&options)),
         Command::Serve(options) => (false, mount::run_daemon(&options)),
         Command::Work { .. } => (false, crate::worker::run()),
         Command::Visit { dir } => (

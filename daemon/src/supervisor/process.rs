@@ -63,6 +63,11 @@ pub(super) fn is_zombie(pid: u32) -> bool {
     })
 }
 
+/// Whether there is such a process, and it is not [`is_zombie`].
+pub(super) fn lives(pid: u32) -> bool {
+    std::fs::exists(format!("/proc/{pid}")).unwrap_or(true) && !is_zombie(pid)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

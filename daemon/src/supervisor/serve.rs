@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use llctl::{exit, locate};
+use llctl::locate;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -135,6 +135,8 @@ struct Supervisor {
     deaths: Deaths,
     /// What the last worker said of its end.
     end: Option<Result<(), Trouble>>,
+    /// Why a worker could not begin.
+    last: Option<Trouble>,
     ends: Ends,
     /// The worker has to flush as soon as it serves.
     flush: bool,
@@ -189,6 +191,7 @@ impl Supervisor {
             remains: Vec::new(),
             deaths: Deaths::default(),
             end: None,
+            last: None,
             ends: Ends::No,
             flush: false,
             died: None,
@@ -234,14 +237,21 @@ impl Supervisor {
     fn wait(&mut self, ready: &mut dyn FnMut()) -> Result<(), Trouble> {
         let (mut said, mut died, mut signalled, mut stepped) = (false, false, false, false);
         {
-            let mut fds = vec![
-                (PollFd::new(self.signals.as_fd(), PollFlags::POLLIN), &mut signalled),
-            ];
+            let mut fds = vec![(
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+                &mut signalled,
+            )];
             if !self.worker.silent {
-                fds.push((PollFd::new(self.worker.line.fd(), PollFlags::POLLIN), &mut said));
+                fds.push((
+                    PollFd::new(self.worker.line.fd(), PollFlags::POLLIN),
+                    &mut said,
+                ));
             }
             if !self.worker.dying {
-                fds.push((PollFd::new(self.worker.alive(), PollFlags::POLLIN), &mut died));
+                fds.push((
+                    PollFd::new(self.worker.alive(), PollFlags::POLLIN),
+                    &mut died,
+                ));
             }
             if let Ends::Unmounting(ending, _) = &self.ends {
                 fds.push((PollFd::new(ending.as_fd(), PollFlags::POLLIN), &mut stepped));
@@ -322,7 +332,7 @@ impl Supervisor {
     fn serves(&mut self, ready: &mut dyn FnMut()) {
         self.worker.serving = true;
         self.deaths.serves();
-        self.proven = None;
+        (self.proven, self.last) = (None, None);
         if !self.announced {
             self.announced = true;
             fuse::readahead::raise(&self.base);
@@ -418,11 +428,9 @@ impl Supervisor {
                 tracing::error!("the new binary does not serve: {}", trouble.message);
             }
             Some(Err(trouble)) if self.announced && !self.worker.serving => {
-                // It could not begin. The next may: not for long, though.
+                // It could not begin. The next may.
                 tracing::error!("a worker could not begin: {}", trouble.message);
-                if self.deaths.hopeless() {
-                    return Ok(Some(Err(trouble)));
-                }
+                self.last = Some(trouble);
             }
             Some(end) => return Ok(Some(end)),
             None => {}
@@ -437,11 +445,12 @@ impl Supervisor {
             false => self.judge(death),
         };
         if self.deaths.hopeless() {
-            let trouble = Trouble::new("the daemon's workers die before they serve");
-            return Ok(Some(Err(trouble.code(exit::FAILED))));
+            let why = || Trouble::new("the daemon's workers die before they serve");
+            return Ok(Some(Err(self.last.take().unwrap_or_else(why))));
         }
         if !self.estate.greeting.can_resend() {
-            let trouble = Trouble::new("the worker died, and this kernel cannot go on with another");
+            let trouble =
+                Trouble::new("the worker died, and this kernel cannot go on with another");
             return Ok(Some(Err(trouble.hint("Linux 6.9 and newer can"))));
         }
         std::thread::sleep(self.deaths.pause());

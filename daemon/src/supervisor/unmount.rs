@@ -54,7 +54,7 @@ pub(super) fn run(args: &UnmountArgs) -> Result<(), Trouble> {
 }
 
 /// The mount at exactly this directory.
-fn find(dir: &Path) -> Result<Mount, Trouble> {
+pub(super) fn find(dir: &Path) -> Result<Mount, Trouble> {
     let none = |error: LocateError| match error {
         LocateError::NoMount { .. } => Trouble::new(error.to_string()).code(exit::NO_MOUNT),
         error => Trouble::new(error.to_string()),

@@ -146,8 +146,9 @@ impl Line {
                     for part in message.cmsgs()? {
                         if let ControlMessageOwned::ScmRights(raw) = part {
                             // SAFETY: the kernel has just put these descriptors into our table, nobody else knows of them.
-                            let owned =
-                                raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+                            let owned = raw
+                                .into_iter()
+                                .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
                             descriptors.extend(owned);
                         }
                     }

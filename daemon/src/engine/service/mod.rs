@@ -6,6 +6,7 @@
 mod diff;
 mod failure;
 mod listing;
+mod repeated;
 mod states;
 mod status;
 #[cfg(test)]
@@ -19,13 +20,15 @@ use std::sync::Arc;
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
     ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, PROTOCOL_VERSION,
-    Progress, RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary, Welcome,
+    Progress, Request, Response, RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary,
+    Welcome,
 };
 use llctl::{SnapName, StateRef};
 
 use super::Engine;
 use super::snapshot::Switched;
 use crate::control::{Service, Sink};
+use crate::relay::Errand;
 use failure::failure;
 use states::View;
 
@@ -72,6 +75,14 @@ impl Service for Host {
             mountpoint: BytePath::from(self.mountpoint.as_path()),
             store: BytePath::from(self.engine.store_path()),
         }
+    }
+
+    fn begin(&self, id: u64, number: u64, request: &Request) -> Option<Result<Response, Failure>> {
+        repeated::begin(&self.engine, Errand { client: id, number }, request)
+    }
+
+    fn end(&self) {
+        self.engine.relay().end_errand();
     }
 
     fn snap(&self, name: Option<&SnapName>, message: Option<&str>) -> Result<SnapInfo, Failure> {

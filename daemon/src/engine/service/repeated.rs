@@ -1,0 +1,88 @@
+//! Requests that a worker did and did not live to answer: the next one finds the answer in what was done.
+
+use llctl::protocol::{ErrorKind, Failure, Request, Response, RevertInfo};
+use llctl::{SnapName, StateRef};
+
+use super::listing;
+use crate::engine::Engine;
+use crate::relay::{Errand, Turn};
+use crate::tree::diff::Changes;
+use crate::tree::{Record, StateId};
+
+/// This thread begins with a request. The answer, if it was done before.
+pub(super) fn begin(
+    engine: &Engine,
+    errand: Errand,
+    request: &Request,
+) -> Option<Result<Response, Failure>> {
+    let changes = matches!(
+        request,
+        Request::Snap { .. }
+            | Request::Revert { .. }
+            | Request::Undo
+            | Request::Delete { .. }
+            | Request::Rename { .. }
+    );
+    if !changes {
+        return None;
+    }
+    match engine.relay().begin_errand(errand) {
+        Turn::New => None,
+        Turn::Done(record) => Some(answer(engine, request, &record)),
+    }
+}
+
+fn answer(engine: &Engine, request: &Request, record: &[u8]) -> Result<Response, Failure> {
+    // It may have died before it had made that durable.
+    let synced = engine.sync();
+    synced.map_err(|error| Failure::io("what was done was not made durable", &error))?;
+    match request {
+        // The names say all, and the record may be too long to be kept.
+        Request::Delete { names } => Ok(Response::Deleted(unique(names))),
+        Request::Rename { to, .. } => {
+            listing::info_by_name(engine, to.as_str()).map(Response::Renamed)
+        }
+        Request::Revert { to } => reverted(engine, to.to_string(), record),
+        Request::Undo => reverted(engine, StateRef::Undo.to_string(), record),
+        _ => match rmp_serde::from_slice(record) {
+            Ok(Record::Snap { id, .. }) => listing::brief(engine, id).map(Response::Snap),
+            _ => Err(unknown()),
+        },
+    }
+}
+
+fn reverted(engine: &Engine, to: String, record: &[u8]) -> Result<Response, Failure> {
+    let Ok(Record::Switch { kept, .. }) = rmp_serde::from_slice(record) else {
+        return Err(unknown());
+    };
+    let changed = changed(engine, kept);
+    Ok(Response::Reverted(RevertInfo {
+        to,
+        changed,
+        discarded: (changed > 0).then_some(kept),
+        took_us: 0,
+    }))
+}
+
+/// Inodes that differ from a state that was discarded.
+fn changed(engine: &Engine, kept: StateId) -> u64 {
+    let state = engine.state.read();
+    state.discarded.get(&kept).map_or(0, |old| {
+        let changes = Changes::between(&old.root, &state.head);
+        changes.inodes.union(&changes.data).count() as u64
+    })
+}
+
+fn unique(names: &[SnapName]) -> Vec<String> {
+    let mut seen = std::collections::HashSet::new();
+    let names = names.iter().map(|n| n.as_str().to_owned());
+    names.filter(|n| seen.insert(n.clone())).collect()
+}
+
+fn unknown() -> Failure {
+    Failure::new(
+        ErrorKind::Internal,
+        "the request was done, but its answer was lost with the worker that did it",
+    )
+    .with_hint("`llctl list` shows what there is")
+}

@@ -1,0 +1,63 @@
+//! `llfs upgrade`: another worker, of the binary that is on the disk now.
+
+use std::io::{self, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use llctl::Client;
+use llctl::protocol::StatusInfo;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::args::UpgradeArgs;
+use super::trouble::Trouble;
+use super::unmount::find;
+
+/// How long the new worker may take to begin.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Asks the supervisor for another worker and waits until that serves.
+pub(super) fn run(args: &UpgradeArgs) -> Result<(), Trouble> {
+    let mount = find(&args.dir)?;
+    let status = || -> Result<StatusInfo, Trouble> { Ok(Client::connect_mount(&mount)?.status()?) };
+    let before = status()?;
+    // Without a worker of its own the daemon would take the signal for its end.
+    let (Some(old), Ok(supervisor)) = (before.worker, i32::try_from(before.pid)) else {
+        return Err(Trouble::new(
+            "the daemon is of a version that cannot be exchanged while it runs",
+        )
+        .hint("unmount and mount again"));
+    };
+    // SIGUSR2 is `stop::UPGRADE`.
+    kill(Pid::from_raw(supervisor), Signal::SIGUSR2)
+        .map_err(|errno| Trouble::because("cannot signal the daemon", errno.desc()))?;
+    let begun = Instant::now();
+    let now = loop {
+        let now = status()?;
+        if now.worker != Some(old) {
+            break now;
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(
+                Trouble::new("the daemon goes on with the worker that it has")
+                    .hint("its log, llfs.log in the store, may tell why"),
+            );
+        }
+        thread::sleep(PAUSE);
+    };
+    let line = if args.json {
+        serde_json::json!({
+            "mountpoint": now.mountpoint,
+            "before": before.version,
+            "version": now.version,
+            "worker": now.worker,
+        })
+        .to_string()
+    } else {
+        format!("{} is now served by llfs {}", now.mountpoint, now.version)
+    };
+    // It is done, whether or not anybody reads that.
+    drop(writeln!(io::stdout(), "{line}"));
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! Kills a mount's worker, again and again, while something else goes on.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::dice::Random;
+
+/// How long it may take until there is another worker.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The worker of the daemon `supervisor`, if there is one at the moment.
+#[must_use]
+pub fn worker_of(supervisor: i32) -> Option<i32> {
+    let children = format!("/proc/{supervisor}/task/{supervisor}/children");
+    let children = std::fs::read_to_string(children).ok()?;
+    let pids = children.split_whitespace().filter_map(|p| p.parse().ok());
+    pids.filter(|pid| works(*pid)).last()
+}
+
+/// Whether a process is a worker, and not dead.
+fn works(pid: i32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let dead = stat
+        .rsplit(')')
+        .next()
+        .is_none_or(|rest| rest.trim_start().starts_with(['Z', 'X']));
+    line.split(|b| *b == 0).nth(1) == Some(b"work") && !dead
+}
+
+/// Kills the worker of `supervisor`, whichever that is now, and gives its id.
+///
+/// # Panics
+/// When there is none for a long time.
+#[track_caller]
+pub fn kill_worker(supervisor: i32) -> i32 {
+    let begun = Instant::now();
+    loop {
+        if let Some(worker) = worker_of(supervisor)
+            && kill(Pid::from_raw(worker), Signal::SIGKILL).is_ok()
+        {
+            return worker;
+        }
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "the daemon {supervisor} has no worker"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A thread that kills workers.
+#[derive(Debug)]
+pub struct Killer {
+    enough: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl Killer {
+    /// Kills the worker of `supervisor` every so many milliseconds, a random number in `pause`.
+    #[must_use]
+    pub fn start(supervisor: i32, seed: u64, pause: Range<usize>) -> Killer {
+        let enough = Arc::new(AtomicBool::new(false));
+        let stop = enough.clone();
+        let mut random = Random::new(seed);
+        let thread = std::thread::spawn(move || {
+            let mut kills = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let wait = pause.start + random.below(pause.len());
+                std::thread::sleep(Duration::from_millis(wait as u64));
+                kill_worker(supervisor);
+                kills += 1;
+            }
+            kills
+        });
+        Killer { enough, thread }
+    }
+
+    /// Ends it; how many it killed.
+    ///
+    /// # Panics
+    /// When there was no worker to kill any more.
+    #[must_use]
+    pub fn stop(self) -> usize {
+        self.enough.store(true, Ordering::Relaxed);
+        self.thread.join().expect("there is always another worker")
+    }
+}

@@ -1,0 +1,428 @@
+//! kill -9 of the worker at random moments: no program sees an error, nothing is done twice, nothing is lost.
+//!
+//! `LLFS_KILLS` is how many kills each test waits for (a small number without it).
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use llfs_tests::command::{Run, ended_within, until};
+use llfs_tests::killer::{Killer, kill_worker, worker_of};
+use llfs_tests::manifest::Ignore;
+use llfs_tests::mounted::Mounted;
+use llfs_tests::{seeded, sys, tree};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How many kills a test waits for.
+fn kills() -> usize {
+    seeded::number("LLFS_KILLS").unwrap_or(12) as usize
+}
+
+fn seed() -> u64 {
+    let seed = seeded::first_seed();
+    println!("LLFS_SEED={seed}");
+    seed
+}
+
+fn mounted(name: &str, fill: impl FnOnce(&Path)) -> Mounted {
+    let mut mounted = Mounted::over(name, fill);
+    mounted.allow(Duration::from_secs(150 + 2 * kills() as u64));
+    mounted
+}
+
+/// Kills workers until there were enough, while `work` goes on in threads; what each of those returns.
+fn under_kills<T: Send + 'static>(
+    mounted: &Mounted,
+    seed: u64,
+    work: Vec<Box<dyn FnOnce(&AtomicBool) -> T + Send>>,
+) -> Vec<T> {
+    let supervisor = mounted.pid();
+    let enough = Arc::new(AtomicBool::new(false));
+    let threads: Vec<JoinHandle<T>> = work
+        .into_iter()
+        .map(|work| {
+            let enough = enough.clone();
+            std::thread::spawn(move || work(&enough))
+        })
+        .collect();
+    let before = mounted.json(&["status"])["workers"].as_u64().unwrap();
+    let killer = Killer::start(supervisor, seed, 1..150);
+    let wanted = kills() as u64 + before;
+    until("enough kills", Duration::from_secs(120 + wanted), || {
+        assert!(!threads.iter().all(JoinHandle::is_finished), "all ended");
+        std::thread::sleep(Duration::from_millis(100));
+        (mounted.json(&["status"])["workers"].as_u64().unwrap() >= wanted).then_some(())
+    });
+    let killed = killer.stop();
+    enough.store(true, Ordering::Relaxed);
+    let done = threads.into_iter().map(|t| t.join().unwrap()).collect();
+    println!("{killed} kills");
+    done
+}
+
+/// Lines with numbers, appended one by one; how many.
+fn append(path: &Path, enough: &AtomicBool) -> usize {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .unwrap();
+    for number in 0.. {
+        if enough.load(Ordering::Relaxed) {
+            return number;
+        }
+        file.write_all(format!("line {number}\n").as_bytes())
+            .unwrap();
+        if number % 64 == 0 {
+            file.sync_all().unwrap();
+        }
+    }
+    unreachable!()
+}
+
+/// Everything that fails or shows when it is done twice; the names that must be there afterwards.
+fn names(dir: &Path, enough: &AtomicBool) -> BTreeSet<String> {
+    let mut there = BTreeSet::new();
+    for number in 0.. {
+        if enough.load(Ordering::Relaxed) {
+            break;
+        }
+        let at = |kind: &str| dir.join(format!("{kind}{number}"));
+        let new = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(at("new"));
+        new.unwrap().write_all(&[7; 300]).unwrap();
+        fs::rename(at("new"), at("renamed")).unwrap();
+        fs::hard_link(at("renamed"), at("link")).unwrap();
+        fs::create_dir(at("dir")).unwrap();
+        symlink("target", at("dir").join("symlink")).unwrap();
+        fs::rename(at("dir"), at("moved")).unwrap();
+        sys::set_xattr(&at("link"), b"user.test", b"value", libc::XATTR_CREATE).unwrap();
+        sys::remove_xattr(&at("link"), b"user.test").unwrap();
+        match number % 3 {
+            0 => {
+                fs::remove_file(at("renamed")).unwrap();
+                fs::remove_file(at("moved").join("symlink")).unwrap();
+                fs::remove_dir(at("moved")).unwrap();
+                there.insert(format!("link{number}"));
+            }
+            _ => {
+                for kind in ["renamed", "link", "moved"] {
+                    there.insert(format!("{kind}{number}"));
+                }
+            }
+        }
+    }
+    there
+}
+
+#[test]
+fn nothing_is_done_twice_and_nothing_is_lost() {
+    let seed = seed();
+    let mounted = mounted("failover", |_| ());
+    for dir in ["one", "two"] {
+        fs::create_dir(mounted.path(dir)).unwrap();
+    }
+    let lines = mounted.path("lines");
+    let file = lines.clone();
+    let dirs = ["one", "two"].map(|d| mounted.path(d));
+    let (tell, told) = std::sync::mpsc::channel();
+    let mut work: Vec<Box<dyn FnOnce(&AtomicBool) -> BTreeSet<String> + Send>> = Vec::new();
+    work.push(Box::new(move |enough| {
+        tell.send(append(&file, enough)).unwrap();
+        BTreeSet::new()
+    }));
+    for dir in dirs.clone() {
+        work.push(Box::new(move |enough| names(&dir, enough)));
+    }
+    let done = under_kills(&mounted, seed, work);
+    let count = told.recv().unwrap();
+    let expected: String = (0..count).map(|n| format!("line {n}\n")).collect();
+    let check = || {
+        assert!(count > 20, "only {count} lines");
+        assert!(fs::read_to_string(&lines).unwrap() == expected, "the lines");
+        for (dir, expected) in dirs.iter().zip(&done[1..]) {
+            let entries = fs::read_dir(dir).unwrap();
+            let found: BTreeSet<String> = entries
+                .map(|e| e.unwrap().file_name().into_string().unwrap())
+                .collect();
+            assert_eq!(&found, expected);
+            for name in expected.iter().filter(|n| !n.starts_with("moved")) {
+                assert_eq!(fs::read(dir.join(name)).unwrap(), [7; 300]);
+            }
+        }
+    };
+    check();
+    mounted.verify();
+    mounted.remount();
+    check();
+}
+
+/// Snapshots and reverts go on too, and each is exact.
+#[test]
+fn snapshots_and_reverts_are_exact_under_kills() {
+    let seed = seed();
+    let mounted = mounted("failover-revert", |base| {
+        tree::plant(base, seed, 60).unwrap()
+    });
+    // Pages, attributes and names of all states are cached, and a file is open and mapped.
+    fs::write(mounted.path("mapped"), vec![0; 1 << 16]).unwrap();
+    let open = File::open(mounted.path("mapped")).unwrap();
+    mounted.snap("first");
+    let first = mounted.manifest();
+    let killer = Killer::start(mounted.pid(), seed, 1..150);
+    let rounds = kills() / 3 + 2;
+    for round in 0..rounds as u64 {
+        tree::churn(&mounted.dir, seed + round, 40, true).unwrap();
+        fs::write(mounted.path("mapped"), vec![round as u8 + 1; 1 << 16]).unwrap();
+        let name = format!("round-{round}");
+        mounted.snap(&name);
+        let here = mounted.manifest();
+        mounted.revert("first");
+        let mut byte = [9];
+        open.read_exact_at(&mut byte, 4096).unwrap();
+        assert_eq!(byte, [0], "the open file, round {round}");
+        first.assert_same(&mounted.manifest(), Ignore::default(), "reverted");
+        mounted.undo();
+        here.assert_same(&mounted.manifest(), Ignore::default(), "undone");
+        open.read_exact_at(&mut byte, 4096).unwrap();
+        assert_eq!(byte, [round as u8 + 1], "the open file, round {round}");
+        mounted.revert(&name);
+        here.assert_same(&mounted.manifest(), Ignore::default(), "by name");
+    }
+    println!("{} kills", killer.stop());
+    let list = mounted.json(&["list"]);
+    assert_eq!(list["snapshots"].as_array().unwrap().len(), rounds + 1);
+    mounted.verify();
+}
+
+const GIT: &str = r#"
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
+export GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@e GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@e
+for round in 1 2 3; do
+  rm -rf "clone$round"
+  git clone -q --no-hardlinks origin "clone$round"
+  cd "clone$round"; seq $round 2000 > new; git add -A; git commit -qm "$round"
+  git fsck --strict --no-progress; git status --porcelain; cd ..
+done
+"#;
+
+const SQLITE: &str = r#"
+sqlite3 db 'pragma journal_mode=wal; create table t(n integer primary key, s text);' > /dev/null
+for n in $(seq 40); do
+  sqlite3 db ".timeout 20000" "insert into t values($n, hex(randomblob(500)));"
+done
+test "$(sqlite3 db 'select count(*), sum(n) from t;')" = "40|820"
+sqlite3 db 'pragma integrity_check;' | grep -qx ok
+"#;
+
+#[test]
+fn programs_go_on_under_kills() {
+    let seed = seed();
+    let mounted = mounted("failover-programs", |base| {
+        let make = "git init -q -b main origin; cd origin; for f in $(seq 80); do mkdir -p d$((f % 9)); \
+            seq $((f * 9)) > d$((f % 9))/$f; done; git add -A; git -c user.name=t -c user.email=t@e commit -qm first";
+        Run::shell(make).dir(base).ok();
+    });
+    let killer = Killer::start(mounted.pid(), seed, 20..300);
+    let mut programs = [GIT, SQLITE].map(|script| {
+        let patience = Duration::from_secs(120);
+        Run::shell(script)
+            .dir(&mounted.dir)
+            .patience(patience)
+            .start()
+    });
+    for program in &mut programs {
+        until("a program's end", Duration::from_secs(120), || {
+            program.wait(Duration::from_millis(200))
+        });
+    }
+    println!("{} kills", killer.stop());
+    for program in programs {
+        program.finish().ok();
+    }
+    mounted.verify();
+}
+
+#[test]
+fn what_is_open_mapped_locked_or_stood_in_stays_so() {
+    let mounted = mounted("failover-open", |base| {
+        fs::create_dir_all(base.join("a/b/c")).unwrap();
+        fs::write(base.join("a/b/c/deep"), "from the base").unwrap();
+        fs::write(base.join("locked"), "").unwrap();
+    });
+    let supervisor = mounted.pid();
+    let of_base = File::open(mounted.path("a/b/c/deep")).unwrap();
+    let mut unlinked = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(mounted.path("unlinked"))
+        .unwrap();
+    unlinked.write_all(b"still here").unwrap();
+    fs::remove_file(mounted.path("unlinked")).unwrap();
+    let mapped = mounted.path("mapped");
+    fs::write(&mapped, vec![1; 8192]).unwrap();
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(&mapped)
+        .unwrap();
+    let mapping = sys::Mapping::new(&file, 8192, true).unwrap();
+    let lock = File::open(mounted.path("locked")).unwrap();
+    lock.try_lock().unwrap();
+    let mut shell =
+        Run::shell("echo in; while test ! -e go; do sleep 0.02; done; pwd -P; cat deep")
+            .dir(mounted.path("a/b/c"))
+            .start();
+    until("a shell in the mount", Duration::from_secs(10), || {
+        shell.output_so_far().contains("in").then_some(())
+    });
+    for round in 1..=3u8 {
+        mapping.write(4096, &[round]);
+        kill_worker(supervisor);
+        // Nothing of this is in a cache.
+        sys::drop_caches(&of_base).unwrap();
+        let mut text = String::new();
+        (&of_base).rewind().unwrap();
+        (&of_base).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "from the base");
+        sys::drop_caches(&unlinked).unwrap();
+        let mut text = String::new();
+        unlinked.rewind().unwrap();
+        unlinked.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "still here".repeat(round.into()));
+        unlinked.write_all(b"still here").unwrap();
+        mapping.write(0, &[round]);
+        let other = File::open(mounted.path("locked")).unwrap();
+        assert!(other.try_lock().is_err(), "the lock is gone");
+    }
+    mounted.snap("with what is mapped");
+    assert_eq!(fs::read(&mapped).unwrap()[..1], [3]);
+    fs::write(mounted.path("a/b/c/go"), "").unwrap();
+    let ended = until("the shell's end", Duration::from_secs(20), || {
+        shell.wait(Duration::from_millis(100))
+    });
+    assert!(ended.success());
+    let said = shell.output_so_far();
+    assert!(said.ends_with("/a/b/c\nfrom the base"), "{said}");
+    drop(unlinked);
+    mounted.verify();
+}
+
+#[test]
+fn a_request_that_kills_every_worker_is_answered_with_an_error() {
+    let mounted = Mounted::prepare("failover-lethal");
+    fs::write(mounted.dir.join("kept"), "kept").unwrap();
+    let lethal = mounted.mount_run().env("LLFS_TEST_LETHAL_NAME", "lethal");
+    lethal.ok();
+    let open = File::open(mounted.path("kept")).unwrap();
+    let error = fs::metadata(mounted.path("lethal")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EIO), "{error}");
+    assert_eq!(fs::read(mounted.path("kept")).unwrap(), b"kept");
+    fs::write(mounted.path("new"), "new").unwrap();
+    let mut byte = [0];
+    open.read_exact_at(&mut byte, 3).unwrap();
+    let log = fs::read_to_string(mounted.store.join("llfs.log")).unwrap();
+    let told = log.lines().filter(|l| l.contains("kills workers"));
+    assert!(told.clone().any(|l| l.contains("Lookup")), "{log}");
+    let workers = mounted.json(&["status"])["workers"].as_u64();
+    assert_eq!(workers, Some(4), "it had three tries");
+}
+
+#[test]
+fn the_worker_ends_with_its_supervisor_and_the_next_mount_has_everything() {
+    let mounted = mounted("failover-supervisor", |base| {
+        fs::write(base.join("file"), "text").unwrap();
+    });
+    for round in 0..3 {
+        let supervisor = mounted.pid();
+        let worker = worker_of(supervisor).unwrap();
+        fs::write(mounted.path("file"), format!("round {round}")).unwrap();
+        kill(Pid::from_raw(supervisor), Signal::SIGKILL).unwrap();
+        assert!(ended_within(worker, Duration::from_secs(10)));
+        let error = fs::metadata(mounted.path("other")).unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::NotFound, "somebody answers");
+        mounted.mount();
+        let text = fs::read_to_string(mounted.path("file")).unwrap();
+        assert_eq!(text, format!("round {round}"));
+    }
+    mounted.verify();
+}
+
+#[test]
+fn an_upgrade_exchanges_the_worker_under_open_files() {
+    let mounted = mounted("failover-upgrade", |base| {
+        fs::write(base.join("file"), "text").unwrap();
+    });
+    let (supervisor, before) = (mounted.pid(), worker_of(mounted.pid()));
+    let mut log = File::options()
+        .append(true)
+        .create(true)
+        .open(mounted.path("log"))
+        .unwrap();
+    log.write_all(b"one ").unwrap();
+    let said = mounted.llfs(&["upgrade"]).arg(&mounted.dir).ok().out();
+    assert!(said.contains("now served by"), "{said}");
+    log.write_all(b"two").unwrap();
+    assert_eq!(fs::read(mounted.path("log")).unwrap(), b"one two");
+    assert_eq!(mounted.pid(), supervisor);
+    assert_ne!(worker_of(supervisor), before);
+    assert_eq!(mounted.json(&["status"])["workers"], 2);
+}
+
+#[test]
+fn a_worker_that_dies_while_the_mount_is_taken_away_does_not_keep_it() {
+    for round in 0..4 {
+        let mounted = mounted("failover-unmount", |_| ());
+        fs::write(mounted.path("file"), vec![3; 1 << 20]).unwrap();
+        let supervisor = mounted.pid();
+        let mut unmount = mounted.llfs(&["unmount"]).arg(&mounted.dir).start();
+        std::thread::sleep(Duration::from_millis(round * 4));
+        if worker_of(supervisor).is_some() {
+            kill_worker(supervisor);
+        }
+        let ended = until("the unmount's end", Duration::from_secs(30), || {
+            unmount.wait(Duration::from_millis(100))
+        });
+        assert!(ended.success(), "{}", unmount.finish().text());
+        assert!(ended_within(supervisor, Duration::from_secs(10)));
+        mounted.mount();
+        assert_eq!(fs::read(mounted.path("file")).unwrap().len(), 1 << 20);
+    }
+}
+
+#[test]
+fn the_outage_is_short() {
+    let mounted = mounted("failover-outage", |base| tree::plant(base, 5, 400).unwrap());
+    let before = mounted.manifest();
+    let supervisor = mounted.pid();
+    let mut took: Vec<Duration> = (0..kills().max(9))
+        .map(|round| {
+            kill_worker(supervisor);
+            let begun = Instant::now();
+            // Nobody has asked for this name before.
+            assert!(!mounted.path(&format!("nothing {round}")).exists());
+            begun.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    let median = took[took.len() / 2];
+    println!("median {median:?}, longest {:?}", took[took.len() - 1]);
+    let most = if cfg!(debug_assertions) { 600 } else { 200 };
+    assert!(median < Duration::from_millis(most), "{took:?}");
+    before.assert_same(&mounted.manifest(), Ignore::default(), "afterwards");
+}
