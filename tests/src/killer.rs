@@ -40,12 +40,19 @@ fn works(pid: i32) -> bool {
 /// When there is none for a long time.
 #[track_caller]
 pub fn kill_worker(supervisor: i32) -> i32 {
+    kill_later(supervisor, Duration::ZERO)
+}
+
+/// The same, when it has lived for a while.
+#[track_caller]
+fn kill_later(supervisor: i32, age: Duration) -> i32 {
     let begun = Instant::now();
     loop {
-        if let Some(worker) = worker_of(supervisor)
-            && kill(Pid::from_raw(worker), Signal::SIGKILL).is_ok()
-        {
-            return worker;
+        if let Some(worker) = worker_of(supervisor) {
+            std::thread::sleep(age);
+            if kill(Pid::from_raw(worker), Signal::SIGKILL).is_ok() {
+                return worker;
+            }
         }
         assert!(
             begun.elapsed() < PATIENCE,
@@ -59,27 +66,39 @@ pub fn kill_worker(supervisor: i32) -> i32 {
 #[derive(Debug)]
 pub struct Killer {
     enough: Arc<AtomicBool>,
-    thread: JoinHandle<usize>,
+    thread: Option<JoinHandle<usize>>,
+}
+
+impl Drop for Killer {
+    fn drop(&mut self) {
+        self.enough.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Killer {
-    /// Kills the worker of `supervisor` every so many milliseconds, a random number in `pause`.
+    /// Kills the worker of `supervisor` when it has lived for so many milliseconds, a random number in `age`, and then the
+    /// next one; now and then one that is younger and may not serve yet.
     #[must_use]
-    pub fn start(supervisor: i32, seed: u64, pause: Range<usize>) -> Killer {
+    pub fn start(supervisor: i32, seed: u64, age: Range<usize>) -> Killer {
         let enough = Arc::new(AtomicBool::new(false));
         let stop = enough.clone();
         let mut random = Random::new(seed);
         let thread = std::thread::spawn(move || {
             let mut kills = 0;
             while !stop.load(Ordering::Relaxed) {
-                let wait = pause.start + random.below(pause.len());
-                std::thread::sleep(Duration::from_millis(wait as u64));
-                kill_worker(supervisor);
+                let wait = match random.below(5) {
+                    0 => random.below(age.start),
+                    _ => age.start + random.below(age.len()),
+                };
+                kill_later(supervisor, Duration::from_millis(wait as u64));
                 kills += 1;
             }
             kills
         });
-        Killer { enough, thread }
+        Killer {
+            enough,
+            thread: Some(thread),
+        }
     }
 
     /// Ends it; how many it killed.
@@ -87,8 +106,9 @@ impl Killer {
     /// # Panics
     /// When there was no worker to kill any more.
     #[must_use]
-    pub fn stop(self) -> usize {
+    pub fn stop(mut self) -> usize {
         self.enough.store(true, Ordering::Relaxed);
-        self.thread.join().expect("there is always another worker")
+        let thread = self.thread.take().expect("stopped once");
+        thread.join().expect("there is always another worker")
     }
 }

@@ -58,7 +58,7 @@ fn under_kills<T: Send + 'static>(
         })
         .collect();
     let before = mounted.json(&["status"])["workers"].as_u64().unwrap();
-    let killer = Killer::start(supervisor, seed, 1..150);
+    let killer = Killer::start(supervisor, seed, 80..350);
     let wanted = kills() as u64 + before;
     until("enough kills", Duration::from_secs(120 + wanted), || {
         assert!(!threads.iter().all(JoinHandle::is_finished), "all ended");
@@ -180,14 +180,20 @@ fn snapshots_and_reverts_are_exact_under_kills() {
     });
     // Pages, attributes and names of all states are cached, and a file is open and mapped.
     fs::write(mounted.path("mapped"), vec![0; 1 << 16]).unwrap();
-    let open = File::open(mounted.path("mapped")).unwrap();
+    let open = File::options()
+        .read(true)
+        .write(true)
+        .open(mounted.path("mapped"))
+        .unwrap();
     mounted.snap("first");
     let first = mounted.manifest();
-    let killer = Killer::start(mounted.pid(), seed, 1..150);
+    let killer = Killer::start(mounted.pid(), seed, 80..350);
     let rounds = kills() / 3 + 2;
     for round in 0..rounds as u64 {
         tree::churn(&mounted.dir, seed + round, 40, true).unwrap();
-        fs::write(mounted.path("mapped"), vec![round as u8 + 1; 1 << 16]).unwrap();
+        // It may have lost its name by now.
+        open.write_all_at(&vec![round as u8 + 1; 1 << 16], 0)
+            .unwrap();
         let name = format!("round-{round}");
         mounted.snap(&name);
         let here = mounted.manifest();
@@ -237,7 +243,7 @@ fn programs_go_on_under_kills() {
             seq $((f * 9)) > d$((f % 9))/$f; done; git add -A; git -c user.name=t -c user.email=t@e commit -qm first";
         Run::shell(make).dir(base).ok();
     });
-    let killer = Killer::start(mounted.pid(), seed, 20..300);
+    let killer = Killer::start(mounted.pid(), seed, 100..500);
     let mut programs = [GIT, SQLITE].map(|script| {
         let patience = Duration::from_secs(120);
         Run::shell(script)

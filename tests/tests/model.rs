@@ -229,7 +229,7 @@ fn random_histories_agree_with_the_model_while_workers_are_killed() {
         let mut run = Run::over(sprout().iter().chain(&base));
         for steps in steps.chunks(40) {
             // A daemon that is killed itself, or unmounted, has no worker to be killed.
-            let killer = Killer::start(run.mounted.pid(), seed, 1..80);
+            let killer = Killer::start(run.mounted.pid(), seed, 80..300);
             for step in steps {
                 match step {
                     Step::Kill | Step::Remount => {}

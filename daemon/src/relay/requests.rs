@@ -263,10 +263,10 @@ impl Relay {
         all.filter_map(Place::get).collect()
     }
 
-    /// The last worker is dead: nothing of it is in the way of the next.
-    pub fn clear_threads(&self) {
+    /// The last worker is dead, and the next has begun with nothing.
+    pub fn clear_asked(&self) {
         let slots = &self.head().requests;
-        for place in &slots.pool {
+        for place in std::iter::once(&slots.session).chain(&slots.pool) {
             place.unique.store(0, Release);
         }
     }

@@ -165,6 +165,8 @@ fn what_was_asked_when_it_died_is_known() {
     drop((waits, told));
     assert_eq!(heir(&relay).asked().len(), 1);
     assert!(heir(&relay).notifying().is_empty());
+    relay.clear_asked();
+    assert!(heir(&relay).asked().is_empty());
 }
 
 #[test]

@@ -109,7 +109,10 @@ impl Worker {
         let mut all = with.to_vec();
         all.push(shown.as_fd());
         all.extend(lock);
-        worker.line.send(order, &all)?;
+        // One that has died already is noticed like any other.
+        if let Err(error) = worker.line.send(order, &all) {
+            tracing::debug!(%error, "the worker does not listen");
+        }
         Ok(worker)
     }
 

@@ -70,7 +70,7 @@ impl Deaths {
     pub(super) fn pause(&self) -> Duration {
         match self.stillborn {
             (0, 0 | 1) => Duration::ZERO,
-            (own, kills) => (PAUSE * 2_u32.pow((own * 2 + kills / 8).min(10))).min(PAUSE_MAX),
+            (own, kills) => (PAUSE * 2_u32.pow((own * 2 + kills / 16).min(10))).min(PAUSE_MAX),
         }
     }
 }

@@ -473,7 +473,7 @@ impl Supervisor {
     }
 
     fn next(&mut self, lethal: &[Asked]) -> io::Result<()> {
-        self.relay.clear_threads();
+        self.relay.clear_asked();
         let order = ToWorker::Open(self.open.clone());
         let with = [self.below.as_fd(), self.relay.as_fd()];
         let lock = Some(self.estate.lock.as_fd());
