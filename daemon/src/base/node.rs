@@ -262,7 +262,7 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), Errno> {
 }
 
 /// Spreads inode numbers, which tend to be neighbours, over all 64 bits.
-fn hash(ino: u64) -> u64 {
+pub(super) fn hash(ino: u64) -> u64 {
     let mixed = ino.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^ (mixed >> 32)
 }

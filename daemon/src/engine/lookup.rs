@@ -83,15 +83,20 @@ impl Engine {
         }
     }
 
-    fn over(&self, ino: Ino) -> Option<Attr> {
-        let inode = self.inode(ino)?;
+    /// The attributes of an inode, if the overlay has it.
+    pub(super) fn over(&self, ino: Ino) -> Option<Attr> {
+        Some(self.attr_over(ino, &*self.inode(ino)?))
+    }
+
+    /// The attributes of an inode of the overlay.
+    pub(super) fn attr_over(&self, ino: Ino, inode: &Inode) -> Attr {
         let mut blocks = inode.layered;
         if inode.covered < inode.base_blocks() {
             // What the base allocated, less what is covered: right for files without holes, and about right for others.
             let base = self.base.stat(ino).map_or(0, |s| s.blocks / (BLOCK / 512));
             blocks += base.min(inode.base_blocks()).saturating_sub(inode.covered);
         }
-        Some(attr_of(ino, &inode, blocks))
+        attr_of(ino, inode, blocks)
     }
 
     /// The target of a symbolic link.
