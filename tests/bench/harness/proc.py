@@ -31,13 +31,15 @@ def run(argv, env, cwd=None, limit=LIMIT, input=None):
     return done.stdout
 
 
-def timed(argv, env, limit=LIMIT):
-    """Wall seconds from before posix_spawn to after wait: the whole command, as somebody who types it waits for it."""
+def timed(argv, env, limit=LIMIT, output=None):
+    """Wall seconds from before posix_spawn to after wait: the whole command, as somebody who types it waits for it. What it
+    prints goes to the file `output`, if one is given."""
     argv = [str(a) for a in argv]
     with tempfile.TemporaryFile() as said:
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0) if output is None
+            else (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
             (os.POSIX_SPAWN_DUP2, said.fileno(), 2),
         ]
         begun = time.perf_counter()
