@@ -18,6 +18,7 @@ impl Engine {
             return Err(Errno::ENAMETOOLONG);
         }
         let _gate = self.gate.read();
+        self.tell(parent, name);
         let found = self.state.read().head.dentry(At(parent, name));
         match found {
             Some(Dentry::Here(ino, _)) => self.entry(ino).map(Some),

@@ -30,6 +30,7 @@ mod rename;
 mod seed;
 pub mod service;
 pub mod snapshot;
+mod untold;
 mod xattr;
 
 use std::collections::BTreeSet;
@@ -72,6 +73,8 @@ pub struct Engine {
     opening: Mutex<()>,
     /// Inodes that a revert changed and of which the kernel still writes back old pages, to be dropped.
     reverting: RwLock<Option<BTreeSet<Ino>>>,
+    /// Names that a revert changed and of which the kernel was not told yet.
+    untold: RwLock<Option<untold::Untold>>,
     /// Snapshots and reverts come one after the other.
     turn: Mutex<()>,
     /// Bytes that no root reaches any more since the last reclaim, about.

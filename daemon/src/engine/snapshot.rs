@@ -5,10 +5,12 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::untold::Untold;
 use super::{Answer, Engine, errno};
 use crate::tree::diff::Changes;
 use crate::tree::{
@@ -163,10 +165,11 @@ impl Engine {
             self.commit_reserved(&mut state, &record)
                 .map_err(Refusal::failed("the revert was not written"))?;
             self.seal_layer();
-            let changes = Changes::between(&old, &state.head);
+            let changes = Arc::new(Changes::between(&old, &state.head));
             let dropped: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
             let inodes = dropped.len();
             *self.reverting.write() = Some(dropped);
+            *self.untold.write() = Some(Untold::new(changes.clone()));
             self.listings.lock().clear();
             self.retire_dirs(&old, &state.head, &changes);
             let switched = Switched {
@@ -183,6 +186,7 @@ impl Engine {
             let sync = s.spawn(|| self.store.sync());
             self.forget_caches(&changes);
             *self.reverting.write() = None;
+            *self.untold.write() = None;
             self.collect_orphans();
             self.drop_oldest_discarded();
             sync.join()
@@ -238,6 +242,7 @@ impl Engine {
             if held(slot.parent) {
                 kernel.forget_name(slot.parent, slot.name.as_bytes());
             }
+            self.tell(slot.parent, slot.name.as_bytes());
         }
         for ino in inodes {
             if held(ino) {
