@@ -64,6 +64,31 @@ def timed(argv, env, limit=LIMIT, output=None):
         return took
 
 
+def together(argvs, env, limit=LIMIT):
+    """Wall seconds from before the first of several commands is started to the end of the last; each must succeed."""
+    argvs = [[str(a) for a in argv] for argv in argvs]
+    running = []
+    with tempfile.TemporaryFile() as said:
+        begun = time.perf_counter()
+        try:
+            for argv in argvs:
+                running.append(subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said))
+            codes = [process.wait(timeout=max(0, begun + limit - time.perf_counter())) for process in running]
+            took = time.perf_counter() - begun
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Failed(str(error)) from None
+        finally:
+            for process in running:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+        for argv, code in zip(argvs, codes):
+            if code != 0:
+                said.seek(0)
+                raise Failed(told(argv, code, said.read().decode(errors="replace")))
+        return took
+
+
 def told(argv, code, text):
     """A failure in one line: which program with which last arguments, and the beginning of what it said."""
     said = " ".join(text.split())[:300] or "no message"
