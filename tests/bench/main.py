@@ -90,6 +90,8 @@ def measure_scaling(ctx, args):
 
 def measure(ctx, args):
     groups = [g for g in GROUPS if not args.only or g.name in args.only]
+    if not ctx.sizes.million_files:
+        groups = [g for g in groups if g.base != "million"]
     backends, skipped = [], {}
     for backend in ALL:
         if args.backend and backend.name not in args.backend:
@@ -108,6 +110,8 @@ def measure(ctx, args):
         about["files"] = len(bases["tree"].files)
     if any(g.base == "big" for g in groups):
         bases["big"] = source_tree.make_big(ctx)
+    if any(g.base == "million" for g in groups):
+        bases["million"] = source_tree.make_flat(ctx, ctx.tmp / "million-base", ctx.sizes.million_files, 100, 1_000)
     rounds = Rounds(ctx, groups, backends, bases)
     try:
         for number in range(args.rounds or (2 if args.quick else 5)):

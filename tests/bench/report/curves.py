@@ -15,7 +15,7 @@ STYLES = {  # color, dashes
     "revert": ("#b5482a", ""),
     "revert-daemon": ("#b5482a", "5 3"),
 }
-PANEL, HEIGHT, LEFT, TOP, BOTTOM, GAP = 300, 300, 64, 62, 52, 24
+PANEL, HEIGHT, LEFT, TOP, BOTTOM, GAP = 300, 300, 64, 62, 52, 44
 
 
 def table(scales):
