@@ -57,6 +57,19 @@ impl Base {
         })
     }
 
+    /// The directory `ino` was listed, which `waited` for the disk or did not; `below` are names of its subdirectories. What
+    /// a walker would list next is read ahead, see [`super::ahead`].
+    pub fn listed<'a>(&self, ino: u64, waited: bool, below: impl Iterator<Item = &'a [u8]>) {
+        if !self.ahead.is_worth_it(waited) {
+            return;
+        }
+        let parent = self.nodes.read().place(ino).map(|(parent, _)| parent);
+        if let Ok(fd) = self.dir_fd(ino) {
+            // The root is in no directory that anybody walks.
+            self.ahead.listed(parent.unwrap_or(0), ino, fd, below);
+        }
+    }
+
     /// All entries of the directory `ino` except `.` and `..`, in the order in which its filesystem has them.
     ///
     /// Listing makes no place known (nobody would ever forget it): who hands out an entry's inode number
@@ -90,7 +103,7 @@ impl Base {
 }
 
 /// Reads a directory from its position to its end.
-fn entries(dir: BorrowedFd<'_>) -> Result<Vec<BaseEntry>, Errno> {
+pub(super) fn entries(dir: BorrowedFd<'_>) -> Result<Vec<BaseEntry>, Errno> {
     thread_local!(static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER]));
     READ.with_borrow_mut(|buf| {
         let mut out = Vec::new();

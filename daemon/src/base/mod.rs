@@ -12,6 +12,7 @@
 //! Locks: the node table's and those of the caches, none of which is held across a system call or while
 //! another is taken.
 
+mod ahead;
 mod dir;
 mod drift;
 mod error;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+pub use ahead::waits;
 pub use dir::{BaseDir, BaseEntry};
 pub use drift::{Drift, Fact, What};
 pub use error::BaseError;
@@ -42,6 +44,7 @@ pub use read::Seek;
 pub use stat::BaseStat;
 pub use xattr::BaseXattrs;
 
+use ahead::Ahead;
 use fds::FdCache;
 use node::NodeTable;
 use read::OpenFile;
@@ -82,6 +85,7 @@ pub struct Base {
     files: FdCache<OpenFile>,
     dirs: FdCache<OwnedFd>,
     recent: Recent,
+    ahead: Ahead,
     /// The kernel can be asked for extended attributes by directory and name.
     xattrs_at: bool,
 }

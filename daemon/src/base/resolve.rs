@@ -154,6 +154,7 @@ impl Base {
         self.files.clear();
         self.dirs.clear();
         self.recent.clear();
+        self.ahead.clear();
     }
 
     /// An `O_PATH` descriptor of the directory `ino`.

@@ -11,7 +11,9 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use parking_lot::RwLock;
 
 use super::resolve::open_beneath;
-use super::{Base, BaseError, DIR_FDS, FILE_FDS, FdCache, Identity, NodeTable, Recent, xattr};
+use super::{
+    Ahead, Base, BaseError, DIR_FDS, FILE_FDS, FdCache, Identity, NodeTable, Recent, xattr,
+};
 
 impl Base {
     /// Opens the directory at `path`, following symbolic links to it.
@@ -68,6 +70,7 @@ impl Base {
             files: FdCache::new(FILE_FDS),
             dirs: FdCache::new(DIR_FDS),
             recent: Recent::new(),
+            ahead: Ahead::new(),
             xattrs_at,
         }
     }

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::lookup::attr_of_base;
 use super::{Answer, Engine, Entry, Listed};
-use crate::base::BaseStat;
+use crate::base::{self, BaseStat};
 use crate::tree::{At, Dentry, FIRST_INO, Ino, Inode, Kind, ROOT};
 
 const DOT: u64 = 1;
@@ -123,6 +123,7 @@ impl Engine {
                 }
             }
         }
+        let waits = (plus && after == 0 && dir < FIRST_INO).then(base::waits);
         let items = self.listing(dir, after == 0)?;
         let start = items.partition_point(|item| item.cookie <= after.max(DOT_DOT));
         if start == items.len() {
@@ -131,7 +132,14 @@ impl Engine {
             return Ok(());
         }
         if plus {
-            return self.list_plus(dir, &items, start, emit);
+            self.list_plus(dir, &items, start, emit)?;
+            if let Some(before) = waits {
+                let dirs = items.iter().filter(|item| item.kind == Kind::Dir);
+                let below = dirs.filter(|item| item.ino < FIRST_INO);
+                let waited = base::waits() != before;
+                self.base.listed(dir, waited, below.map(|item| &*item.name));
+            }
+            return Ok(());
         }
         for item in &items[start..] {
             if self.still(dir, item) && emit(&item.listed(None)) {
