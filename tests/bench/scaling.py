@@ -47,7 +47,7 @@ class Late(Exception):
 
 
 class Scaling:
-    """Runs the panels within `limit` seconds; points that would begin later are left out."""
+    """Runs the panels within `limit` seconds; points that are not done by then are left out."""
 
     def __init__(self, ctx, quick, limit):
         self.ctx = ctx
@@ -58,13 +58,16 @@ class Scaling:
     def run(self):
         """The panels, measured."""
         done = scales()
-        # The dearest point last: if time runs out it is one point that is missing.
+        # The dearest last: if time runs out, little is missing.
         for scale, measure in ((done[1], self.changed), (done[2], self.snapshots), (done[0], self.tree)):
             points = scale.points[:-1] if self.quick else scale.points
             for left in scale.points[len(points):]:
                 scale.left_out[left] = "a quick run"
             begun = time.monotonic()
-            measure(scale, points)
+            try:
+                measure(scale, points)
+            except Late:
+                scale.left_out.update((point, "out of time") for point in points if point not in scale.samples)
             print(f"bench: scaling: {scale.name}: {time.monotonic() - begun:.0f} s", flush=True)
         return done
 
@@ -85,7 +88,11 @@ class Scaling:
     def session(self, base, where):
         where.mkdir()
         session = Llfs().open(self.ctx, base, where)
-        self.do(self.ctx.ops, "walk", session.root)
+        try:
+            self.do(self.ctx.ops, "walk", session.root)
+        except BaseException:
+            session.close()
+            raise
         return session
 
     def tree(self, scale, points):
@@ -98,8 +105,6 @@ class Scaling:
                     self.point(scale, files, session, HOT, 5, entries=int(self.do(self.ctx.ops, "walk", session.root)))
                 finally:
                     session.close()
-            except Late:
-                scale.left_out[files] = "out of time"
             finally:
                 shutil.rmtree(where, ignore_errors=True)
 
@@ -109,10 +114,7 @@ class Scaling:
         session = self.session(base, where / "llfs")
         try:
             for files in points:
-                try:
-                    self.point(scale, files, session, files, 3 if files > 10**4 else 5)
-                except Late:
-                    scale.left_out[files] = "out of time"
+                self.point(scale, files, session, files, 3 if files > 10**4 else 5)
         finally:
             session.close()
             shutil.rmtree(where, ignore_errors=True)
@@ -125,18 +127,15 @@ class Scaling:
         taken = 0
         try:
             for count in points:
-                try:
-                    with Control(self.ctx, session.root) as control:
-                        # One is the point's own: the snapshot that is gone back to.
-                        for taken in range(taken + 1, count):
-                            name = session.root / "hot" / "d000" / f"f{taken % HOT:05}.txt"
-                            with name.open("r+b") as f:
-                                f.write(f"change {taken}".encode())
-                            control.snap(f"many{taken}")
-                            self.remaining()
-                    self.point(scale, count, session, HOT, 5)
-                except Late:
-                    scale.left_out[count] = "out of time"
+                with Control(self.ctx, session.root) as control:
+                    # One is the point's own: the snapshot that is gone back to.
+                    for taken in range(taken + 1, count):
+                        name = session.root / "hot" / "d000" / f"f{taken % HOT:05}.txt"
+                        with name.open("r+b") as f:
+                            f.write(f"change {taken}".encode())
+                        control.snap(f"many{taken}")
+                        self.remaining()
+                self.point(scale, count, session, HOT, 5)
         finally:
             session.close()
             shutil.rmtree(where, ignore_errors=True)

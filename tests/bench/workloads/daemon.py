@@ -77,9 +77,9 @@ def many(m):
             control.snap(f"many{i}")
     measure("many")
     for row in ("lookups", "reads"):
-        none, many = (m.samples.get(f"{row}-{suffix}") for suffix in ("none", "many"))
-        if none and many:
-            m.value(f"{row}-ratio", statistics.median(many) / statistics.median(none))
+        before, after = (m.samples.get(f"{row}-{suffix}") for suffix in ("none", "many"))
+        if before and after:
+            m.value(f"{row}-ratio", statistics.median(after) / statistics.median(before))
     m.time("snap-many", m.session.snap("last"))
 
 
