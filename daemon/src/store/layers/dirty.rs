@@ -25,7 +25,7 @@ struct Marks {
 }
 
 /// Bytes after which the medium should begin to write what it was given.
-const EARLY: u64 = 512 << 10;
+const EARLY: u64 = 1 << 20;
 
 /// Marks of what was written. The lock is a leaf and is held for a few nanoseconds.
 pub(crate) struct Dirty {
@@ -60,8 +60,6 @@ impl Dirty {
 
     /// Bytes of these blocks were written.
     pub fn wrote(&self, id: LayerId, file: &Arc<dyn DiskFile>, blocks: Range<u32>) {
-        let bytes = blocks.len() as u64 * super::BLOCK;
-        self.unstarted.fetch_add(bytes, Ordering::Relaxed);
         let mut marks = self.marks.lock();
         match marks.files.iter_mut().rev().find(|(other, _)| *other == id) {
             Some((_, Some(_))) => {}
@@ -89,6 +87,11 @@ impl Dirty {
     pub fn names_changed(&self) {
         self.names.fetch_add(1, Ordering::AcqRel);
         self.unstarted.fetch_add(EARLY, Ordering::Relaxed);
+    }
+
+    /// So many bytes were written.
+    pub fn wrote_bytes(&self, bytes: usize) {
+        self.unstarted.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Whether so much was written that the medium should begin; says so once for each time.
