@@ -91,11 +91,13 @@ impl Engine {
 
     /// The attributes of an inode of the overlay.
     pub(super) fn attr_over(&self, ino: Ino, inode: &Inode) -> Attr {
-        let mut blocks = inode.layered;
-        if inode.covered < inode.base_blocks() {
+        let mut blocks = u64::from(inode.layered);
+        if u64::from(inode.covered) < inode.base_blocks() {
             // What the base allocated, less what is covered: right for files without holes, and about right for others.
             let base = self.base.stat(ino).map_or(0, |s| s.blocks / (BLOCK / 512));
-            blocks += base.min(inode.base_blocks()).saturating_sub(inode.covered);
+            blocks += base
+                .min(inode.base_blocks())
+                .saturating_sub(u64::from(inode.covered));
         }
         attr_of(ino, inode, blocks)
     }

@@ -271,6 +271,6 @@ fn born(make: &Make<'_>, who: &Caller, dir: &Inode, now: crate::tree::Time) -> I
         covered: 0,
         home: None,
         xattrs,
-        target: (make.kind == Kind::Symlink).then(|| make.target.into()),
+        target: (make.kind == Kind::Symlink).then(|| Arc::new(make.target.into())),
     }
 }

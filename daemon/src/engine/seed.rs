@@ -41,7 +41,7 @@ impl Engine {
     fn inode_of(&self, stat: &BaseStat, xattrs: BaseXattrs) -> Answer<Inode> {
         let ino = stat.ino;
         let target = match stat.kind {
-            Kind::Symlink => Some(Arc::from(self.base.readlink(ino)?)),
+            Kind::Symlink => Some(Arc::new(self.base.readlink(ino)?.into())),
             _ => None,
         };
         Ok(Inode {

@@ -321,7 +321,7 @@ impl Engine {
             }
             let blocks: u64 = (still.iter())
                 .filter_map(|i| state.head.inode(*i))
-                .map(|i| i.layered)
+                .map(|i| u64::from(i.layered))
                 .sum();
             match self.commit(&mut state, &Record::Forget(still)) {
                 Ok(()) => self.freed(blocks * crate::tree::BLOCK),
