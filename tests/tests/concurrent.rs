@@ -15,6 +15,7 @@ use std::time::Duration;
 use llfs_tests::command::{Run, Running};
 use llfs_tests::manifest::{Ignore, Manifest};
 use llfs_tests::mounted::Mounted;
+use llfs_tests::sys::Mapping;
 use llfs_tests::{invariants, seeded, tree};
 
 const PROCESSES: u64 = 4;
@@ -288,5 +289,53 @@ fn names_that_are_exchanged_during_a_revert_mean_what_they_should() {
         found.sort();
         assert_eq!(found, ["P", "Q", "R"], "round {round}");
         mounted.revert("before");
+    }
+}
+
+/// What is stored through a mapping while a revert goes on is stored, or undone with the rest: what the kernel shows of
+/// it is what is there.
+#[test]
+fn a_store_during_a_revert_is_kept_or_undone() {
+    const PAGES: usize = 8192;
+    let mounted = Mounted::new("stores");
+    fs::write(mounted.path("mapped"), vec![1; PAGES * 4096]).unwrap();
+    for n in 0..1000 {
+        fs::write(mounted.path(&format!("f{n}")), "text").unwrap();
+    }
+    mounted.snap("before");
+    for round in 0..8u8 {
+        let path = mounted.path("mapped");
+        let file = fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        let mapping = Mapping::new(&file, PAGES * 4096, true).unwrap();
+        // Forgotten after the mapped file, which takes a while.
+        for n in 0..1000 {
+            fs::write(mounted.path(&format!("f{n}")), "other text").unwrap();
+        }
+        mapping.write(0, &[9]);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Each page once, so that nothing stored later covers what got lost.
+                for page in (1..PAGES).take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    mapping.write(page * 4096, &[round + 2]);
+                    file.sync_data().unwrap();
+                }
+            });
+            mounted.revert("before");
+            stop.store(true, Ordering::Relaxed);
+        });
+        let shown = fs::read(&path).unwrap();
+        drop((mapping, file));
+        mounted.kill9();
+        mounted.mount();
+        let there = fs::read(&path).unwrap();
+        let wrong: Vec<_> = (0..PAGES)
+            .filter(|page| shown[page * 4096] != there[page * 4096])
+            .collect();
+        assert!(wrong.is_empty(), "round {round}: pages {wrong:?}");
     }
 }

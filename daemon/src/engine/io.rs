@@ -158,10 +158,11 @@ impl Engine {
 
     fn write_once(&self, ino: Ino, off: u64, data: &[u8], how: WriteHow) -> Answer<u64> {
         if how.cached
-            && let Some(dropped) = &*self.reverting.read()
-            && dropped.contains(&ino)
+            && let Some(reverting) = &*self.reverting.read()
+            && reverting.inodes.contains(&ino)
         {
-            // A page of the state that a revert is just discarding.
+            // A page of the state that a revert is just discarding, or of a store since, which is undone with it.
+            reverting.dropped.lock().insert(ino);
             return Ok(off);
         }
         let _stripe = self.stripe(ino).lock();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use parking_lot::Mutex;
 
 use super::untold::Untold;
 use super::{Answer, Engine, errno};
@@ -45,6 +46,14 @@ pub enum Refusal {
         /// How.
         errno: Errno,
     },
+}
+
+/// A revert that is under way.
+pub(super) struct Reverting {
+    /// Inodes that it changed and of which the kernel still writes back old pages, to be dropped.
+    pub inodes: BTreeSet<Ino>,
+    /// Those of which pages were dropped.
+    pub dropped: Mutex<BTreeSet<Ino>>,
 }
 
 impl Refusal {
@@ -168,7 +177,10 @@ impl Engine {
             let changes = Arc::new(Changes::between(&old, &state.head));
             let dropped: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
             let inodes = dropped.len();
-            *self.reverting.write() = Some(dropped);
+            *self.reverting.write() = Some(Reverting {
+                inodes: dropped,
+                dropped: Mutex::default(),
+            });
             *self.untold.write() = Some(Untold::new(changes.clone()));
             self.listings.lock().clear();
             self.retire_dirs(&old, &state.head, &changes);
@@ -185,7 +197,7 @@ impl Engine {
         let synced = std::thread::scope(|s| {
             let sync = s.spawn(|| self.store.sync());
             self.forget_caches(&changes);
-            *self.reverting.write() = None;
+            self.forget_dropped();
             *self.untold.write() = None;
             self.collect_orphans();
             self.drop_oldest_discarded();
@@ -256,6 +268,18 @@ impl Engine {
             {
                 kernel.look_up(&path);
             }
+        }
+    }
+
+    /// From now on pages are written again. A page may have been stored to after its inode was forgotten, and dropped:
+    /// the kernel takes what it has of it for written, and must forget it once more.
+    fn forget_dropped(&self) {
+        let reverting = self.reverting.write().take();
+        let dropped = reverting
+            .map(|r| r.dropped.into_inner())
+            .unwrap_or_default();
+        if let Some(kernel) = self.kernel.get() {
+            dropped.into_iter().for_each(|ino| kernel.forget_inode(ino));
         }
     }
 
