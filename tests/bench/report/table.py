@@ -72,7 +72,8 @@ def about(machine, what):
 def render(results, groups):
     machine = results["machine"]
     quick = " (quick: less data than the rows say)" if results["quick"] else ""
-    what = f"{machine['llfs']}; {machine.get('files', 0):,} files; medians of {results['rounds']} rounds{quick}"
+    files = f" {machine['files']:,} files;" if "files" in machine else ""
+    what = f"{machine['llfs']};{files} medians of {results['rounds']} rounds{quick}"
     text = about(machine, what) + "\n\n"
     for part in (against_plain(results, groups), absolute(results, groups, "snapshots"), absolute(results, groups, "llfs")):
         if part:
