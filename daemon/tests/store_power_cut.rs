@@ -92,8 +92,10 @@ fn again(bytes: usize) -> Op {
 
 #[test]
 fn short_histories_survive_every_cut() {
-    use Op::{FinishSeals, Image, Kill, Record, Remove, Restart, Seal, Sync, SyncLayers};
-    let histories: [&[Op]; 10] = [
+    use Op::{
+        FinishSeals, Image, Kill, Record, Remove, Restart, Seal, StartWriteback, Sync, SyncLayers,
+    };
+    let histories: [&[Op]; 11] = [
         &[Record(0), Sync, Record(700), Record(0), Sync],
         &[fresh(1), Sync, again(900), Sync, again(10), Record(3)],
         &[
@@ -117,6 +119,17 @@ fn short_histories_survive_every_cut() {
             Sync,
         ],
         &[fresh(1), Kill, fresh(1), Sync, Kill, Record(1)],
+        &[
+            Sync,
+            fresh(1),
+            StartWriteback,
+            SyncLayers,
+            Seal,
+            fresh(1),
+            StartWriteback,
+            fresh(1),
+            SyncLayers,
+        ],
         &[
             fresh(2),
             Seal,
@@ -315,6 +328,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         4 => (any::<usize>(), 0usize..4096, 1usize..4096, any::<bool>()).prop_map(
             |(pick, offset, bytes, record)| Op::Again { pick, offset, bytes, record }
         ),
+        1 => Just(Op::StartWriteback),
         4 => Just(Op::Sync),
         1 => Just(Op::SyncLayers),
         1 => Just(Op::Image),

@@ -18,8 +18,12 @@ from harness import binaries, source_tree
 from harness.context import Context, Sizes
 from harness.proc import Failed, run
 from harness.rounds import Rounds
-from report import plot, table
+from report import curves, plot, table
+from scaling import Scaling
 from workloads import GROUPS
+
+
+SCALING_LIMIT = 330  # seconds
 
 
 def arguments():
@@ -33,6 +37,8 @@ def arguments():
     parser.add_argument("--rounds", metavar="N", type=int, help="how often everything is measured [5; with --quick 2]")
     parser.add_argument("--quick", action="store_true", help="less of everything, to try it out")
     parser.add_argument("--long", action="store_true", help="the largest rows too")
+    parser.add_argument("--scaling", action="store_true", help="instead: snap and revert against the numbers of files, changes "
+                        "and snapshots; without --quick 6 minutes and 10 GiB of disk at most")
     parser.add_argument("--only", metavar="WORKLOAD", action="append", help="only this workload; may be repeated")
     parser.add_argument("--backend", metavar="NAME", action="append", help="only this backend; may be repeated")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("bench-results"), help="where results go [bench-results]")
@@ -60,12 +66,32 @@ def machine(ctx):
     }
 
 
-def measure(args, tmp):
+def context(args, tmp):
+    """A run in `tmp`, with its programs."""
     ctx = Context(tmp=tmp, repo=Path(__file__).resolve().parents[2],
                   sizes=Sizes.quick() if args.quick else Sizes.long() if args.long else Sizes())
     ctx.prepare_env()
     binaries.provide(ctx)
+    return ctx
+
+
+def measure_scaling(ctx, args):
+    """Writes the scaling's results and returns what is to be shown."""
+    about = machine(ctx)
+    scales = Scaling(ctx, args.quick, SCALING_LIMIT).run()
+    about["load_after"] = os.getloadavg()[0]
+    results = {"machine": about, "quick": args.quick, "scales": [vars(scale) for scale in scales]}
+    (args.out / "scaling.json").write_text(json.dumps(results, indent=1) + "\n")
+    text = table.about(about, about["llfs"]) + "\n\n" + curves.table(scales)
+    (args.out / "scaling.md").write_text(text)
+    (args.out / "scaling.svg").write_text(curves.render(scales))
+    return f"\n{text}\nbench: scaling.json, scaling.md and scaling.svg are in {args.out}"
+
+
+def measure(ctx, args):
     groups = [g for g in GROUPS if not args.only or g.name in args.only]
+    if not ctx.sizes.million_files:
+        groups = [g for g in groups if g.base != "million"]
     backends, skipped = [], {}
     for backend in ALL:
         if args.backend and backend.name not in args.backend:
@@ -84,6 +110,8 @@ def measure(args, tmp):
         about["files"] = len(bases["tree"].files)
     if any(g.base == "big" for g in groups):
         bases["big"] = source_tree.make_big(ctx)
+    if any(g.base == "million" for g in groups):
+        bases["million"] = source_tree.make_flat(ctx, ctx.tmp / "million-base", ctx.sizes.million_files, 100, 1_000)
     rounds = Rounds(ctx, groups, backends, bases)
     try:
         for number in range(args.rounds or (2 if args.quick else 5)):
@@ -101,7 +129,11 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     tmp = Path(tempfile.mkdtemp(prefix="llfs-bench-", dir=args.tmp))
     try:
-        results = measure(args, tmp)
+        ctx = context(args, tmp)
+        if args.scaling:
+            print(measure_scaling(ctx, args))
+            return 0
+        results = measure(ctx, args)
     except Failed as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return 1

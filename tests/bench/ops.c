@@ -13,6 +13,7 @@
  *   ops sync FILE N            N times a write of 4 KiB at the end, and fsync
  *   ops poke FILE              one byte in the middle of a file that is there
  *   ops stat DIR N             lstat of N names made by create
+ *   ops digest DIR N           reads each of them and prints one number for names, sizes and contents
  *
  * Every call that fails ends the program with a message and status 1. */
 
@@ -161,6 +162,35 @@ static void read_all(const char *dir, long n)
     }
 }
 
+/* FNV-1a, 64 bits, over each path below DIR, its length and its content. */
+static uint64_t hash(uint64_t state, const void *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        state = (state ^ ((const unsigned char *)data)[i]) * 1099511628211ULL;
+    return state;
+}
+
+static uint64_t digest(const char *dir, long n)
+{
+    char path[4096], data[65536];
+    uint64_t state = 14695981039346656037ULL;
+    for (long i = 0; i < n; i++) {
+        uint64_t len = 0;
+        int fd = open_or_die(name(path, sizeof path, dir, "f", i), O_RDONLY);
+        ssize_t got;
+        state = hash(state, path + strlen(dir), strlen(path + strlen(dir)));
+        while ((got = read(fd, data, sizeof data)) > 0) {
+            state = hash(state, data, (size_t)got);
+            len += (uint64_t)got;
+        }
+        if (got < 0)
+            die("read", path);
+        state = hash(state, &len, sizeof len);
+        close_or_die(fd, path);
+    }
+    return state;
+}
+
 static void rename_all(const char *dir, long n)
 {
     char from[4096], to[4096];
@@ -294,6 +324,8 @@ int main(int argc, char **argv)
         poke(path);
     else if (!strcmp(what, "stat"))
         stat_all(path, a);
+    else if (!strcmp(what, "digest"))
+        printf("%016llx\n", (unsigned long long)digest(path, a));
     else {
         fprintf(stderr, "ops: what? see the top of ops.c\n");
         return 2;

@@ -11,7 +11,7 @@ from harness.report import Report
 from harness.shell import Failed
 from harness.tools import say
 
-SUITES = ["pjdfstest", "fsx", "stress", "programs", "databases", "copyup"]
+SUITES = ["pjdfstest", "fsx", "stress", "programs", "databases", "copyup", "concurrency"]
 # What CI runs: minutes, not hours.
 QUICK = [
     ("pjdfstest", "empty"),
@@ -25,6 +25,9 @@ QUICK = [
     ("databases", "revert"),
     ("copyup", "base"),
     ("copyup", "layer"),
+    ("concurrency", "base"),
+    ("concurrency", "snapshot"),
+    ("concurrency", "revert"),
 ]
 
 
@@ -43,10 +46,11 @@ def arguments():
     parser.add_argument("--setting", help="plain, empty, base, layer, snapshot, revert (as the suite has them) or all")
     parser.add_argument("--quick", action="store_true", help="fewer operations and shorter runs")
     parser.add_argument("--only", metavar="CASE", help="only the cases whose name contains this (stress, programs, databases)")
+    parser.add_argument("--seed", type=int, help="only this seed (concurrency)")
     return parser, parser.parse_args()
 
 
-def one(suite, setting, directory, quick, only):
+def one(suite, setting, directory, quick, only=None, seed=None):
     """One suite in one setting; returns whether nothing failed."""
     module = importlib.import_module(f"suites.{suite}")
     report = Report(suite, setting or "dir", quick)
@@ -56,10 +60,12 @@ def one(suite, setting, directory, quick, only):
     try:
         with module.place(setting, directory) as place:
             options = {"only": only} if only else {}
+            if seed is not None:
+                options["seed"] = seed
             module.run(place, report.setting, quick, report, **options)
     except Exception as error:  # a suite that cannot run is a failed case, not a lost one
         report.fails("the suite itself", f"{type(error).__name__}: {error}")
-    good = report.finish(record=not only)
+    good = report.finish(record=not only and seed is None)
     say(f"{suite} {report.setting} took {time.monotonic() - started:.0f} s")
     return good
 
@@ -72,13 +78,15 @@ def main():
         if args.directory or args.setting:
             parser.error("`quick` brings its own settings")
         for suite, setting in QUICK:
-            good &= one(suite, setting, None, True, None)
+            good &= one(suite, setting, None, True)
         return 0 if good else 1
     if bool(args.directory) == bool(args.setting):
         parser.error("give a directory or --setting")
+    if args.seed is not None and args.suite != "concurrency":
+        parser.error("only `concurrency` has seeds to choose from")
     for suite in SUITES if args.suite == "all" else [args.suite]:
         if args.directory:
-            good &= one(suite, None, args.directory, args.quick, args.only)
+            good &= one(suite, None, args.directory, args.quick, args.only, args.seed)
             continue
         known = importlib.import_module(f"suites.{suite}").SETTINGS
         if args.setting == "all":
@@ -90,7 +98,7 @@ def main():
         else:
             parser.error(f"{suite} has the settings {', '.join(known)}")
         for setting in chosen:
-            good &= one(suite, setting, None, args.quick, args.only)
+            good &= one(suite, setting, None, args.quick, args.only, args.seed)
     return 0 if good else 1
 
 

@@ -7,7 +7,7 @@ from harness.report import COLUMNS, RESULTS, exclusions
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "CONFORMANCE.md"
 SETTINGS = ["plain", "empty", "base", "layer", "snapshot", "revert"]
-SUITES = ["pjdfstest", "fsx", "stress", "programs", "databases", "copyup"]
+SUITES = ["pjdfstest", "fsx", "stress", "programs", "databases", "copyup", "concurrency"]
 
 
 def newest():

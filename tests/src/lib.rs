@@ -7,7 +7,9 @@
 
 pub mod binaries;
 pub mod command;
+pub mod contend;
 pub mod dice;
+pub mod invariants;
 pub mod killer;
 pub mod loopback;
 pub mod manifest;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 
@@ -168,6 +169,27 @@ impl Mapping {
         }
     }
 
+    /// The number at `offset`, a multiple of 8, as one access.
+    #[must_use]
+    pub fn load(&self, offset: usize) -> u64 {
+        self.number(offset).load(Ordering::SeqCst)
+    }
+
+    /// Stores a number at `offset`, a multiple of 8, as one access. The mapping must be writable.
+    pub fn store(&self, offset: usize, number: u64) {
+        self.number(offset).store(number, Ordering::SeqCst);
+    }
+
+    fn number(&self, offset: usize) -> &AtomicU64 {
+        assert!(
+            offset + 8 <= self.length && offset.is_multiple_of(8),
+            "inside of the mapping"
+        );
+        // SAFETY: inside of the mapping, which lives as long as `self` and begins at a page; whoever else
+        // changes it, here or in another process, does so by atomic accesses or through the file.
+        unsafe { AtomicU64::from_ptr(self.start.add(offset).cast()) }
+    }
+
     /// msync(2) with MS_SYNC.
     pub fn sync(&self) -> Result<(), Errno> {
         // SAFETY: the range is the mapping.
@@ -175,6 +197,11 @@ impl Mapping {
             .map(drop)
     }
 }
+
+// SAFETY: it owns its range; what threads share of it they access atomically or volatile, as files are.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {

@@ -167,7 +167,8 @@ pub fn churn(root: &Path, seed: u64, count: usize, mapping: bool) -> Result<Chur
             known = paths(root);
         }
         let mut pick = || match known.is_empty() {
-            true => root.to_path_buf(),
+            // Nothing is left: what is tried fails, and the root itself is never renamed or removed.
+            true => root.join("nothing"),
             false => known[random.below(known.len())].clone(),
         };
         let (one, another) = (pick(), pick());
@@ -196,7 +197,7 @@ pub fn churn(root: &Path, seed: u64, count: usize, mapping: bool) -> Result<Chur
 }
 
 /// Errors that others, or the tree itself, may cause.
-fn expected(error: &io::Error) -> bool {
+pub(crate) fn expected(error: &io::Error) -> bool {
     let usual = [
         Errno::ENOENT,
         Errno::EEXIST,

@@ -8,16 +8,15 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use llfs_tests::command::{Run, Running};
 use llfs_tests::manifest::{Ignore, Manifest};
 use llfs_tests::mounted::Mounted;
-use llfs_tests::{seeded, tree};
+use llfs_tests::sys::Mapping;
+use llfs_tests::{invariants, seeded, tree};
 
 const PROCESSES: u64 = 4;
 
@@ -45,68 +44,11 @@ fn finish(churners: Vec<Running>) -> usize {
 /// looked up and is the listed object, the parents' counts fit.
 fn check_invariants(mounted: &Mounted) -> Manifest {
     let manifest = mounted.manifest();
-    let mut names: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-    for entry in manifest.0.values().filter(|entry| !entry.is_dir()) {
-        let (count, nlink) = names.entry(entry.ino).or_insert((0, entry.nlink));
-        *count += 1;
-        assert_eq!(
-            *nlink, entry.nlink,
-            "two names of inode {} disagree",
-            entry.ino
-        );
-    }
-    for (ino, (count, nlink)) in names {
-        assert_eq!(
-            count, nlink,
-            "inode {ino} has {count} names and counts {nlink}"
-        );
-    }
-    for (path, entry) in manifest.0.iter().filter(|(_, entry)| entry.is_dir()) {
-        let prefix = if path.is_empty() {
-            Vec::new()
-        } else {
-            [path, b"/".as_slice()].concat()
-        };
-        let below = manifest
-            .0
-            .range(prefix.clone()..)
-            .take_while(|(p, _)| p.starts_with(&prefix));
-        let children = below.filter(|(p, e)| {
-            e.is_dir() && p.len() > prefix.len() && !p[prefix.len()..].contains(&b'/')
-        });
-        assert_eq!(
-            entry.nlink,
-            2 + children.count() as u64,
-            "{}",
-            path.escape_ascii()
-        );
-    }
-    check_listings(&mounted.dir);
+    let mut problems = invariants::problems(&manifest);
+    problems.extend(invariants::listing_problems(&mounted.dir));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
     mounted.verify();
     manifest
-}
-
-fn check_listings(dir: &std::path::Path) {
-    use std::os::unix::fs::DirEntryExt;
-    for entry in fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        let found = fs::symlink_metadata(entry.path()).expect("what is listed can be looked up");
-        assert_eq!(
-            entry.ino(),
-            found.ino(),
-            "{:?} lists another inode",
-            entry.path()
-        );
-        assert_eq!(
-            entry.file_type().unwrap(),
-            found.file_type(),
-            "{:?}",
-            entry.path()
-        );
-        if found.is_dir() {
-            check_listings(&entry.path());
-        }
-    }
 }
 
 /// The criterion of the project: a random tree, changed in every way by several processes,
@@ -291,4 +233,109 @@ fn one_directory_under_many_threads() {
     mounted.kill9();
     mounted.mount();
     check_invariants(&mounted);
+}
+
+/// The concurrency suite met ENODEV here, which is for what is no file and which no program expects of one.
+#[test]
+fn fallocate_of_a_file_that_a_revert_took_away_is_stale() {
+    use nix::errno::Errno;
+    use nix::fcntl::{FallocateFlags, fallocate};
+    let mounted = Mounted::new("gone");
+    mounted.snap("before");
+    let file = fs::File::create_new(mounted.path("file")).unwrap();
+    file.set_len(10_000).unwrap();
+    mounted.revert("before");
+    assert_eq!(
+        fallocate(&file, FallocateFlags::empty(), 0, 100),
+        Err(Errno::ESTALE)
+    );
+}
+
+/// Names are exchanged while a revert makes the kernel forget what it knows of them: it must not go on
+/// with what it knew, under another name that the revert did not change.
+#[test]
+fn names_that_are_exchanged_during_a_revert_mean_what_they_should() {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    let mounted = Mounted::new("exchanged");
+    // Forgotten first, which takes a while.
+    fs::create_dir(mounted.path("many")).unwrap();
+    fs::create_dir(mounted.path("three")).unwrap();
+    let names = ["p", "q", "r"].map(|name| mounted.path("three").join(name));
+    for (name, text) in names.iter().zip(["P", "Q", "R"]) {
+        fs::write(name, text).unwrap();
+    }
+    let exchange = |one: usize, two: usize| {
+        let flags = RenameFlags::RENAME_EXCHANGE;
+        renameat2(AT_FDCWD, &names[one], AT_FDCWD, &names[two], flags).unwrap();
+    };
+    mounted.snap("before");
+    for round in 0..20 {
+        for n in 0..1000 {
+            fs::write(mounted.path("many").join(n.to_string()), "text").unwrap();
+        }
+        exchange(0, 1);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let exchanger = scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    exchange(0, 2);
+                }
+            });
+            mounted.revert("before");
+            stop.store(true, Ordering::Relaxed);
+            exchanger.join().unwrap();
+        });
+        let mut found = names.clone().map(|name| fs::read_to_string(name).unwrap());
+        found.sort();
+        assert_eq!(found, ["P", "Q", "R"], "round {round}");
+        mounted.revert("before");
+    }
+}
+
+/// What is stored through a mapping while a revert goes on is stored, or undone with the rest: what the kernel shows of
+/// it is what is there.
+#[test]
+fn a_store_during_a_revert_is_kept_or_undone() {
+    const PAGES: usize = 8192;
+    let mounted = Mounted::new("stores");
+    fs::write(mounted.path("mapped"), vec![1; PAGES * 4096]).unwrap();
+    for n in 0..1000 {
+        fs::write(mounted.path(&format!("f{n}")), "text").unwrap();
+    }
+    mounted.snap("before");
+    for round in 0..8u8 {
+        let path = mounted.path("mapped");
+        let file = fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        let mapping = Mapping::new(&file, PAGES * 4096, true).unwrap();
+        // Forgotten after the mapped file, which takes a while.
+        for n in 0..1000 {
+            fs::write(mounted.path(&format!("f{n}")), "other text").unwrap();
+        }
+        mapping.write(0, &[9]);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Each page once, so that nothing stored later covers what got lost.
+                for page in (1..PAGES).take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    mapping.write(page * 4096, &[round + 2]);
+                    file.sync_data().unwrap();
+                }
+            });
+            mounted.revert("before");
+            stop.store(true, Ordering::Relaxed);
+        });
+        let shown = fs::read(&path).unwrap();
+        drop((mapping, file));
+        mounted.kill9();
+        mounted.mount();
+        let there = fs::read(&path).unwrap();
+        let wrong: Vec<_> = (0..PAGES)
+            .filter(|page| shown[page * 4096] != there[page * 4096])
+            .collect();
+        assert!(wrong.is_empty(), "round {round}: pages {wrong:?}");
+    }
 }

@@ -9,9 +9,10 @@
 //! number has is known by its *place* (parent, name), which [`Base::lookup`] learns from the disk and
 //! [`Base::learn`] from the journal. No descriptor is held for an object except in two small caches.
 //!
-//! Locks: the node table's and the two caches', none of which is held across a system call or while
+//! Locks: the node table's and those of the caches, none of which is held across a system call or while
 //! another is taken.
 
+mod ahead;
 mod dir;
 mod drift;
 mod error;
@@ -19,6 +20,7 @@ mod fds;
 mod mounts;
 mod node;
 mod read;
+mod recent;
 mod resolve;
 mod root;
 mod stat;
@@ -26,23 +28,27 @@ mod stat;
 mod tests;
 mod xattr;
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-pub use dir::BaseEntry;
+pub use ahead::waits;
+pub use dir::{BaseDir, BaseEntry};
 pub use drift::{Drift, Fact, What};
 pub use error::BaseError;
 pub use mounts::mounts_below;
 pub use node::Place;
 pub use read::Seek;
 pub use stat::BaseStat;
+pub use xattr::BaseXattrs;
 
+use ahead::Ahead;
 use fds::FdCache;
 use node::NodeTable;
+use read::OpenFile;
+use recent::Recent;
 
 /// The inode number of the base directory itself, whatever the disk calls it.
 pub const ROOT: u64 = 1;
@@ -76,6 +82,10 @@ pub struct Base {
     /// make one, else the same as `root`.
     view: Arc<OwnedFd>,
     nodes: RwLock<NodeTable>,
-    files: FdCache<File>,
+    files: FdCache<OpenFile>,
     dirs: FdCache<OwnedFd>,
+    recent: Recent,
+    ahead: Ahead,
+    /// The kernel can be asked for extended attributes by directory and name.
+    xattrs_at: bool,
 }

@@ -4,7 +4,11 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use nix::errno::Errno;
 
+use short::ShortName;
+
 use super::ROOT;
+
+mod short;
 
 /// Where a base object is: a directory of the base and a name in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,20 +25,51 @@ const NONE: u32 = u32::MAX;
 /// The root's index in the slab.
 const ROOT_SLOT: u32 = 0;
 
-/// One inode. A million of them must stay below 110 MB with their names and the index over them, hence
-/// the parent as a slab index and the flags beside a 32-bit count.
+/// One inode. A million of them must stay below 60 MB with most names and the index over them, hence the parent
+/// as a slab index, names in place, and the flags beside a count in 32 bits.
 struct Node {
     ino: u64,
     /// Empty while only a child's place named this inode (and for the root).
-    name: Box<[u8]>,
+    name: ShortName,
     /// [`NONE`] while the place is not known. In a free slot: the next free one.
     parent: u32,
-    /// Nodes whose parent this is.
-    children: u32,
+    keep: Keep,
+}
+
+/// Why a node stays: flags, and below them the count of nodes whose parent it is.
+#[derive(Clone, Copy, Default)]
+struct Keep(u32);
+
+impl Keep {
     /// The journal recorded this place: never dropped.
-    pinned: bool,
+    const PINNED: u32 = 1 << 31;
     /// The kernel may know the inode: kept until it is forgotten.
-    held: bool,
+    const HELD: u32 = 1 << 30;
+
+    fn set(&mut self, flag: u32) {
+        self.0 |= flag;
+    }
+
+    fn clear(&mut self, flag: u32) {
+        self.0 &= !flag;
+    }
+
+    fn is(self, flag: u32) -> bool {
+        self.0 & flag != 0
+    }
+
+    fn add_child(&mut self) {
+        self.0 += 1;
+        debug_assert!(
+            self.0 & !Self::PINNED & !Self::HELD != 0,
+            "too many children"
+        );
+    }
+
+    fn remove_child(&mut self) {
+        debug_assert!(self.0 & !Self::PINNED & !Self::HELD != 0, "a child too few");
+        self.0 -= 1;
+    }
 }
 
 /// Base inodes and their places. A node stays while it is pinned, held, or the parent of one that stays.
@@ -66,7 +101,7 @@ impl NodeTable {
         };
         let root = table.slot_of(ROOT);
         debug_assert_eq!(root, ROOT_SLOT);
-        table.slots[ROOT_SLOT as usize].pinned = true;
+        table.slots[ROOT_SLOT as usize].keep.set(Keep::PINNED);
         table
     }
 
@@ -74,14 +109,14 @@ impl NodeTable {
     pub fn place(&self, ino: u64) -> Option<(u64, &[u8])> {
         let node = &self.slots[self.find(ino)? as usize];
         let parent = self.slots.get(node.parent as usize)?;
-        Some((parent.ino, &node.name))
+        Some((parent.ino, node.name.as_bytes()))
     }
 
     /// Whether `ino` is there with a place and held, so that [`Self::add`] to hold it changes nothing.
     pub fn is_held(&self, ino: u64) -> bool {
         self.find(ino).is_some_and(|slot| {
             let node = &self.slots[slot as usize];
-            node.held && node.parent != NONE
+            node.keep.is(Keep::HELD) && node.parent != NONE
         })
     }
 
@@ -96,8 +131,8 @@ impl NodeTable {
         }
         let node = &mut self.slots[slot as usize];
         match why {
-            Reason::Pin => node.pinned = true,
-            Reason::Hold => node.held = true,
+            Reason::Pin => node.keep.set(Keep::PINNED),
+            Reason::Hold => node.keep.set(Keep::HELD),
         }
         Ok(())
     }
@@ -110,9 +145,9 @@ impl NodeTable {
         let slot = self.admit(ino, parent, name)?;
         let old = self.slots[slot as usize].parent;
         self.attach(slot, parent, name);
-        self.slots[slot as usize].pinned = true;
+        self.slots[slot as usize].keep.set(Keep::PINNED);
         if old != NONE {
-            self.slots[old as usize].children -= 1;
+            self.slots[old as usize].keep.remove_child();
             self.reap(old);
         }
         Ok(())
@@ -121,7 +156,7 @@ impl NodeTable {
     /// The kernel no longer knows `ino`.
     pub fn forget(&mut self, ino: u64) {
         if let Some(slot) = self.find(ino) {
-            self.slots[slot as usize].held = false;
+            self.slots[slot as usize].keep.clear(Keep::HELD);
             self.reap(slot);
         }
     }
@@ -141,7 +176,7 @@ impl NodeTable {
             if chain.len() >= self.slots.len() {
                 return Err(Errno::ELOOP);
             }
-            chain.push((node.ino, node.name.clone()));
+            chain.push((node.ino, node.name.as_bytes().into()));
             slot = node.parent;
         }
         Ok(chain)
@@ -164,7 +199,7 @@ impl NodeTable {
     /// Puts a node below `parent`, without regard to where it was.
     fn attach(&mut self, slot: u32, parent: u64, name: &[u8]) {
         let above = self.slot_of(parent);
-        self.slots[above as usize].children += 1;
+        self.slots[above as usize].keep.add_child();
         let node = &mut self.slots[slot as usize];
         node.parent = above;
         node.name = name.into();
@@ -174,11 +209,11 @@ impl NodeTable {
     fn reap(&mut self, mut slot: u32) {
         loop {
             let node = &mut self.slots[slot as usize];
-            if node.pinned || node.held || node.children > 0 {
+            if node.keep.0 != 0 {
                 return;
             }
             let (ino, parent) = (node.ino, node.parent);
-            node.name = Box::default();
+            node.name = ShortName::EMPTY;
             node.parent = self.free;
             self.free = slot;
             match self.index.find_entry(hash(ino), |other| *other == slot) {
@@ -188,7 +223,7 @@ impl NodeTable {
             if parent == NONE {
                 return;
             }
-            self.slots[parent as usize].children -= 1;
+            self.slots[parent as usize].keep.remove_child();
             slot = parent;
         }
     }
@@ -213,11 +248,9 @@ impl NodeTable {
         };
         let node = Node {
             ino,
-            name: Box::default(),
+            name: ShortName::EMPTY,
             parent: NONE,
-            children: 0,
-            pinned: false,
-            held: false,
+            keep: Keep::default(),
         };
         let slot = if self.free == NONE {
             let next = u32::try_from(self.slots.len()).expect("fewer nodes than fit into memory");
@@ -237,7 +270,7 @@ impl NodeTable {
     #[cfg(test)]
     pub fn memory(&self) -> usize {
         // glibc: 8 bytes of header, multiples of 16, at least 32.
-        let chunk = |name: &[u8]| match name.len() {
+        let chunk = |name: &ShortName| match name.apart() {
             0 => 0,
             len => (len + 8).next_multiple_of(16).max(32),
         };
@@ -262,7 +295,7 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), Errno> {
 }
 
 /// Spreads inode numbers, which tend to be neighbours, over all 64 bits.
-fn hash(ino: u64) -> u64 {
+pub(super) fn hash(ino: u64) -> u64 {
     let mixed = ino.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^ (mixed >> 32)
 }

@@ -1,16 +1,25 @@
 //! The contents of base files.
 
+use std::ffi::CStr;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::stat::fstat;
 use nix::unistd::{Whence, lseek};
 
 use super::resolve::open_to_read;
-use super::{Base, ROOT};
+use super::{Base, BaseStat, ROOT};
 use crate::tree::Kind;
+
+/// A base file that is open for reading. It is shared with other readers: use no file position.
+pub(super) struct OpenFile {
+    pub(super) file: File,
+    /// Its length in bytes, which stays: nobody writes to the base.
+    size: u64,
+}
 
 /// What [`Base::seek_data_hole`] looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +29,12 @@ pub enum Seek {
 }
 
 impl Base {
-    /// The regular file `ino`, open for reading. It is shared with other readers: use no file position.
+    /// The regular file `ino`, open for reading.
     ///
     /// # Errors
     /// EISDIR, EINVAL: not a regular file; ESTALE: not known, or something else is there now; what
     /// `openat2` gives, EACCES above all.
-    pub fn open_file(&self, ino: u64) -> Result<Arc<File>, Errno> {
+    pub(super) fn open_file(&self, ino: u64) -> Result<Arc<OpenFile>, Errno> {
         if let Some(file) = self.files.get(ino) {
             return Ok(file);
         }
@@ -33,23 +42,27 @@ impl Base {
             return Err(Errno::EISDIR);
         }
         // The type is known before anything is opened: opening a device has effects of its own.
-        let (dir, name, stat) = self.locate(ino)?;
-        match Kind::from_mode(stat.st_mode) {
-            Some(Kind::File) => {}
-            Some(Kind::Dir) => return Err(Errno::EISDIR),
-            _ => return Err(Errno::EINVAL),
+        if let Some(seen) = self.recent.get(ino) {
+            check_kind(&seen.stat)?;
+            let wrong = |error| self.found_wrong(ino, error);
+            let (dir, name) = self.spot(ino).map_err(wrong)?;
+            let file = open_regular(dir.as_fd(), name.as_cstr()).map_err(wrong)?;
+            let raw = fstat(&file)?;
+            self.expect(ino, &raw).map_err(wrong)?;
+            let size = self.convert(&raw)?.size;
+            return Ok(self.files.insert(ino, Arc::new(OpenFile { file, size })));
         }
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-        let fd = open_to_read(dir.as_fd(), name.as_cstr(), flags).map_err(|error| match error {
-            // Someone has a lease on it; `EAGAIN` means something else to our callers.
-            Errno::EAGAIN => Errno::EBUSY,
-            error => error,
-        })?;
-        Ok(self.files.insert(ino, File::from(fd)))
+        let (dir, name, raw) = self.locate(ino)?;
+        let stat = self.convert(&raw)?;
+        check_kind(&stat)?;
+        let file = open_regular(dir.as_fd(), name.as_cstr())?;
+        let size = stat.size;
+        Ok(self.files.insert(ino, Arc::new(OpenFile { file, size })))
     }
 
     /// Reads from byte `off` of the file `ino` until `buf` is full or the file ends; returns the count of
-    /// bytes, which is below `buf.len()` at the end of the file only. With `nowait` nothing waits for a disk.
+    /// bytes, which is below `buf.len()` at the end of the file only, as it was when the file was opened. With `nowait`
+    /// nothing waits for a disk.
     ///
     /// # Errors
     /// EAGAIN: with `nowait`, some of it is not in memory; as for [`Base::open_file`]; what `preadv2` gives.
@@ -61,11 +74,17 @@ impl Base {
         nowait: bool,
     ) -> Result<usize, Errno> {
         let file = self.open_file(ino)?;
+        if i64::try_from(off).is_err() {
+            return Err(Errno::EINVAL);
+        }
         let flags = if nowait { libc::RWF_NOWAIT } else { 0 };
+        // Asking beyond the end, to hear that there is nothing, would cost as much as the read.
+        let left = file.size.saturating_sub(off).min(buf.len() as u64);
+        let buf = &mut buf[..left as usize];
         let mut done = 0;
         while done < buf.len() {
             let at = off.checked_add(done as u64).ok_or(Errno::EINVAL)?;
-            match pread(&file, &mut buf[done..], at, flags) {
+            match pread(&file.file, &mut buf[done..], at, flags) {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(Errno::EINTR) => {}
@@ -88,8 +107,27 @@ impl Base {
             Seek::Data => Whence::SeekData,
             Seek::Hole => Whence::SeekHole,
         };
-        let found = lseek(&*file, off, whence)?;
+        let found = lseek(&file.file, off, whence)?;
         u64::try_from(found).map_err(|_| Errno::EIO)
+    }
+}
+
+/// EISDIR, EINVAL: not a regular file.
+fn check_kind(stat: &BaseStat) -> Result<(), Errno> {
+    match stat.kind {
+        Kind::File => Ok(()),
+        Kind::Dir => Err(Errno::EISDIR),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// Opens what is known to be a regular file.
+fn open_regular(dir: BorrowedFd<'_>, name: &CStr) -> Result<File, Errno> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+    match open_to_read(dir, name, flags) {
+        // Someone has a lease on it; `EAGAIN` means something else to our callers.
+        Err(Errno::EAGAIN) => Err(Errno::EBUSY),
+        fd => fd.map(File::from),
     }
 }
 

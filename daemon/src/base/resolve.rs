@@ -90,6 +90,23 @@ impl Base {
         self.nodes.write().add(ino, parent, name, Reason::Hold)
     }
 
+    /// [`Base::hold`] of many entries of one directory: their inode numbers and names.
+    ///
+    /// # Errors
+    /// As for [`Base::hold`]; those before the wrong one are held.
+    pub fn hold_all<'a>(
+        &self,
+        parent: u64,
+        entries: impl IntoIterator<Item = (u64, &'a [u8])>,
+    ) -> Result<(), Errno> {
+        let mut nodes = self.nodes.write();
+        let others = entries.into_iter().filter(|(ino, _)| *ino != ROOT);
+        for (ino, name) in others {
+            nodes.add(ino, parent, name, Reason::Hold)?;
+        }
+        Ok(())
+    }
+
     /// The kernel forgot `ino`. Its place goes unless the journal recorded it or a known child needs it.
     pub fn forget(&self, ino: u64) {
         self.nodes.write().forget(ino);
@@ -132,10 +149,12 @@ impl Base {
         self.nodes.read().len()
     }
 
-    /// Closes every cached descriptor. To be called before `apply` changes the base, with no operation running.
+    /// Closes every cached descriptor and forgets what the disk said. To be called before `apply` changes the base, with no operation running.
     pub fn evict(&self) {
         self.files.clear();
         self.dirs.clear();
+        self.recent.clear();
+        self.ahead.clear();
     }
 
     /// An `O_PATH` descriptor of the directory `ino`.
@@ -159,6 +178,9 @@ impl Base {
         if let Some(fd) = self.dirs.get(ino) {
             return Ok(fd);
         }
+        if let Some((above, name)) = self.step(ino)? {
+            return self.descend(above.as_fd(), &name, ino);
+        }
         let chain = self.nodes.read().chain(ino)?;
         // Start at the nearest directory that is open already; each step down is one component, so that
         // neither the depth nor the length of the path matters.
@@ -171,16 +193,49 @@ impl Base {
             }
         }
         for (ino, name) in chain[..depth].iter().rev() {
-            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
-            let fd = open_beneath(at.as_fd(), CName::new(name)?.as_cstr(), flags)?;
-            let stat = fstat(&fd)?;
-            self.expect(*ino, &stat)?;
-            if Kind::from_mode(stat.st_mode) != Some(Kind::Dir) {
-                return Err(Errno::ENOTDIR);
-            }
-            at = self.dirs.insert(*ino, fd);
+            at = self.descend(at.as_fd(), &CName::new(name)?, *ino)?;
         }
         Ok(at)
+    }
+
+    /// The directory above `ino`, if that is open already, and the name in it.
+    ///
+    /// # Errors
+    /// ESTALE: the place is not known.
+    pub(super) fn step(&self, ino: u64) -> Result<Option<(Arc<OwnedFd>, CName)>, Errno> {
+        let (parent, name) = {
+            let nodes = self.nodes.read();
+            let (parent, name) = nodes.place(ino).ok_or(Errno::ESTALE)?;
+            (parent, CName::new(name)?)
+        };
+        let above = match parent {
+            ROOT => Some(Arc::clone(&self.view)),
+            parent => self.dirs.get(parent),
+        };
+        Ok(above.map(|above| (above, name)))
+    }
+
+    /// One step down, to the directory `ino`, which must be called `name` in `above`.
+    fn descend(
+        &self,
+        above: BorrowedFd<'_>,
+        name: &CName,
+        ino: u64,
+    ) -> Result<Arc<OwnedFd>, Errno> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+        let fd = open_beneath(above, name.as_cstr(), flags)?;
+        self.expect_dir(ino, &fd)?;
+        Ok(self.dirs.insert(ino, Arc::new(fd)))
+    }
+
+    /// ESTALE, ENOTDIR: the descriptor is not that of the directory `ino`.
+    pub(super) fn expect_dir(&self, ino: u64, fd: &OwnedFd) -> Result<(), Errno> {
+        let stat = fstat(fd)?;
+        self.expect(ino, &stat)?;
+        match Kind::from_mode(stat.st_mode) {
+            Some(Kind::Dir) => Ok(()),
+            _ => Err(Errno::ENOTDIR),
+        }
     }
 
     /// The directory and the name by which `ino`, not the root, is reached, and its attributes.
@@ -191,21 +246,30 @@ impl Base {
         self.probe(ino).map_err(|e| self.found_wrong(ino, e))
     }
 
-    /// [`Base::locate`] with the system's own errors, see [`Base::walk`]; logs nothing.
-    pub(super) fn probe(&self, ino: u64) -> Result<(Arc<OwnedFd>, CName, RawStat), Errno> {
+    /// The directory and the name by which `ino`, not the root, is reached, if it is still there: who opens
+    /// it or asks for its attributes finds out.
+    ///
+    /// # Errors
+    /// As for [`Base::walk`].
+    pub(super) fn spot(&self, ino: u64) -> Result<(Arc<OwnedFd>, CName), Errno> {
         let (parent, name) = {
             let nodes = self.nodes.read();
             let (parent, name) = nodes.place(ino).ok_or(Errno::ESTALE)?;
             (parent, CName::new(name)?)
         };
-        let dir = self.walk(parent)?;
+        Ok((self.walk(parent)?, name))
+    }
+
+    /// [`Base::locate`] with the system's own errors, see [`Base::walk`]; logs nothing.
+    pub(super) fn probe(&self, ino: u64) -> Result<(Arc<OwnedFd>, CName, RawStat), Errno> {
+        let (dir, name) = self.spot(ino)?;
         let stat = stat_at(dir.as_fd(), name.as_cstr())?;
         self.expect(ino, &stat)?;
         Ok((dir, name, stat))
     }
 
     /// ESTALE unless `stat` is that of `ino`.
-    fn expect(&self, ino: u64, stat: &RawStat) -> Result<(), Errno> {
+    pub(super) fn expect(&self, ino: u64, stat: &RawStat) -> Result<(), Errno> {
         if self.number(stat) == Ok(ino) {
             Ok(())
         } else {
@@ -229,7 +293,7 @@ impl Base {
     }
 
     /// The error for an `ino` that was not to be found as it was learned, logged.
-    fn found_wrong(&self, ino: u64, error: Errno) -> Errno {
+    pub(super) fn found_wrong(&self, ino: u64, error: Errno) -> Errno {
         match error {
             // Nothing, a link, a mount, or another object is where it was.
             Errno::ENOENT | Errno::ELOOP | Errno::EXDEV | Errno::ESTALE => {

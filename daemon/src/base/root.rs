@@ -1,6 +1,5 @@
 //! Opening the base directory.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
@@ -12,7 +11,9 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use parking_lot::RwLock;
 
 use super::resolve::open_beneath;
-use super::{Base, BaseError, DIR_FDS, FILE_FDS, FdCache, Identity, NodeTable};
+use super::{
+    Ahead, Base, BaseError, DIR_FDS, FILE_FDS, FdCache, Identity, NodeTable, Recent, xattr,
+};
 
 impl Base {
     /// Opens the directory at `path`, following symbolic links to it.
@@ -60,13 +61,17 @@ impl Base {
 
     /// A base that is read through `view`, another descriptor of the directory `root`.
     pub(super) fn through(view: Arc<OwnedFd>, root: Arc<OwnedFd>, identity: Identity) -> Base {
+        let xattrs_at = xattr::available_at(view.as_fd());
         Base {
             identity,
             root,
             view,
             nodes: RwLock::new(NodeTable::new()),
-            files: FdCache::<File>::new(FILE_FDS),
+            files: FdCache::new(FILE_FDS),
             dirs: FdCache::new(DIR_FDS),
+            recent: Recent::new(),
+            ahead: Ahead::new(),
+            xattrs_at,
         }
     }
 

@@ -46,14 +46,22 @@ impl Base {
     /// what `fstatat` gives.
     pub fn lookup(&self, parent: u64, name: &[u8]) -> Result<BaseStat, Errno> {
         let cname = CName::new(name)?;
+        if self.recent.take_absent(parent, name) {
+            return Err(Errno::ENOENT);
+        }
         let dir = self.dir_fd(parent)?;
-        let raw = stat_at(dir.as_fd(), cname.as_cstr())?;
+        let raw = stat_at(dir.as_fd(), cname.as_cstr()).inspect_err(|error| {
+            if *error == Errno::ENOENT {
+                self.recent.note_absent(parent, name);
+            }
+        })?;
         let stat = self.convert(&raw).inspect_err(|error| {
             let dir = self.path_of(parent).unwrap_or_default();
             let path = dir.join(OsStr::from_bytes(name));
             tracing::warn!(?path, dev = raw.st_dev, ino = raw.st_ino, %error, "unusable base object");
         })?;
         self.hold(stat.ino, parent, name)?;
+        self.recent.note(&stat, false);
         Ok(stat)
     }
 
@@ -65,8 +73,9 @@ impl Base {
         if ino == ROOT {
             return self.convert(&fstat(&self.view)?);
         }
-        let (_, _, raw) = self.locate(ino)?;
-        self.convert(&raw)
+        let stat = self.convert(&self.locate(ino)?.2)?;
+        self.recent.note(&stat, false);
+        Ok(stat)
     }
 
     /// Figures of the filesystem that the base is on.

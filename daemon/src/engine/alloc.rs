@@ -65,7 +65,8 @@ impl Engine {
     /// flags as in `fallocate(2)`.
     ///
     /// # Errors
-    /// `EOPNOTSUPP` for other flags, `EFBIG`, `EINVAL`, `ENOSPC`, `ENODEV` for what is no file, or what the base says.
+    /// `EOPNOTSUPP` for other flags, `EFBIG`, `EINVAL`, `ENOSPC`, `ENODEV` for what is no file, `ESTALE`
+    /// for a file that a revert took away, or what the base says.
     pub fn fallocate(&self, ino: Ino, off: u64, len: u64, mode: i32, who: &Caller) -> Answer<()> {
         let keep = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
         let zero = match mode & !libc::FALLOC_FL_KEEP_SIZE {
@@ -84,7 +85,10 @@ impl Engine {
         self.with_room(|| {
             let _stripe = self.stripe(ino).lock();
             let seed = self.seed(ino)?;
-            let file = self.file(ino, &seed).map_err(|_| Errno::ENODEV)?;
+            let file = self.file(ino, &seed).map_err(|e| match e {
+                Errno::ESTALE => e,
+                _ => Errno::ENODEV,
+            })?;
             let grows = !keep && end > file.size;
             let mut maps: Vec<(u64, u64, Option<Src>)> = Vec::new();
             if zero {

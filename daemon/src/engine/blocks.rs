@@ -46,7 +46,11 @@ impl Engine {
         let (block, within) = ((at / BLOCK) as u32, (at % BLOCK) as u32);
         self.store
             .write_blocks(store::LayerId(layer), block, data, within)
-            .map_err(|e| errno(&e))
+            .map_err(|e| errno(&e))?;
+        if self.store.wants_writeback() {
+            self.house.write_back();
+        }
+        Ok(())
     }
 
     /// Reads from the byte `at` of a layer on, checking what has checksums.

@@ -37,6 +37,11 @@ impl Held {
         self.table.place(ino, parent);
     }
 
+    /// The inode's generation.
+    pub fn generation(&self, ino: Ino) -> u64 {
+        self.table.generation(ino).into()
+    }
+
     /// Takes `n` lookups back; `true` when the kernel holds the inode no longer.
     pub fn forget(&mut self, ino: Ino, n: u64) -> bool {
         self.table.forget(ino, n)

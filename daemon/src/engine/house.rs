@@ -18,6 +18,10 @@ const ROUND: Duration = Duration::from_secs(5);
 /// How long it lets be what a snapshot or a revert left: several in a row are not held up by each other's rest.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long it must have been quiet before what was written is synced without anyone waiting for it, so that the next
+/// snapshot need not.
+const QUIET: Duration = Duration::from_millis(300);
+
 enum Errand {
     /// Tell the kernel that what it has of an inode is old.
     ForgetInode(Ino),
@@ -27,6 +31,8 @@ enum Errand {
     Look,
     /// Look in a while.
     LookLater,
+    /// Much was written: begin to bring it to the medium.
+    WriteBack,
     /// End.
     Stop,
 }
@@ -85,6 +91,10 @@ impl House {
         self.send(Errand::LookLater);
     }
 
+    pub fn write_back(&self) {
+        self.send(Errand::WriteBack);
+    }
+
     fn send(&self, errand: Errand) {
         // The receiver lives as long as the sender.
         self.errands.send(errand).unwrap_or_default();
@@ -93,8 +103,9 @@ impl House {
 
 fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
     let mut next = Instant::now() + ROUND;
+    let mut quiet: Option<Instant> = None;
     loop {
-        let errand = queue.recv_deadline(next);
+        let errand = queue.recv_deadline(quiet.map_or(next, |quiet| quiet.min(next)));
         let Some(engine) = engine.upgrade() else {
             return;
         };
@@ -106,6 +117,18 @@ fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
             }
             Ok(Errand::Bury(roots)) => drop(roots),
             Ok(Errand::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Errand::WriteBack) => {
+                if let Err(e) = engine.store.start_writeback() {
+                    tracing::warn!("what was written is not brought to the disk: {e}");
+                }
+                quiet = Some(Instant::now() + QUIET);
+            }
+            Err(RecvTimeoutError::Timeout) if quiet.is_some_and(|at| at <= Instant::now()) => {
+                quiet = None;
+                if let Err(e) = engine.store.sync_layers() {
+                    tracing::warn!("what was written is not durable yet: {e}");
+                }
+            }
             Ok(Errand::LookLater) => next = next.min(Instant::now() + PAUSE),
             Ok(Errand::Look) | Err(RecvTimeoutError::Timeout) => {
                 engine.tidy();

@@ -158,10 +158,11 @@ impl Engine {
 
     fn write_once(&self, ino: Ino, off: u64, data: &[u8], how: WriteHow) -> Answer<u64> {
         if how.cached
-            && let Some(dropped) = &*self.reverting.read()
-            && dropped.contains(&ino)
+            && let Some(reverting) = &*self.reverting.read()
+            && reverting.inodes.contains(&ino)
         {
-            // A page of the state that a revert is just discarding.
+            // A page of the state that a revert is just discarding, or of a store since, which is undone with it.
+            reverting.dropped.lock().insert(ino);
             return Ok(off);
         }
         let _stripe = self.stripe(ino).lock();
@@ -225,13 +226,17 @@ impl Engine {
     ) -> Answer<()> {
         let end = off + data.len() as u64;
         let pieces = self.pieces(ino, off / BLOCK, end.div_ceil(BLOCK));
+        let mut gather = Gather::new(self, layer);
         for run in runs(&pieces, layer) {
             let start = off.max(run.from * BLOCK);
             let stop = end.min((run.from + run.len) * BLOCK);
             let part = &data[(start - off) as usize..(stop - off) as usize];
             if let Some(block) = run.at {
                 let at = u64::from(block) * BLOCK + (start - run.from * BLOCK);
-                self.put_bytes(layer, at, part)?;
+                if part.len() == data.len() {
+                    return self.put_bytes(layer, at, part);
+                }
+                gather.put(at, part)?;
                 continue;
             }
             let block = self.alloc(layer, run.len)?;
@@ -244,22 +249,26 @@ impl Engine {
             {
                 let n = ((run.from + 1) * BLOCK).min(stop) - start;
                 let merged = self.merge(ino, file, &pieces, start, &part[..n as usize])?;
-                self.put_bytes(layer, at, &merged)?;
+                gather.put(at, &merged)?;
                 whole.0 = start + n;
             }
-            if whole.0 < stop && !stop.is_multiple_of(BLOCK) {
+            let tail = if whole.0 < whole.1 && !stop.is_multiple_of(BLOCK) {
                 whole.1 = stop / BLOCK * BLOCK;
-                let tail = &part[(whole.1 - start) as usize..];
-                let merged = self.merge(ino, file, &pieces, whole.1, tail)?;
-                self.put_bytes(layer, at + (whole.1 - origin), &merged)?;
-            }
+                &part[(whole.1 - start) as usize..]
+            } else {
+                &[]
+            };
             if whole.0 < whole.1 {
                 let middle = &part[(whole.0 - start) as usize..(whole.1 - start) as usize];
-                self.put_bytes(layer, at + (whole.0 - origin), middle)?;
+                gather.put(at + (whole.0 - origin), middle)?;
+            }
+            if !tail.is_empty() {
+                let merged = self.merge(ino, file, &pieces, whole.1, tail)?;
+                gather.put(at + (whole.1 - origin), &merged)?;
             }
             maps.push((run.from, run.len, Src::Layer { layer, block }));
         }
-        Ok(())
+        gather.flush()
     }
 
     /// A block's content after `new` was written into it at the offset `at` of the file.
@@ -309,6 +318,50 @@ impl Engine {
     /// Where blocks of a file are in the head.
     pub(super) fn pieces(&self, ino: Ino, from: u64, to: u64) -> Vec<Piece> {
         extent::pieces(&self.state.read().head.extents, ino, from, to)
+    }
+}
+
+/// Small writes to neighbouring bytes of a layer, made one: copying a few blocks costs less than a system call.
+struct Gather<'a> {
+    engine: &'a Engine,
+    layer: LayerId,
+    /// Where the gathered bytes go.
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Gather<'a> {
+    /// Bytes that are gathered at most. What is longer than a block is not worth a copy.
+    const MOST: usize = 8 * B;
+
+    fn new(engine: &'a Engine, layer: LayerId) -> Self {
+        Self {
+            engine,
+            layer,
+            at: 0,
+            bytes: Vec::new(),
+        }
+    }
+
+    fn put(&mut self, at: u64, data: &[u8]) -> Answer<()> {
+        let joins = at == self.at + self.bytes.len() as u64;
+        if !joins || data.len() > B || self.bytes.len() + data.len() > Self::MOST {
+            self.flush()?;
+            self.at = at;
+        }
+        if data.len() > B {
+            return self.engine.put_bytes(self.layer, at, data);
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Answer<()> {
+        if !self.bytes.is_empty() {
+            self.engine.put_bytes(self.layer, self.at, &self.bytes)?;
+            self.bytes.clear();
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ impl Engine {
             return Err(Errno::ENAMETOOLONG);
         }
         let _gate = self.gate.read();
+        self.tell(parent, name);
         let found = self.state.read().head.dentry(At(parent, name));
         match found {
             Some(Dentry::Here(ino, _)) => self.entry(ino).map(Some),
@@ -88,15 +89,22 @@ impl Engine {
         Entry { attr, generation }
     }
 
-    fn over(&self, ino: Ino) -> Option<Attr> {
-        let inode = self.inode(ino)?;
-        let mut blocks = inode.layered;
-        if inode.covered < inode.base_blocks() {
+    /// The attributes of an inode, if the overlay has it.
+    pub(super) fn over(&self, ino: Ino) -> Option<Attr> {
+        Some(self.attr_over(ino, &*self.inode(ino)?))
+    }
+
+    /// The attributes of an inode of the overlay.
+    pub(super) fn attr_over(&self, ino: Ino, inode: &Inode) -> Attr {
+        let mut blocks = u64::from(inode.layered);
+        if u64::from(inode.covered) < inode.base_blocks() {
             // What the base allocated, less what is covered: right for files without holes, and about right for others.
             let base = self.base.stat(ino).map_or(0, |s| s.blocks / (BLOCK / 512));
-            blocks += base.min(inode.base_blocks()).saturating_sub(inode.covered);
+            blocks += base
+                .min(inode.base_blocks())
+                .saturating_sub(u64::from(inode.covered));
         }
-        Some(attr_of(ino, &inode, blocks))
+        attr_of(ino, inode, blocks)
     }
 
     /// The target of a symbolic link.

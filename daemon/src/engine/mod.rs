@@ -31,9 +31,9 @@ mod rename;
 mod seed;
 pub mod service;
 pub mod snapshot;
+mod untold;
 mod xattr;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
@@ -74,8 +74,10 @@ pub struct Engine {
     layer: AtomicU32,
     /// A layer is opened by one at a time.
     opening: Mutex<()>,
-    /// Inodes that a revert changed and of which the kernel still writes back old pages, to be dropped.
-    reverting: RwLock<Option<BTreeSet<Ino>>>,
+    /// A revert that the kernel was not told of to the end.
+    reverting: RwLock<Option<snapshot::Reverting>>,
+    /// Names that a revert changed and of which the kernel was not told yet.
+    untold: RwLock<Option<untold::Untold>>,
     /// Snapshots and reverts come one after the other.
     turn: Mutex<()>,
     /// Bytes that no root reaches any more since the last reclaim, about.

@@ -78,13 +78,14 @@ impl Engine {
     /// Removes a name of anything but a directory.
     ///
     /// # Errors
-    /// `ENOENT`, `EISDIR`, `ENOSPC`, or what the base says.
+    /// `ENOENT`, `EISDIR`, `ENOSPC`, `ESTALE` as for a rename, or what the base says.
     pub fn unlink(&self, parent: Ino, name: &[u8]) -> Answer<()> {
         self.with_room(|| self.unlink_once(parent, name))
     }
 
     fn unlink_once(&self, parent: Ino, name: &[u8]) -> Answer<()> {
         let _names = self.names.lock();
+        self.known_to_kernel(parent, name)?;
         let probe = self.probe(parent, name)?;
         let (ino, kind) = self.find(parent, name, &probe).ok_or(Errno::ENOENT)?;
         if kind == Kind::Dir {
@@ -105,13 +106,14 @@ impl Engine {
     /// Removes an empty directory.
     ///
     /// # Errors
-    /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`, `ENOSPC`, or what the base says.
+    /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`, `ENOSPC`, `ESTALE` as for a rename, or what the base says.
     pub fn rmdir(&self, parent: Ino, name: &[u8]) -> Answer<()> {
         self.with_room(|| self.rmdir_once(parent, name))
     }
 
     fn rmdir_once(&self, parent: Ino, name: &[u8]) -> Answer<()> {
         let _names = self.names.lock();
+        self.known_to_kernel(parent, name)?;
         let probe = self.probe(parent, name)?;
         let (ino, kind) = self.find(parent, name, &probe).ok_or(Errno::ENOENT)?;
         if kind != Kind::Dir {
@@ -270,6 +272,6 @@ fn born(make: &Make<'_>, who: &Caller, dir: &Inode, now: crate::tree::Time) -> I
         covered: 0,
         home: None,
         xattrs,
-        target: (make.kind == Kind::Symlink).then(|| make.target.into()),
+        target: (make.kind == Kind::Symlink).then(|| Arc::new(make.target.into())),
     }
 }

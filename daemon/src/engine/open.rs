@@ -273,6 +273,7 @@ impl Engine {
             layer: AtomicU32::new(0),
             opening: Mutex::new(()),
             reverting: RwLock::new(None),
+            untold: RwLock::new(None),
             turn: Mutex::new(()),
             garbage: AtomicU64::new(0),
             imaged: AtomicU64::new(imaged),

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Answer, Engine, Listed};
-use crate::tree::{At, Dentry, FIRST_INO, Ino, Kind, ROOT};
+use super::lookup::attr_of_base;
+use super::{Answer, Engine, Entry, Listed};
+use crate::base::{self, BaseStat};
+use crate::tree::{At, Dentry, FIRST_INO, Ino, Inode, Kind, ROOT};
 
 const DOT: u64 = 1;
 const DOT_DOT: u64 = 2;
@@ -20,6 +22,8 @@ const FIRST_COOKIE: u64 = 3;
 /// Listings that are kept, and entries of all of them together.
 const KEPT: usize = 64;
 const KEPT_ENTRIES: usize = 1 << 20;
+/// Entries that are looked at together.
+const CHUNK: usize = 256;
 
 struct Item {
     cookie: u64,
@@ -28,10 +32,23 @@ struct Item {
     kind: Kind,
 }
 
+/// What the base says of the entries from one on; `None`: nothing, for the overlay has it, or it cannot be looked at.
+struct Looked {
+    from: usize,
+    stats: Vec<Option<BaseStat>>,
+}
+
+/// A merged listing that somebody has begun to read.
+struct Kept {
+    items: Arc<Vec<Item>>,
+    /// What was looked at and didn't fit into the last answer.
+    ahead: Option<Looked>,
+}
+
 /// Merged listings of some directories.
 #[derive(Default)]
 pub(super) struct Listings {
-    kept: HashMap<Ino, Arc<Vec<Item>>>,
+    kept: HashMap<Ino, Kept>,
     entries: usize,
 }
 
@@ -42,13 +59,34 @@ impl Listings {
         self.entries = 0;
     }
 
-    fn keep(&mut self, dir: Ino, listing: &Arc<Vec<Item>>) {
-        if self.kept.len() >= KEPT || self.entries + listing.len() > KEPT_ENTRIES {
+    fn keep(&mut self, dir: Ino, items: &Arc<Vec<Item>>) {
+        if self.kept.len() >= KEPT || self.entries + items.len() > KEPT_ENTRIES {
             self.clear();
         }
-        self.entries += listing.len();
-        if let Some(old) = self.kept.insert(dir, listing.clone()) {
-            self.entries -= old.len();
+        let kept = Kept {
+            items: items.clone(),
+            ahead: None,
+        };
+        self.entries += items.len();
+        if let Some(old) = self.kept.insert(dir, kept) {
+            self.entries -= old.items.len();
+        }
+    }
+
+    /// Its reader has come to the end.
+    fn done(&mut self, dir: Ino) {
+        if let Some(old) = self.kept.remove(&dir) {
+            self.entries -= old.items.len();
+        }
+    }
+
+    fn take_ahead(&mut self, dir: Ino) -> Option<Looked> {
+        self.kept.get_mut(&dir)?.ahead.take()
+    }
+
+    fn put_ahead(&mut self, dir: Ino, ahead: Looked) {
+        if let Some(kept) = self.kept.get_mut(&dir) {
+            kept.ahead = Some(ahead);
         }
     }
 }
@@ -85,54 +123,154 @@ impl Engine {
                 }
             }
         }
-        let listing = self.listing(dir, after == 0)?;
-        let start = listing.partition_point(|item| item.cookie <= after.max(DOT_DOT));
-        for item in &listing[start..] {
-            if !self.still(dir, item) {
-                continue;
+        let waits = (plus && after == 0 && dir < FIRST_INO).then(base::waits);
+        let items = self.listing(dir, after == 0)?;
+        let start = items.partition_point(|item| item.cookie <= after.max(DOT_DOT));
+        if start == items.len() {
+            // The kernel has heard of the last entry: it does not ask again.
+            self.listings.lock().done(dir);
+            return Ok(());
+        }
+        if plus {
+            self.list_plus(dir, &items, start, emit)?;
+            if let Some(before) = waits {
+                let dirs = items.iter().filter(|item| item.kind == Kind::Dir);
+                let below = dirs.filter(|item| item.ino < FIRST_INO);
+                let waited = base::waits() != before;
+                self.base.listed(dir, waited, below.map(|item| &*item.name));
             }
-            let entry = if plus {
-                match self.child(dir, item) {
-                    Ok(entry) => Some(entry),
-                    // It went, or cannot be looked at: an entry without attributes is not to be had here.
-                    Err(_) => continue,
-                }
-            } else {
-                None
-            };
-            let listed = Listed {
-                cookie: item.cookie,
-                name: &item.name,
-                ino: item.ino,
-                kind: item.kind,
-                entry,
-            };
-            if emit(&listed) {
-                if entry.is_some() {
-                    self.unhold(item.ino);
-                }
+            return Ok(());
+        }
+        for item in &items[start..] {
+            if self.still(dir, item) && emit(&item.listed(None)) {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// The entry with attributes, counting a lookup.
-    fn child(&self, dir: Ino, item: &Item) -> Answer<super::Entry> {
-        if item.ino < FIRST_INO && self.inode(item.ino).is_none() {
-            // The base learns the place by this, so that the number means something later.
-            if self.state.read().head.dentry(At(dir, &item.name)).is_none() {
-                let stat = self.base.lookup(dir, &item.name)?;
-                return Ok(self.hold(super::lookup::attr_of_base(&stat)));
+    /// Lists with attributes from the item `start` on.
+    fn list_plus(
+        &self,
+        dir: Ino,
+        items: &[Item],
+        mut start: usize,
+        emit: &mut dyn FnMut(&Listed<'_>) -> bool,
+    ) -> Answer<()> {
+        let mut ahead = self.listings.lock().take_ahead(dir);
+        while start < items.len() {
+            let chunk = &items[start..items.len().min(start + CHUNK)];
+            let over = self.over_of(dir, chunk);
+            let looked = self.look(dir, chunk, &over, start, ahead.take());
+            // Not every filesystem has in its directories the numbers that its objects have.
+            let number = |at: usize| looked[at].as_ref().map_or(chunk[at].ino, |stat| stat.ino);
+            let generations: Vec<u64> = {
+                let held = self.held.lock();
+                (0..chunk.len())
+                    .map(|at| held.generation(number(at)))
+                    .collect()
+            };
+            let mut taken = Vec::with_capacity(chunk.len());
+            let mut full = None;
+            for (at, item) in chunk.iter().enumerate() {
+                let attr = match (&over[at], &looked[at]) {
+                    (Over::Is(inode), _) => self.attr_over(item.ino, inode),
+                    (Over::Not, Some(stat)) if stat.ino == item.ino => attr_of_base(stat),
+                    (Over::Not, Some(stat)) => {
+                        self.over(stat.ino).unwrap_or_else(|| attr_of_base(stat))
+                    }
+                    // It went, or cannot be looked at: an entry without attributes is not to be had here.
+                    _ => continue,
+                };
+                let entry = Entry {
+                    attr,
+                    generation: generations[at],
+                };
+                if emit(&item.listed(Some(entry))) {
+                    full = Some(at);
+                    break;
+                }
+                taken.push(Taken {
+                    ino: number(at),
+                    of_base: looked[at].as_ref().map(|_| &*item.name),
+                });
             }
+            self.handed_out(dir, &taken)?;
+            if let Some(at) = full {
+                let (from, stats) = (start + at, looked.into_iter().skip(at).collect());
+                self.listings.lock().put_ahead(dir, Looked { from, stats });
+                return Ok(());
+            }
+            start += chunk.len();
         }
-        self.entry(item.ino)
+        Ok(())
     }
 
-    fn unhold(&self, ino: Ino) {
-        if self.held.lock().forget(ino, 1) && ino < FIRST_INO {
-            self.base.forget(ino);
+    /// What the overlay has to say of entries, each of which means what the listing says or is left out.
+    fn over_of(&self, dir: Ino, chunk: &[Item]) -> Vec<Over> {
+        let state = self.state.read();
+        let one = |item: &Item| {
+            let ours = match state.head.dentry(At(dir, &item.name)) {
+                Some(Dentry::Here(ino, _)) if ino == item.ino => true,
+                None if item.ino < FIRST_INO => false,
+                _ => return Over::Gone,
+            };
+            match state.head.inode(item.ino) {
+                Some(inode) => Over::Is(inode.clone()),
+                // A name of the overlay's means an inode of the overlay's: this one is just going.
+                None if ours => Over::Gone,
+                None => Over::Not,
+            }
+        };
+        chunk.iter().map(one).collect()
+    }
+
+    /// Asks the base about those entries of which only it has something to say. They are asked in the order of their inode
+    /// numbers, for that is how a disk has them; `ahead` is what was asked before.
+    fn look(
+        &self,
+        dir: Ino,
+        chunk: &[Item],
+        over: &[Over],
+        start: usize,
+        ahead: Option<Looked>,
+    ) -> Vec<Option<BaseStat>> {
+        let mut stats = vec![None; chunk.len()];
+        if let Some(ahead) = ahead
+            && ahead.from == start
+        {
+            for (slot, stat) in stats.iter_mut().zip(ahead.stats) {
+                *slot = stat;
+            }
         }
+        let mut order: Vec<usize> = (0..chunk.len())
+            .filter(|at| matches!(over[*at], Over::Not) && stats[*at].is_none())
+            .collect();
+        order.sort_unstable_by_key(|at| chunk[*at].ino);
+        if order.is_empty() {
+            return stats;
+        }
+        // An entry that cannot be looked at is left out, and so are all if the directory cannot be.
+        if let Ok(base) = self.base.dir(dir) {
+            for at in order {
+                stats[at] = base.peek(&chunk[at].name).ok();
+            }
+        }
+        stats
+    }
+
+    /// Counts lookups of entries that the kernel is about to learn of, and has the base remember where its objects are.
+    fn handed_out(&self, dir: Ino, taken: &[Taken<'_>]) -> Answer<()> {
+        let places = taken.iter().filter_map(|t| Some((t.ino, t.of_base?)));
+        self.base.hold_all(dir, places)?;
+        let mut held = self.held.lock();
+        for t in taken {
+            let (_, first) = held.hold(t.ino);
+            if first && t.of_base.is_some() {
+                held.place(t.ino, dir);
+            }
+        }
+        Ok(())
     }
 
     /// The name still means what the listing says.
@@ -159,7 +297,7 @@ impl Engine {
     /// The merged listing, made anew at the start of a pass.
     fn listing(&self, dir: Ino, anew: bool) -> Answer<Arc<Vec<Item>>> {
         if !anew && let Some(kept) = self.listings.lock().kept.get(&dir) {
-            return Ok(kept.clone());
+            return Ok(kept.items.clone());
         }
         let listing = Arc::new(self.merged(dir)?);
         self.listings.lock().keep(dir, &listing);
@@ -209,6 +347,36 @@ impl Engine {
             }
         }
         Ok(all)
+    }
+}
+
+/// What the overlay says of an entry.
+enum Over {
+    /// This is it.
+    Is(Arc<Inode>),
+    /// Nothing: the base has it.
+    Not,
+    /// It is no more.
+    Gone,
+}
+
+/// An entry in an answer to the kernel.
+struct Taken<'a> {
+    /// The inode number that the kernel is told.
+    ino: Ino,
+    /// Its name, if the base has it there.
+    of_base: Option<&'a [u8]>,
+}
+
+impl Item {
+    fn listed(&self, entry: Option<Entry>) -> Listed<'_> {
+        Listed {
+            cookie: self.cookie,
+            name: &self.name,
+            ino: self.ino,
+            kind: self.kind,
+            entry,
+        }
     }
 }
 

@@ -2,8 +2,13 @@
 //! something.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::Engine;
+use super::snapshot::Reverting;
+use super::untold::Untold;
 use crate::relay::Relay;
 use crate::store::Watch;
 use crate::tree::diff::Changes;
@@ -37,12 +42,16 @@ impl Engine {
         }
         self.find_places();
         if let Some((old, changes)) = self.unfinished_revert() {
-            let dropped = changes.inodes.union(&changes.data).copied().collect();
-            *self.reverting.write() = Some(dropped);
+            let inodes = changes.inodes.union(&changes.data).copied().collect();
+            *self.reverting.write() = Some(Reverting {
+                inodes,
+                dropped: Mutex::default(),
+            });
             if self.relay.reverting().is_some_and(|r| !r.retired) {
                 self.retire_dirs(&old, &self.state.read().head, &changes);
                 self.relay.revert_retired();
             }
+            *self.untold.write() = Some(Untold::new(Arc::new(changes)));
         }
     }
 
@@ -52,7 +61,8 @@ impl Engine {
         if let Some((_, changes)) = self.unfinished_revert() {
             tracing::info!("telling the kernel the rest of a revert");
             self.forget_caches(&changes);
-            *self.reverting.write() = None;
+            self.forget_dropped();
+            *self.untold.write() = None;
             self.collect_orphans();
         }
         self.relay.end_revert();

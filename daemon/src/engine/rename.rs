@@ -26,8 +26,8 @@ impl Engine {
     /// Renames, without copying anything.
     ///
     /// # Errors
-    /// `ENOENT`, `EEXIST`, `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EINVAL` for unknown flags, `ENAMETOOLONG`, `ENOSPC`,
-    /// or what the base says. A directory is not moved below itself: the kernel refuses that.
+    /// `ENOENT`, `EEXIST`, `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EINVAL` for unknown flags, `ENAMETOOLONG`, `ENOSPC`, `ESTALE`
+    /// for a name whose change by a revert the kernel does not know yet, or what the base says. A directory is not moved below itself: the kernel refuses that.
     pub fn rename(
         &self,
         parent: Ino,
@@ -45,6 +45,8 @@ impl Engine {
 
     fn rename_once(&self, from: (Ino, &[u8]), to: (Ino, &[u8]), flags: u32) -> Answer<()> {
         let _names = self.names.lock();
+        self.known_to_kernel(from.0, from.1)?;
+        self.known_to_kernel(to.0, to.1)?;
         let from = self.side(from.0, from.1)?;
         let to = self.side(to.0, to.1)?;
         let Some((ino, kind, _)) = &from.object else {

@@ -1,12 +1,12 @@
 //! What the base says of an object, fetched before any lock is taken.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nix::errno::Errno;
+use serde_bytes::ByteBuf;
 
 use super::{Answer, Engine};
-use crate::base::BaseStat;
+use crate::base::{BaseStat, BaseXattrs};
 use crate::tree::{FIRST_INO, Fact, Ino, Inode, Kind, ROOT, Slot, State, Time, Xattrs};
 
 /// What is needed to take an inode into the overlay.
@@ -31,17 +31,17 @@ impl Engine {
         if ino >= FIRST_INO || self.state.read().head.inode(ino).is_some() {
             return Ok(Seed::Over);
         }
-        let stat = self.base.stat(ino)?;
-        let inode = self.inode_of(&stat)?;
+        let (stat, xattrs) = self.base.describe(ino)?;
+        let inode = self.inode_of(&stat, xattrs)?;
         let places = self.places(ino, &stat)?;
         Ok(Seed::Base(Box::new(Sprout { inode, places })))
     }
 
     /// The overlay's view of a base object that nothing changed yet, complete but for its data.
-    fn inode_of(&self, stat: &BaseStat) -> Answer<Inode> {
+    fn inode_of(&self, stat: &BaseStat, xattrs: BaseXattrs) -> Answer<Inode> {
         let ino = stat.ino;
         let target = match stat.kind {
-            Kind::Symlink => Some(Arc::from(self.base.readlink(ino)?)),
+            Kind::Symlink => Some(Arc::new(self.base.readlink(ino)?.into())),
             _ => None,
         };
         Ok(Inode {
@@ -59,29 +59,9 @@ impl Engine {
             layered: 0,
             covered: 0,
             home: None,
-            xattrs: self.base_xattrs(ino)?,
+            xattrs: owned(xattrs),
             target,
         })
-    }
-
-    fn base_xattrs(&self, ino: Ino) -> Answer<Option<Xattrs>> {
-        let names = match self.base.listxattr(ino) {
-            Ok(names) => names,
-            Err(Errno::EOPNOTSUPP) => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        let mut all = BTreeMap::new();
-        for name in names {
-            match self.base.getxattr(ino, &name) {
-                Ok(value) => {
-                    all.insert(name, serde_bytes::ByteBuf::from(value));
-                }
-                // Listed, but not for us to read (`trusted.*` of an unprivileged daemon): not shown either.
-                Err(Errno::ENODATA | Errno::EPERM | Errno::EACCES | Errno::EOPNOTSUPP) => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok((!all.is_empty()).then(|| Arc::new(all)))
     }
 
     /// The places of `ino` and of all directories above it that the state does not know yet.
@@ -104,6 +84,19 @@ impl Engine {
         }
         Ok(out)
     }
+}
+
+/// An object's extended attributes in the overlay's form.
+fn owned(xattrs: BaseXattrs) -> Option<Xattrs> {
+    if xattrs.is_empty() {
+        return None;
+    }
+    let values = xattrs.into_iter();
+    Some(Arc::new(
+        values
+            .map(|(name, value)| (name, ByteBuf::from(value)))
+            .collect(),
+    ))
 }
 
 fn fact_of(stat: &BaseStat) -> Fact {

@@ -5,10 +5,13 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use parking_lot::Mutex;
 
+use super::untold::Untold;
 use super::{Answer, Engine, errno};
 use crate::tree::diff::Changes;
 use crate::tree::{
@@ -43,6 +46,14 @@ pub enum Refusal {
         /// How.
         errno: Errno,
     },
+}
+
+/// A revert that is under way.
+pub(super) struct Reverting {
+    /// Inodes that it changed and of which the kernel still writes back old pages, to be dropped.
+    pub inodes: BTreeSet<Ino>,
+    /// Those of which pages were dropped.
+    pub dropped: Mutex<BTreeSet<Ino>>,
 }
 
 impl Refusal {
@@ -167,10 +178,14 @@ impl Engine {
                 return Err(Refusal::failed("the revert was not written")(error));
             }
             self.seal_layer();
-            let changes = Changes::between(&old, &state.head);
+            let changes = Arc::new(Changes::between(&old, &state.head));
             let dropped: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
             let inodes = dropped.len();
-            *self.reverting.write() = Some(dropped);
+            *self.reverting.write() = Some(Reverting {
+                inodes: dropped,
+                dropped: Mutex::default(),
+            });
+            *self.untold.write() = Some(Untold::new(changes.clone()));
             self.listings.lock().clear();
             self.retire_dirs(&old, &state.head, &changes);
             self.relay.revert_retired();
@@ -187,7 +202,8 @@ impl Engine {
         let synced = std::thread::scope(|s| {
             let sync = s.spawn(|| self.store.sync());
             self.forget_caches(&changes);
-            *self.reverting.write() = None;
+            self.forget_dropped();
+            *self.untold.write() = None;
             self.collect_orphans();
             self.relay.end_revert();
             self.drop_oldest_discarded();
@@ -244,6 +260,7 @@ impl Engine {
             if held(slot.parent) {
                 kernel.forget_name(slot.parent, slot.name.as_bytes());
             }
+            self.tell(slot.parent, slot.name.as_bytes());
         }
         for ino in inodes {
             if held(ino) {
@@ -257,6 +274,18 @@ impl Engine {
             {
                 kernel.look_up(&path);
             }
+        }
+    }
+
+    /// From now on pages are written again. A page may have been stored to after its inode was forgotten, and dropped:
+    /// the kernel takes what it has of it for written, and must forget it once more.
+    pub(super) fn forget_dropped(&self) {
+        let reverting = self.reverting.write().take();
+        let dropped = reverting
+            .map(|r| r.dropped.into_inner())
+            .unwrap_or_default();
+        if let Some(kernel) = self.kernel.get() {
+            dropped.into_iter().for_each(|ino| kernel.forget_inode(ino));
         }
     }
 
@@ -322,7 +351,7 @@ impl Engine {
             }
             let blocks: u64 = (still.iter())
                 .filter_map(|i| state.head.inode(*i))
-                .map(|i| i.layered)
+                .map(|i| u64::from(i.layered))
                 .sum();
             match self.commit(&mut state, &Record::Forget(still)) {
                 Ok(()) => self.freed(blocks * crate::tree::BLOCK),

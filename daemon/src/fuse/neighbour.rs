@@ -24,7 +24,7 @@ const QUIET: Duration = Duration::from_micros(800);
 /// Somebody else wants its CPU if it could not run for so long. The program that is being served may come by for less.
 const TAKEN: Duration = Duration::from_micros(250);
 /// It rests for so long after that.
-const REST: Duration = Duration::from_millis(5);
+const REST: Duration = Duration::from_millis(1);
 
 /// A spinning thread, seen from the session thread.
 pub(super) struct Neighbour {

@@ -54,6 +54,10 @@ pub trait DiskFile: Send + Sync {
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
     /// Makes the bytes (and the length needed to read them) durable.
     fn sync_data(&self) -> io::Result<()>;
+    /// Has the medium begin to write, without waiting for it. Promises nothing.
+    fn start_writeback(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// The length.
     fn len(&self) -> io::Result<u64>;
     /// Whether the file has no bytes.

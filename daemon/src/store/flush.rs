@@ -102,12 +102,35 @@ impl Store {
                 return Err(self.health.poisoned("a layer", &error));
             }
         }
-        if self.layers.dirty.take_names()
-            && let Err(error) = self.disk.sync_dir(Path::new(layers::DIR))
-        {
-            return Err(self.health.poisoned("the layers' directory", &error));
-        }
+        self.sync_layer_names()?;
         self.finish(&self.journal.barrier(covers, &[], true)?)
+    }
+
+    fn sync_layer_names(&self) -> io::Result<()> {
+        if let Some(changes) = self.layers.dirty.unsynced_names() {
+            if let Err(error) = self.disk.sync_dir(Path::new(layers::DIR)) {
+                return Err(self.health.poisoned("the layers' directory", &error));
+            }
+            self.layers.dirty.names_synced(changes);
+        }
+        Ok(())
+    }
+
+    /// Whether so much was written since the last time that [`Self::start_writeback`] is worth its while. For the hot path.
+    pub fn wants_writeback(&self) -> bool {
+        self.layers.dirty.wants_writeback()
+    }
+
+    /// Has the medium begin with what it was given, so that the next sync has less to wait for. Promises nothing.
+    pub fn start_writeback(&self) -> io::Result<()> {
+        self.health.check()?;
+        for file in self.layers.dirty.open_files() {
+            if let Err(error) = file.start_writeback() {
+                // Whatever it is, the sync of the file will tell it too.
+                tracing::debug!(%error, "writing back did not begin");
+            }
+        }
+        self.sync_layer_names()
     }
 
     fn finish(&self, commit: &Commit) -> io::Result<()> {

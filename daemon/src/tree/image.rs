@@ -56,7 +56,7 @@ pub fn write(state: &State, to: &mut dyn Write) -> io::Result<()> {
         applying: state.applying.clone(),
     })?;
     for (ino, place) in &state.places {
-        put(&Item::Place(*ino, place.clone()))?;
+        put(&Item::Place(*ino, (**place).clone()))?;
     }
     let mut ids: Vec<StateId> = state
         .snapshots
@@ -155,7 +155,7 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                 state.applying = applying;
             }
             Item::Place(ino, place) => {
-                state.places.insert(ino, place);
+                state.places.insert(ino, Arc::new(place));
             }
             Item::Inode(ino, None) => {
                 root.inodes.remove(&ino);

@@ -16,12 +16,12 @@ pub mod state;
 pub mod time;
 
 pub use extent::{Extent, Piece};
-pub use inode::{Inode, Xattrs};
+pub use inode::{Inode, Target, Xattrs};
 pub use kind::Kind;
 pub use name::{At, NAME_MAX, Name, Slot};
 pub use record::{Apply, BASE_STATE, Delta, Fact, LayerId, Record, Src, StateId};
 pub use root::{Dentry, Root};
-pub use state::{Discarded, Place, Snapshot, State};
+pub use state::{Discarded, Place, Places, Snapshot, State};
 pub use time::Time;
 
 /// An inode number.

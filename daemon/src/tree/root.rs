@@ -143,6 +143,8 @@ impl Root {
         let end = from.saturating_add(len);
         let base_blocks = self.change(ino)?.base_blocks();
         let (mut layered, mut covered) = (0, 0);
+        // A file has fewer than 2^32 blocks.
+        let count = |blocks: u64| u32::try_from(blocks).unwrap_or(u32::MAX);
         for p in extent::extents_in(&self.extents, ino, from, end) {
             layered += if matches!(p.src, Some(Src::Layer { .. })) {
                 p.len
@@ -152,15 +154,14 @@ impl Root {
             covered += (p.from + p.len).min(base_blocks).saturating_sub(p.from);
         }
         let inode = self.change(ino)?;
-        inode.layered -= layered.min(inode.layered);
-        inode.covered -= covered.min(inode.covered);
+        inode.layered = inode.layered.saturating_sub(count(layered));
+        inode.covered = inode.covered.saturating_sub(count(covered));
         if let Some(src) = to {
-            inode.layered += if matches!(src, Src::Layer { .. }) {
-                len
-            } else {
-                0
-            };
-            inode.covered += end.min(base_blocks).saturating_sub(from);
+            if matches!(src, Src::Layer { .. }) {
+                inode.layered = inode.layered.saturating_add(count(len));
+            }
+            let covers = count(end.min(base_blocks).saturating_sub(from));
+            inode.covered = inode.covered.saturating_add(covers);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Everything that the journal rebuilds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,10 @@ pub struct Place {
     pub fact: Fact,
 }
 
+/// Places by inode number. Behind pointers: an entry in the map takes twice its size, as nodes that are filled in order
+/// stay half empty.
+pub type Places = OrdMap<Ino, Arc<Place>>;
+
 /// The overlay's whole state.
 #[derive(Clone, Debug)]
 pub struct State {
@@ -53,7 +58,7 @@ pub struct State {
     pub discarded: BTreeMap<StateId, Discarded>,
     /// Objects of the base on which a state relies, and the directories above them. Only grows: the base is
     /// immutable, so a place stays true whatever the head becomes.
-    pub places: OrdMap<Ino, Place>,
+    pub places: Places,
     /// How far an apply came.
     pub applying: Option<Apply>,
     /// The number of the next new inode.
@@ -203,7 +208,7 @@ impl State {
                     slot: slot.clone(),
                     fact: *fact,
                 };
-                self.places.insert(*ino, place);
+                self.places.insert(*ino, Arc::new(place));
             }
             _ => {}
         }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
+// Twelve bytes instead of sixteen: each changed inode has three of them.
+#[repr(C, packed(4))]
 pub struct Time {
     /// Whole seconds, rounded down.
     pub sec: i64,

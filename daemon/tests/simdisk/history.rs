@@ -26,6 +26,8 @@ pub enum Op {
         bytes: usize,
         record: bool,
     },
+    /// The medium is told to begin with what it was given, and nothing is promised.
+    StartWriteback,
     Sync,
     SyncLayers,
     /// An image of the state.
@@ -331,6 +333,7 @@ impl History {
                     self.record(Meaning::Nothing, 0);
                 }
             }
+            Op::StartWriteback => self.store().start_writeback().expect("the disk works"),
             Op::Sync => self.promise(|store| store.sync().expect("the disk works")),
             Op::SyncLayers => self.promise(|store| store.sync_layers().expect("the disk works")),
             Op::Image => {

@@ -24,7 +24,7 @@ def provide(ctx):
         setattr(ctx, name, Path(shutil.copy2(program, ctx.tmp / name)))
     for name in ("ops", "nullfs"):
         setattr(ctx, name, ctx.tmp / name)
-        run(["gcc", "-O2", "-Wall", "-o", ctx.tmp / name, HERE / f"{name}.c"], ctx.env)
+        run(["gcc", "-O2", "-Wall", "-pthread", "-o", ctx.tmp / name, HERE / f"{name}.c"], ctx.env)
 
 
 def target_dir(ctx):

@@ -26,6 +26,7 @@ class Sizes:
     snapshots: int = 1_000
     journaled: int = 20_000
     huge_revert: int = 0
+    million_files: int = 0
 
     @staticmethod
     def quick():
@@ -36,7 +37,7 @@ class Sizes:
 
     @staticmethod
     def long():
-        return Sizes(snapshots=10_000, journaled=1_000_000, huge_revert=100_000)
+        return Sizes(snapshots=10_000, journaled=1_000_000, huge_revert=100_000, million_files=1_000_000)
 
 
 @dataclass

@@ -1,4 +1,6 @@
-"""The daemon's memory."""
+"""The daemon's memory and CPU time."""
+
+from pathlib import Path
 
 
 def resident(pid):
@@ -10,3 +12,8 @@ def resident(pid):
             if key in ("VmRSS", "VmHWM"):
                 fields[key] = int(value.split()[0]) * 1024
     return fields["VmRSS"], fields["VmHWM"]
+
+
+def cpu_seconds(pid):
+    """CPU seconds of all threads of a process that live, to the nanosecond."""
+    return sum(int(Path(task, "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()) / 1e9

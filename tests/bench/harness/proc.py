@@ -31,13 +31,15 @@ def run(argv, env, cwd=None, limit=LIMIT, input=None):
     return done.stdout
 
 
-def timed(argv, env, limit=LIMIT):
-    """Wall seconds from before posix_spawn to after wait: the whole command, as somebody who types it waits for it."""
+def timed(argv, env, limit=LIMIT, output=None):
+    """Wall seconds from before posix_spawn to after wait: the whole command, as somebody who types it waits for it. What it
+    prints goes to the file `output`, if one is given."""
     argv = [str(a) for a in argv]
     with tempfile.TemporaryFile() as said:
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0) if output is None
+            else (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
             (os.POSIX_SPAWN_DUP2, said.fileno(), 2),
         ]
         begun = time.perf_counter()
@@ -59,6 +61,31 @@ def timed(argv, env, limit=LIMIT):
             said.seek(0)
             text = said.read().decode(errors="replace")
             raise Failed(told(argv, os.waitstatus_to_exitcode(status), text))
+        return took
+
+
+def together(argvs, env, limit=LIMIT):
+    """Wall seconds from before the first of several commands is started to the end of the last; each must succeed."""
+    argvs = [[str(a) for a in argv] for argv in argvs]
+    running = []
+    with tempfile.TemporaryFile() as said:
+        begun = time.perf_counter()
+        try:
+            for argv in argvs:
+                running.append(subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said))
+            codes = [process.wait(timeout=max(0, begun + limit - time.perf_counter())) for process in running]
+            took = time.perf_counter() - begun
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Failed(str(error)) from None
+        finally:
+            for process in running:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+        for argv, code in zip(argvs, codes):
+            if code != 0:
+                said.seek(0)
+                raise Failed(told(argv, code, said.read().decode(errors="replace")))
         return took
 
 

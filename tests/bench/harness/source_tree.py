@@ -110,3 +110,11 @@ def make_big(ctx):
     root.mkdir()
     run([ctx.ops, "bigwrite", root / "file.img", ctx.sizes.base_file_mib], ctx.env)
     return Base(root, None).scan()
+
+
+def make_flat(ctx, where, count, hot, hot_bytes):
+    """A base of `count` files: `hot` of them, of `hot_bytes` bytes, below hot/ and the others, empty, below cold/."""
+    for below, files, size in (("hot", hot, hot_bytes), ("cold", count - hot, 0)):
+        (where / below).mkdir(parents=True)
+        run([ctx.ops, "create", where / below, files, size], ctx.env)
+    return Base(where, None)

@@ -34,7 +34,7 @@ def size(value):
 
 
 def amount(value, unit):
-    return size(value) if unit == "B" else seconds(value)
+    return {"B": size, "x": times}.get(unit, seconds)(value)
 
 
 def times(value):

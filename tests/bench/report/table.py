@@ -60,15 +60,21 @@ def absolute(results, groups, kind):
     return markdown(["whole command" if kind == "snapshots" else "llfs itself", "llfs", "goal", "met", *others], lines)
 
 
-def render(results, groups):
-    about = results["machine"]
-    text = (
-        f"{about['cpus']} CPUs ({about['cpu']}), {about['memory_gib']} GiB, Linux {about['kernel']}, {about['filesystem']}; "
-        f"{about['llfs']}; {about.get('files', 0):,} files; medians of {results['rounds']} rounds"
-        f"{' (quick: less data than the rows say)' if results['quick'] else ''}; "
-        f"load {about['load']:.1f} before, {about['load_after']:.1f} after"
-        f"{' (other programs were running: noisy)' if about['load'] > 0.7 else ''}.\n\n"
+def about(machine, what):
+    """A sentence: the machine, what was measured on it, and how busy it was."""
+    return (
+        f"{machine['cpus']} CPUs ({machine['cpu']}), {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
+        f"{machine['filesystem']}; {what}; load {machine['load']:.1f} before, {machine['load_after']:.1f} after"
+        f"{' (other programs were running: noisy)' if machine['load'] > 0.7 else ''}."
     )
+
+
+def render(results, groups):
+    machine = results["machine"]
+    quick = " (quick: less data than the rows say)" if results["quick"] else ""
+    files = f" {machine['files']:,} files;" if "files" in machine else ""
+    what = f"{machine['llfs']};{files} medians of {results['rounds']} rounds{quick}"
+    text = about(machine, what) + "\n\n"
     for part in (against_plain(results, groups), absolute(results, groups, "snapshots"), absolute(results, groups, "llfs")):
         if part:
             text += part + "\n"

@@ -1,7 +1,10 @@
 """What only llfs is asked for: mounting, memory, and many snapshots."""
 
+import statistics
+
+from harness.control import Control
 from harness.memory import resident
-from harness.proc import drop_caches
+from harness.proc import Failed, drop_caches
 from .group import Group, Row
 
 
@@ -41,6 +44,16 @@ def memory(m):
     m.value("rss-highest", highest)
 
 
+def million(m):
+    """A base that nobody changes, looked at once."""
+    seen = int(m.do(*m.ops("walk", m.root)))
+    if seen < m.ctx.sizes.million_files:
+        raise Failed(f"a walk found {seen} entries")
+    walked, highest = resident(m.session.pid)
+    m.value("rss-million", walked)
+    m.value("rss-million-highest", highest)
+
+
 def many(m):
     """Lookups and reads that reach the daemon, before and after many snapshots, each with a change in it."""
     where = m.root / "bench-many"
@@ -50,18 +63,23 @@ def many(m):
     read = m.ops("read", where, 3_000)
 
     def measure(suffix):
-        for _ in range(3):
+        for _ in range(5):
             if drop_caches():
                 m.time(f"lookups-{suffix}", look)
                 m.time(f"reads-{suffix}", read, cold=True)
 
     measure("none")
     changed = [where / f"d{i // 100:03}" / f"f{i:05}.txt" for i in range(3_000)]
-    for i in range(m.ctx.sizes.snapshots):
-        with changed[i % len(changed)].open("r+b") as f:
-            f.write(f"change {i}".encode())
-        m.do(*m.session.snap(f"many{i}"))
+    with Control(m.ctx, m.root) as control:
+        for i in range(m.ctx.sizes.snapshots):
+            with changed[i % len(changed)].open("r+b") as f:
+                f.write(f"change {i}".encode())
+            control.snap(f"many{i}")
     measure("many")
+    for row in ("lookups", "reads"):
+        before, after = (m.samples.get(f"{row}-{suffix}") for suffix in ("none", "many"))
+        if before and after:
+            m.value(f"{row}-ratio", statistics.median(after) / statistics.median(before))
     m.time("snap-many", m.session.snap("last"))
 
 
@@ -77,11 +95,17 @@ GROUPS = [
         "rss-edited": Row("… for each edited file of the base", 400, ratio=False, unit="B"),
         "rss-highest": Row("… at its highest", unit="B"),
     }, memory, kind="llfs", alone=True),
+    Group("million", {
+        "rss-million": Row("resident memory after walking 1,000,000 files (--long)", 150 << 20, ratio=False, unit="B"),
+        "rss-million-highest": Row("… at its highest", unit="B"),
+    }, million, kind="llfs", base="million", alone=True),
     Group("many", {
         "lookups-none": Row("walk + lstat all, cold, no snapshots", ratio=False),
         "lookups-many": Row("… with 1,000 snapshots (--long 10,000)", ratio=False),
+        "lookups-ratio": Row("… the second by the first", 1.05, ratio=False, unit="x"),
         "reads-none": Row("read 3,000 files, cold, no snapshots", ratio=False),
         "reads-many": Row("… with 1,000 snapshots (--long 10,000)", ratio=False),
+        "reads-ratio": Row("… the second by the first", 1.05, ratio=False, unit="x"),
         "snap-many": Row("snap with as many", 0.006, ratio=False),
     }, many, kind="llfs", alone=True),
 ]

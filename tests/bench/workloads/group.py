@@ -10,7 +10,7 @@ from harness.proc import drop_caches, run, timed
 class Row:
     """A line of the table.
 
-    `unit` is "s" for times; "B" and "" are reported as they are. `goal` is a bound for llfs: as a ratio to the plain
+    `unit` is "s" for times; "B" for bytes, "x" for a factor. `goal` is a bound for llfs: as a ratio to the plain
     directory if `ratio`, else in `unit`."""
 
     title: str
@@ -22,7 +22,7 @@ class Row:
 @dataclass
 class Group:
     """`run(meter)` runs the workloads. `kind` says on what: "files" on every backend that has files, "snapshots" on
-    those with snapshots, "llfs" on llfs alone. `base` is "tree" or "big"; groups of the same kind and base share one session
+    those with snapshots, "llfs" on llfs alone. `base` is "tree", "big" or "million"; groups of the same kind and base share one session
     of a round, in the order of the list, unless `alone`."""
 
     name: str

@@ -200,6 +200,109 @@ fn extended_attributes_of_every_kind() {
 }
 
 #[test]
+fn a_description_is_what_the_single_questions_say() {
+    let (dir, kinds) = zoo();
+    if is_root() {
+        set_xattr(&dir.0.join("file"), "trusted.one", b"1").unwrap();
+    }
+    set_xattr(&dir.0.join("file"), "user.two", b"22").unwrap();
+    set_xattr(&dir.0.join("dir"), "user.long", &[7; 3000]).unwrap();
+    set_xattr(&dir.0, "user.on-root", b"x").unwrap();
+    let base = dir.base();
+    let mut inos: Vec<u64> = kinds.keys().map(|path| walk(&base, path)).collect();
+    inos.push(ROOT);
+    // Unasked, after the question that comes before a write, and after another description.
+    for asked in [false, true, true] {
+        for ino in &inos {
+            if asked {
+                let capability = base.getxattr(*ino, b"security.capability");
+                assert_eq!(capability, Err(Errno::ENODATA));
+            }
+            let (stat, mut xattrs) = base.describe(*ino).unwrap();
+            assert_eq!(stat, base.stat(*ino).unwrap());
+            let mut single: Vec<_> = base.listxattr(*ino).unwrap();
+            single.sort();
+            xattrs.sort();
+            let names: Vec<_> = xattrs.iter().map(|(name, _)| name.clone()).collect();
+            assert_eq!(names, single);
+            for (name, value) in xattrs {
+                assert_eq!(base.getxattr(*ino, &name).unwrap(), value);
+            }
+        }
+        if !asked {
+            base.evict();
+        }
+    }
+    let file = walk(&base, "file");
+    assert!(!base.describe(file).unwrap().1.is_empty());
+}
+
+#[test]
+fn looking_at_entries_of_a_directory_learns_nothing_until_they_are_held() {
+    let (dir, kinds) = zoo();
+    let base = dir.base();
+    let stats: Vec<_> = {
+        let root = base.dir(ROOT).unwrap();
+        assert_eq!(root.peek(b"missing"), Err(Errno::ENOENT));
+        assert_eq!(root.peek(b"dir/inner"), Err(Errno::EINVAL));
+        assert_eq!(root.peek(b".."), Err(Errno::EINVAL));
+        let names = kinds.keys();
+        names
+            .map(|n| (*n, root.peek(n.as_bytes()).unwrap()))
+            .collect()
+    };
+    assert_eq!(base.known(), 1);
+    let entries = stats.iter().map(|(name, stat)| (stat.ino, name.as_bytes()));
+    base.hold_all(ROOT, entries).unwrap();
+    assert_eq!(base.known(), 1 + kinds.len());
+    for (_, stat) in &stats {
+        assert_eq!(base.stat(stat.ino).unwrap(), *stat);
+        base.forget(stat.ino);
+    }
+    assert_eq!(base.known(), 1);
+}
+
+#[test]
+fn long_listings_are_whole() {
+    let dir = Scratch::new();
+    let names: Vec<String> = (0..3000).map(|i| format!("{i:0100}")).collect();
+    for name in &names {
+        dir.write(&format!("many/{name}"), b"");
+    }
+    let base = dir.base();
+    let many = walk(&base, "many");
+    // The first time with a descriptor opened for it, then through the one that is kept, then anew.
+    for round in 0..3 {
+        let listed = base.list(many).unwrap();
+        let mut found: Vec<_> = listed.iter().map(|e| e.name.to_vec()).collect();
+        found.sort();
+        assert!(
+            found
+                .iter()
+                .map(|n| &n[..])
+                .eq(names.iter().map(|n| n.as_bytes())),
+            "{round}"
+        );
+        if round == 1 {
+            base.evict();
+        }
+    }
+}
+
+#[test]
+fn a_name_that_was_not_there_is_asked_for_again() {
+    let dir = Scratch::new();
+    let base = dir.base();
+    for _ in 0..3 {
+        assert_eq!(base.lookup(ROOT, b"new"), Err(Errno::ENOENT));
+        assert_eq!(base.lookup(ROOT, b"other"), Err(Errno::ENOENT));
+    }
+    base.evict();
+    dir.write("other", b"");
+    assert!(base.lookup(ROOT, b"other").is_ok(), "an apply made it");
+}
+
+#[test]
 fn what_cannot_be_a_base_says_why() {
     let dir = Scratch::new();
     let file = dir.write("file", b"");

@@ -118,7 +118,7 @@ fn descriptors_are_bounded_and_evicted() {
     base.evict();
     assert_eq!((base.files.len(), base.dirs.len()), (0, 0));
     assert_eq!(
-        kept.read_at(&mut [0; 8], 0).unwrap(),
+        kept.file.read_at(&mut [0; 8], 0).unwrap(),
         1,
         "a user keeps what it has"
     );

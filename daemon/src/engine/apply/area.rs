@@ -48,7 +48,7 @@ impl Names {
                 mtime = found;
             }
         }
-        let suffix = format!("{}.{}", mtime.sec, mtime.nsec);
+        let suffix = format!("{}.{}", { mtime.sec }, mtime.nsec);
         Ok(Names {
             staging: (staging + &suffix).into_bytes(),
             remains: (remains + &suffix).into_bytes(),

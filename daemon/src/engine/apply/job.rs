@@ -19,8 +19,7 @@ use super::refind::{Found, refind};
 use super::survey::{self, ApplyPlan, alive};
 use super::{attrs, moves};
 use crate::base::Base;
-use crate::tree::{BLOCK, FIRST_INO, Ino, Inode, Kind, Place, ROOT, Root};
-use imbl::OrdMap;
+use crate::tree::{BLOCK, FIRST_INO, Ino, Inode, Kind, Places, ROOT, Root};
 
 /// Told how many of how many bytes, or what counts like bytes, are done.
 pub(super) type Progress<'a> = &'a mut dyn FnMut(u64, u64);
@@ -30,7 +29,7 @@ pub(super) struct Work<'a> {
     pub base: &'a Base,
     pub store: [u8; 16],
     pub head: &'a Root,
-    pub places: &'a OrdMap<Ino, Place>,
+    pub places: &'a Places,
     pub layers: Layers<'a>,
     pub hook: Hook<'a>,
 }

@@ -12,7 +12,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use imbl::OrdMap;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc::stat as RawStat;
@@ -21,7 +20,7 @@ use nix::sys::stat::fstat;
 use super::super::Answer;
 use super::area::Area;
 use super::hand::{Hand, Spot, is_dir, open_beneath};
-use crate::tree::{Dentry, FIRST_INO, Ino, Kind, Place, ROOT, Root, Slot};
+use crate::tree::{Dentry, FIRST_INO, Ino, Kind, Place, Places, ROOT, Root, Slot};
 
 /// Directories that are kept open at most.
 const OPEN_DIRS: usize = 256;
@@ -29,7 +28,7 @@ const OPEN_DIRS: usize = 256;
 /// The head, the base, and what is staged.
 pub(super) struct Map<'a> {
     pub head: &'a Root,
-    places: &'a OrdMap<Ino, Place>,
+    places: &'a Places,
     /// The names that the head gives to objects, by object.
     names: BTreeMap<Ino, Vec<&'a Slot>>,
     root: Rc<OwnedFd>,
@@ -42,7 +41,7 @@ pub(super) struct Map<'a> {
 impl<'a> Map<'a> {
     pub fn new(
         head: &'a Root,
-        places: &'a OrdMap<Ino, Place>,
+        places: &'a Places,
         root: Rc<OwnedFd>,
         area: Area,
         hand: Hand<'a>,
@@ -81,7 +80,7 @@ impl<'a> Map<'a> {
 
     /// Where the base had it.
     pub fn place(&self, ino: Ino) -> Option<&'a Place> {
-        self.places.get(&ino)
+        self.places.get(&ino).map(|place| &**place)
     }
 
     /// The type of an inode of the overlay.

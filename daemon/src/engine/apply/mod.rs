@@ -42,7 +42,6 @@ mod xattr;
 
 use std::time::{Duration, Instant};
 
-use imbl::OrdMap;
 use nix::errno::Errno;
 
 use super::{Answer, Engine, errno};
@@ -177,7 +176,7 @@ impl Engine {
     fn work<'a>(
         &'a self,
         head: &'a Root,
-        places: &'a OrdMap<Ino, tree::Place>,
+        places: &'a tree::Places,
         layers: content::Layers<'a>,
         hook: Hook<'a>,
     ) -> Work<'a> {
@@ -191,7 +190,7 @@ impl Engine {
         }
     }
 
-    fn head_and_places(&self) -> (Root, OrdMap<Ino, tree::Place>) {
+    fn head_and_places(&self) -> (Root, tree::Places) {
         let state = self.state.read();
         (state.head.clone(), state.places.clone())
     }

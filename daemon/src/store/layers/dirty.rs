@@ -5,7 +5,7 @@ use crate::store::disk::DiskFile;
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Blocks written since the last sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +24,18 @@ struct Marks {
     files: Vec<DirtyFile>,
 }
 
+/// Bytes after which the medium should begin to write what it was given.
+const EARLY: u64 = 1 << 20;
+
 /// Marks of what was written. The lock is a leaf and is held for a few nanoseconds.
 pub(crate) struct Dirty {
     most: usize,
     marks: Mutex<Marks>,
-    names: AtomicBool,
+    /// Counts changes of the directory, and how many of them are durable.
+    names: AtomicU64,
+    names_durable: AtomicU64,
+    /// Bytes written since the medium was last told to begin.
+    unstarted: AtomicU64,
 }
 
 impl Dirty {
@@ -40,7 +47,9 @@ impl Dirty {
                 recent: Recent::Many,
                 files: Vec::new(),
             }),
-            names: AtomicBool::new(true),
+            names: AtomicU64::new(1),
+            names_durable: AtomicU64::new(0),
+            unstarted: AtomicU64::new(0),
         }
     }
 
@@ -76,7 +85,29 @@ impl Dirty {
 
     /// A layer's file was made or deleted.
     pub fn names_changed(&self) {
-        self.names.store(true, Ordering::Release);
+        self.names.fetch_add(1, Ordering::AcqRel);
+        self.unstarted.fetch_add(EARLY, Ordering::Relaxed);
+    }
+
+    /// So many bytes were written.
+    pub fn wrote_bytes(&self, bytes: usize) {
+        self.unstarted.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Whether so much was written that the medium should begin; says so once for each time.
+    pub fn wants_writeback(&self) -> bool {
+        self.unstarted.load(Ordering::Relaxed) >= EARLY
+            && self.unstarted.swap(0, Ordering::Relaxed) >= EARLY
+    }
+
+    /// The open files that have unsynced bytes. They stay marked.
+    pub fn open_files(&self) -> Vec<Arc<dyn DiskFile>> {
+        let marks = self.marks.lock();
+        marks
+            .files
+            .iter()
+            .filter_map(|(_, file)| file.clone())
+            .collect()
     }
 
     /// The layer is gone.
@@ -114,8 +145,15 @@ impl Dirty {
         self.marks.lock().files.extend(files);
     }
 
-    /// Takes whether the directory needs a sync.
-    pub fn take_names(&self) -> bool {
-        self.names.swap(false, Ordering::AcqRel)
+    /// The number of changes to the directory, if some of them are not durable. Whoever has synced it after this call
+    /// says so with [`Self::names_synced`].
+    pub fn unsynced_names(&self) -> Option<u64> {
+        let changes = self.names.load(Ordering::Acquire);
+        (self.names_durable.load(Ordering::Acquire) < changes).then_some(changes)
+    }
+
+    /// The first so many changes to the directory are durable.
+    pub fn names_synced(&self, changes: u64) {
+        self.names_durable.fetch_max(changes, Ordering::AcqRel);
     }
 }

@@ -164,6 +164,7 @@ impl Layers {
         let last = (at + data.len() as u64 - 1) / BLOCK;
         let first = at / BLOCK;
         self.dirty.wrote(id, &file, first as u32..last as u32 + 1);
+        self.dirty.wrote_bytes(data.len());
         answer
     }
 

@@ -201,9 +201,10 @@ fn manifest(b: &Bench, state: &StateRef) -> Manifest {
     while let Some(dir) = dirs.pop() {
         for (slot, ino, kind) in names.children(dir).unwrap() {
             let (perm, content) = match names.object(ino).unwrap() {
-                super::super::diff::Object::Over(i) => {
-                    (i.perm, i.target.as_deref().unwrap_or_default().to_vec())
-                }
+                super::super::diff::Object::Over(i) => (
+                    i.perm,
+                    i.target.as_ref().map_or_else(Vec::new, |t| t.to_vec()),
+                ),
                 super::super::diff::Object::Base(s) => (s.perm, Vec::new()),
             };
             let content = match kind {
