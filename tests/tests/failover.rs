@@ -215,6 +215,47 @@ fn snapshots_and_reverts_are_exact_under_kills() {
     mounted.verify();
 }
 
+/// A worker that is killed while it has the kernel forget pages that are dirty cannot be buried before somebody has taken
+/// those pages: the next one.
+#[test]
+fn a_worker_that_is_killed_in_the_kernel_is_followed_by_another() {
+    let seed = seed();
+    let mounted = mounted("failover-stuck", |base| {
+        for file in 0..8 {
+            fs::write(base.join(format!("mapped{file}")), vec![0; 1 << 20]).unwrap();
+        }
+        fs::write(base.join("other"), "first").unwrap();
+    });
+    mounted.snap("first");
+    let mut scribblers: Vec<_> = (0..2)
+        .map(|file| {
+            Run::new(env!("CARGO_BIN_EXE_llfs-scribble"))
+                .arg(mounted.path(&format!("mapped{file}")))
+                .start()
+        })
+        .collect();
+    for scribbler in &mut scribblers {
+        until("a mapping", Duration::from_secs(10), || {
+            scribbler.output_so_far().contains("mapped").then_some(())
+        });
+    }
+    // What it stores is read by each worker when it begins: that takes its time.
+    let killer = Killer::start(mounted.pid(), seed, 400..900);
+    for _ in 0..kills() / 4 + 1 {
+        fs::write(mounted.path("other"), "second").unwrap();
+        mounted.revert("first");
+        assert_eq!(fs::read(mounted.path("other")).unwrap(), b"first");
+        mounted.undo();
+        assert_eq!(fs::read(mounted.path("other")).unwrap(), b"second");
+    }
+    println!("{} kills", killer.stop());
+    for mut scribbler in scribblers {
+        assert!(scribbler.wait(Duration::ZERO).is_none(), "it had an error");
+        scribbler.kill();
+    }
+    mounted.verify();
+}
+
 const GIT: &str = r#"
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
 export GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@e GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@e

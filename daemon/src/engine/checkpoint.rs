@@ -27,7 +27,10 @@ impl Engine {
     }
 
     /// Writes an image if reading the journal since the last one would keep the next worker busy.
-    pub(super) fn image_if_many(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn image_if_many(&self) -> io::Result<()> {
         let changes = self.state.read().changes;
         if changes - self.imaged.load(Relaxed) < CHANGES_MIN / 20 {
             return Ok(());

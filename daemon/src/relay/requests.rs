@@ -263,11 +263,14 @@ impl Relay {
         all.filter_map(Place::get).collect()
     }
 
-    /// The last worker is dead, and the next has begun with nothing.
-    pub fn clear_asked(&self) {
+    /// The last worker is dead, and the next has begun with nothing. What it was about to change stays known.
+    pub fn clear(&self) {
         let slots = &self.head().requests;
         for place in std::iter::once(&slots.session).chain(&slots.pool) {
             place.unique.store(0, Release);
+        }
+        for place in &slots.notifying {
+            place.store(0, Release);
         }
     }
 
@@ -306,19 +309,12 @@ impl Relay {
         }
     }
 
-    /// The threads that were in there. Ids of threads that died before this worker may be among them.
+    /// The threads that were in there when the worker died.
     pub fn notifying(&self) -> Vec<u32> {
         let all = self.head().requests.notifying.iter();
         all.map(|tid| tid.load(Acquire))
             .filter(|tid| *tid != 0)
             .collect()
-    }
-
-    /// Forgets who was in there.
-    pub fn clear_notifying(&self) {
-        for place in &self.head().requests.notifying {
-            place.store(0, Release);
-        }
     }
 }
 

@@ -165,7 +165,7 @@ fn what_was_asked_when_it_died_is_known() {
     drop((waits, told));
     assert_eq!(heir(&relay).asked().len(), 1);
     assert!(heir(&relay).notifying().is_empty());
-    relay.clear_asked();
+    relay.clear();
     assert!(heir(&relay).asked().is_empty());
 }
 

@@ -130,7 +130,7 @@ impl Worker {
         if let Some(status) = self.child.try_wait()? {
             return Ok(Some(Death::Buried(status)));
         }
-        if !self.dying || !super::process::is_zombie(self.pid()) {
+        if !self.dying {
             return Ok(None);
         }
         let harmless: HashSet<u32> = relay.notifying().into_iter().collect();

@@ -36,6 +36,10 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How often a dying worker is looked at.
 const WATCH: Duration = Duration::from_millis(1);
 
+/// How often, and how long after the last time, a worker is tried to be started.
+const TRIES: u32 = 100;
+const SCARCE: Duration = Duration::from_millis(100);
+
 /// What to mount. Both paths are absolute and have no symbolic links.
 pub(super) struct Order {
     pub(super) base: PathBuf,
@@ -473,11 +477,22 @@ impl Supervisor {
     }
 
     fn next(&mut self, lethal: &[Asked]) -> io::Result<()> {
-        self.relay.clear_asked();
+        self.relay.clear();
         let order = ToWorker::Open(self.open.clone());
         let with = [self.below.as_fd(), self.relay.as_fd()];
         let lock = Some(self.estate.lock.as_fd());
-        let worker = Worker::start(&self.program, &self.base, &order, &with, lock)?;
+        let mut tries = 0;
+        let worker = loop {
+            match Worker::start(&self.program, &self.base, &order, &with, lock) {
+                // Processes or memory may be scarce for a moment.
+                Err(error) if tries < TRIES => {
+                    tracing::error!(%error, "no worker can be started");
+                    tries += 1;
+                    std::thread::sleep(SCARCE);
+                }
+                done => break done?,
+            }
+        };
         // One that has died already is noticed like any other.
         if let Err(error) = self.order_to_serve(&worker, false, lethal) {
             tracing::debug!(%error, "the worker does not listen");

@@ -121,6 +121,9 @@ fn serve(line: &Arc<Line>) -> Result<(), Trouble> {
         }
     };
     report(line, &Report::Serving);
+    if !how.first {
+        keep_short(&engine).map_err(|error| Trouble::because("no thread is left", error))?;
+    }
     let ended = mount.wait(&engine, line);
     // Somebody who held the engine may still be at work; nothing of that is acknowledged.
     report(line, &Report::Ended(ended.err()));
@@ -275,6 +278,19 @@ fn go_on(device: &Device, lethal: &[u64]) -> io::Result<()> {
         }
     }
     device.resend().or_else(gone)
+}
+
+/// Writes an image if this worker had much to read when it began: the next one may begin soon.
+fn keep_short(engine: &Arc<Engine>) -> io::Result<()> {
+    let engine = engine.clone();
+    thread::Builder::new()
+        .name("llfs-image".to_owned())
+        .spawn(move || {
+            if let Err(error) = engine.image_if_many() {
+                tracing::warn!(%error, "no image for the next worker");
+            }
+        })?;
+    Ok(())
 }
 
 /// Orders as they come.
