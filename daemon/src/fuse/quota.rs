@@ -40,29 +40,47 @@ fn limits(groups: &str, root: &Path) -> bool {
 mod tests {
     use super::*;
 
+    /// An empty directory that goes with the test.
+    struct Root(std::path::PathBuf);
+
+    impl Root {
+        fn new(name: &str) -> Self {
+            let name = format!("llfs-quota-{name}-{}", std::process::id());
+            let root = std::env::temp_dir().join(name);
+            fs::create_dir(&root).unwrap();
+            Root(root)
+        }
+    }
+
+    impl Drop for Root {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
     #[test]
     fn a_quota_of_a_group_above_counts() {
-        let root = tempfile::tempdir().unwrap();
-        let deep = root.path().join("a/b");
+        let root = Root::new("above");
+        let deep = root.0.join("a/b");
         fs::create_dir_all(&deep).unwrap();
-        assert!(!limits("0::/a/b\n", root.path()));
+        assert!(!limits("0::/a/b\n", &root.0));
         fs::write(deep.join("cpu.max"), "max 100000\n").unwrap();
-        assert!(!limits("0::/a/b\n", root.path()));
-        fs::write(root.path().join("a/cpu.max"), "150000 100000\n").unwrap();
-        assert!(limits("0::/a/b\n", root.path()));
-        assert!(!limits("0::/\n", root.path()));
+        assert!(!limits("0::/a/b\n", &root.0));
+        fs::write(root.0.join("a/cpu.max"), "150000 100000\n").unwrap();
+        assert!(limits("0::/a/b\n", &root.0));
+        assert!(!limits("0::/\n", &root.0));
     }
 
     #[test]
     fn the_first_version_of_cgroups_counts_too() {
-        let root = tempfile::tempdir().unwrap();
-        let group = root.path().join("cpu/x");
+        let root = Root::new("first");
+        let group = root.0.join("cpu/x");
         fs::create_dir_all(&group).unwrap();
         let lines = "5:memory:/x\n3:cpu,cpuacct:/x\n";
         fs::write(group.join("cpu.cfs_quota_us"), "-1\n").unwrap();
-        assert!(!limits(lines, root.path()));
+        assert!(!limits(lines, &root.0));
         fs::write(group.join("cpu.cfs_quota_us"), "50000\n").unwrap();
-        assert!(limits(lines, root.path()));
-        assert!(!limits("", root.path()));
+        assert!(limits(lines, &root.0));
+        assert!(!limits("", &root.0));
     }
 }
