@@ -15,6 +15,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::neighbour::Neighbour;
+use super::quota;
 
 /// Set to `0` to switch it off.
 pub(super) const SWITCH: &str = "LLFS_FOLLOW";
@@ -58,7 +59,11 @@ impl Follower {
         };
         let several = allowed.filter(|set| cpus(set).nth(1).is_some());
         let two = several.is_some_and(|set| cpus(&set).count() == 2);
-        let neighbour = if two { Neighbour::start().ok() } else { None };
+        let neighbour = if two && !quota::limits_us() {
+            Neighbour::start().ok()
+        } else {
+            None
+        };
         Self {
             allowed: several,
             pinned: None,

@@ -20,6 +20,7 @@ mod follow;
 mod kernel;
 mod neighbour;
 mod pool;
+mod quota;
 pub mod session;
 mod visitor;
 

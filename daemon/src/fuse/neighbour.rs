@@ -7,7 +7,8 @@
 //!
 //! It takes nothing from anybody: it has the lowest priority (nice 19) and the shortest slice, rests as soon as
 //! somebody else wants its CPU (which then does not look idle anyhow), and sleeps when no request has come for a while.
-//! On more than two CPUs the scheduler would find yet another one, so there it is not used.
+//! On more than two CPUs the scheduler would find yet another one, so there it is not used; nor where the CPU time of this
+//! process is limited.
 
 use std::io;
 use std::sync::Arc;
