@@ -146,6 +146,8 @@ mod tests {
             magic: "llfs-control".into(),
             version: 1,
             client: "t".into(),
+            id: 0,
+            next: 0,
         };
         let body = b"\x83\xa5magic\xacllfs-control\xa7version\x01\xa6client\xa1t";
         let mut frame = (body.len() as u32).to_le_bytes().to_vec();

@@ -92,6 +92,25 @@ fn append(path: &Path, enough: &AtomicBool) -> usize {
     unreachable!()
 }
 
+/// Big pieces, written and read back past the cache.
+fn blocks(path: &Path, enough: &AtomicBool) -> usize {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).open(path);
+    let file = file.unwrap();
+    let mut found = vec![0; 1 << 20];
+    for number in 0.. {
+        let at = (number as u64 % 8) << 20;
+        file.write_all_at(&vec![number as u8; 1 << 20], at).unwrap();
+        sys::drop_caches(&file).unwrap();
+        file.read_exact_at(&mut found, at).unwrap();
+        assert!(found.iter().all(|b| *b == number as u8), "block {number}");
+        if enough.load(Ordering::Relaxed) {
+            return number;
+        }
+    }
+    unreachable!()
+}
+
 /// Everything that fails or shows when it is done twice; the names that must be there afterwards.
 fn names(dir: &Path, enough: &AtomicBool) -> BTreeSet<String> {
     let mut there = BTreeSet::new();
@@ -145,6 +164,11 @@ fn nothing_is_done_twice_and_nothing_is_lost() {
         tell.send(append(&file, enough)).unwrap();
         BTreeSet::new()
     }));
+    let file = mounted.path("blocks");
+    work.push(Box::new(move |enough| {
+        assert!(blocks(&file, enough) > 8);
+        BTreeSet::new()
+    }));
     for dir in dirs.clone() {
         work.push(Box::new(move |enough| names(&dir, enough)));
     }
@@ -154,7 +178,7 @@ fn nothing_is_done_twice_and_nothing_is_lost() {
     let check = || {
         assert!(count > 20, "only {count} lines");
         assert!(fs::read_to_string(&lines).unwrap() == expected, "the lines");
-        for (dir, expected) in dirs.iter().zip(&done[1..]) {
+        for (dir, expected) in dirs.iter().zip(&done[2..]) {
             let entries = fs::read_dir(dir).unwrap();
             let found: BTreeSet<String> = entries
                 .map(|e| e.unwrap().file_name().into_string().unwrap())
