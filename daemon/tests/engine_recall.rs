@@ -147,8 +147,10 @@ fn what_is_held_means_the_same_to_the_next_worker() {
         .unwrap();
     e.rename(ino_of(&e, "a"), b"b", ROOT, b"moved", 0).unwrap();
     make(&e, ROOT, "new", Kind::Dir);
-    let orphan = ino_of(&e, "e/f5");
     e.unlink(ino_of(&e, "e"), b"f5").unwrap();
+    let orphan = make(&e, ROOT, "orphan", Kind::File);
+    e.write(orphan, 0, b"text", WriteHow::default()).unwrap();
+    e.unlink(ROOT, b"orphan").unwrap();
     let mut held = walk(&e);
     held.insert(orphan, now(&e, orphan));
     for _ in 0..3 {

@@ -22,6 +22,9 @@ use crate::fuse;
 /// A daemon that does not answer for so long counts as hung.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What was killed and does not wait for anybody is gone within so long.
+const BURIAL: Duration = Duration::from_secs(1);
+
 /// Whether somebody serves a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
@@ -113,14 +116,21 @@ pub(super) fn base(base: &Path) -> Result<bool, Trouble> {
 /// Takes a mount away that lost its daemon; one that is served is an error.
 fn clean(mount: &Mount) -> Result<(), Trouble> {
     let path = mount.mountpoint.display();
-    if let Some(socket) = killed(mount) {
+    if let Some(socket) = killed(mount)
+        && !buried(&socket, BURIAL)
+    {
         fuse::abort(&mount.mountpoint).map_err(|error| {
             Trouble::because(
                 format!("the daemon of {path} was killed, and its session cannot be ended"),
                 error,
             )
         })?;
-        buried(&socket);
+        buried(&socket, PATIENCE);
+        // A mount that nobody uses goes with its session.
+        if !mounts()?.contains(mount) {
+            tracing::info!("cleaned away the mount at {path}, whose daemon had died");
+            return Ok(());
+        }
     }
     match health(&mount.mountpoint) {
         Health::Dead => {
@@ -156,12 +166,16 @@ fn killed(mount: &Mount) -> Option<PathBuf> {
     })
 }
 
-/// Waits until the kernel has closed what the daemon held, for some time.
-fn buried(socket: &Path) {
+/// Waits until the kernel has closed what the daemon held, but not for longer than `limit`; whether it has.
+fn buried(socket: &Path, limit: Duration) -> bool {
     let start = Instant::now();
-    while UnixStream::connect(socket).is_ok() && start.elapsed() < PATIENCE {
+    while UnixStream::connect(socket).is_ok() {
+        if start.elapsed() > limit {
+            return false;
+        }
         thread::sleep(Duration::from_millis(5));
     }
+    true
 }
 
 /// Makes sure that neither of them holds the other. Both are absolute and have no symbolic links.
