@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub fn worker_of(supervisor: i32) -> Option<i32> {
     let children = format!("/proc/{supervisor}/task/{supervisor}/children");
     let children = std::fs::read_to_string(children).ok()?;
-    let pids = children.split_whitespace().filter_map(|p| p.parse().ok());
-    pids.filter(|pid| works(*pid)).last()
+    let mut pids = children.split_whitespace().filter_map(|p| p.parse().ok());
+    pids.rfind(|pid| works(*pid))
 }
 
 /// Whether a process is a worker, and not dead.

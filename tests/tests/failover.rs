@@ -42,12 +42,11 @@ fn mounted(name: &str, fill: impl FnOnce(&Path)) -> Mounted {
     mounted
 }
 
+/// What goes on until there were enough kills.
+type Work<T> = Box<dyn FnOnce(&AtomicBool) -> T + Send>;
+
 /// Kills workers until there were enough, while `work` goes on in threads; what each of those returns.
-fn under_kills<T: Send + 'static>(
-    mounted: &Mounted,
-    seed: u64,
-    work: Vec<Box<dyn FnOnce(&AtomicBool) -> T + Send>>,
-) -> Vec<T> {
+fn under_kills<T: Send + 'static>(mounted: &Mounted, seed: u64, work: Vec<Work<T>>) -> Vec<T> {
     let supervisor = mounted.pid();
     let enough = Arc::new(AtomicBool::new(false));
     let threads: Vec<JoinHandle<T>> = work
@@ -159,7 +158,7 @@ fn nothing_is_done_twice_and_nothing_is_lost() {
     let file = lines.clone();
     let dirs = ["one", "two"].map(|d| mounted.path(d));
     let (tell, told) = std::sync::mpsc::channel();
-    let mut work: Vec<Box<dyn FnOnce(&AtomicBool) -> BTreeSet<String> + Send>> = Vec::new();
+    let mut work: Vec<Work<BTreeSet<String>>> = Vec::new();
     work.push(Box::new(move |enough| {
         tell.send(append(&file, enough)).unwrap();
         BTreeSet::new()

@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 
 use crate::fuse::{self, UnmountError};
@@ -68,7 +68,7 @@ impl AsFd for Ending {
     }
 }
 
-fn end(point: &PathBuf, mut other: &UnixStream) -> io::Result<()> {
+fn end(point: &Path, mut other: &UnixStream) -> io::Result<()> {
     let error = match fuse::unmount(point) {
         Ok(()) | Err(UnmountError::NotMounted(_)) => return other.write_all(&[GONE]),
         Err(error) => error,

@@ -24,9 +24,12 @@ pub(super) fn show(pipe: OwnedFd) -> io::Result<()> {
         .name("llfs-alive".to_owned())
         .spawn(move || {
             let alone = keep_only(number);
-            let done = alone.is_ok();
+            let failed = alone.is_err();
             drop(ready.send(alone));
-            while done {
+            if failed {
+                return;
+            }
+            loop {
                 thread::park();
             }
         })?;
