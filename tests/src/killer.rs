@@ -1,12 +1,13 @@
 //! Kills a mount's worker, again and again, while something else goes on.
 
-use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
 
 use crate::dice::Random;
@@ -40,19 +41,12 @@ fn works(pid: i32) -> bool {
 /// When there is none for a long time.
 #[track_caller]
 pub fn kill_worker(supervisor: i32) -> i32 {
-    kill_later(supervisor, Duration::ZERO)
-}
-
-/// The same, when it has lived for a while.
-#[track_caller]
-fn kill_later(supervisor: i32, age: Duration) -> i32 {
     let begun = Instant::now();
     loop {
-        if let Some(worker) = worker_of(supervisor) {
-            std::thread::sleep(age);
-            if kill(Pid::from_raw(worker), Signal::SIGKILL).is_ok() {
-                return worker;
-            }
+        if let Some(worker) = worker_of(supervisor)
+            && kill(Pid::from_raw(worker), Signal::SIGKILL).is_ok()
+        {
+            return worker;
         }
         assert!(
             begun.elapsed() < PATIENCE,
@@ -76,21 +70,23 @@ impl Drop for Killer {
 }
 
 impl Killer {
-    /// Kills the worker of `supervisor` when it has lived for so many milliseconds, a random number in `age`, and then the
-    /// next one; now and then one that is younger and may not serve yet.
+    /// Kills the worker of `supervisor`, which serves `dir`, so many milliseconds after it has begun to answer, a random
+    /// number below `most`, and then the next one; now and then one that may not answer yet.
     #[must_use]
-    pub fn start(supervisor: i32, seed: u64, age: Range<usize>) -> Killer {
+    pub fn start(dir: &Path, supervisor: i32, seed: u64, most: usize) -> Killer {
         let enough = Arc::new(AtomicBool::new(false));
-        let stop = enough.clone();
+        let (stop, dir) = (enough.clone(), dir.to_path_buf());
         let mut random = Random::new(seed);
         let thread = std::thread::spawn(move || {
             let mut kills = 0;
             while !stop.load(Ordering::Relaxed) {
-                let wait = match random.below(5) {
-                    0 => random.below(age.start),
-                    _ => age.start + random.below(age.len()),
-                };
-                kill_later(supervisor, Duration::from_millis(wait as u64));
+                // Otherwise a slow machine would see no worker answer ever.
+                if random.below(5) > 0 {
+                    statvfs(&dir).expect("there is always another worker");
+                }
+                let wait = random.below(most);
+                std::thread::sleep(Duration::from_millis(wait as u64));
+                kill_worker(supervisor);
                 kills += 1;
             }
             kills

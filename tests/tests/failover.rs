@@ -57,7 +57,7 @@ fn under_kills<T: Send + 'static>(mounted: &Mounted, seed: u64, work: Vec<Work<T
         })
         .collect();
     let before = mounted.json(&["status"])["workers"].as_u64().unwrap();
-    let killer = Killer::start(supervisor, seed, 80..350);
+    let killer = Killer::start(&mounted.dir, supervisor, seed, 150);
     let wanted = kills() as u64 + before;
     until("enough kills", Duration::from_secs(120 + wanted), || {
         assert!(!threads.iter().all(JoinHandle::is_finished), "all ended");
@@ -210,7 +210,7 @@ fn snapshots_and_reverts_are_exact_under_kills() {
         .unwrap();
     mounted.snap("first");
     let first = mounted.manifest();
-    let killer = Killer::start(mounted.pid(), seed, 80..350);
+    let killer = Killer::start(&mounted.dir, mounted.pid(), seed, 150);
     let rounds = kills() / 3 + 2;
     for round in 0..rounds as u64 {
         tree::churn(&mounted.dir, seed + round, 40, true).unwrap();
@@ -262,8 +262,7 @@ fn a_worker_that_is_killed_in_the_kernel_is_followed_by_another() {
             scribbler.output_so_far().contains("mapped").then_some(())
         });
     }
-    // What it stores is read by each worker when it begins: that takes its time.
-    let killer = Killer::start(mounted.pid(), seed, 400..900);
+    let killer = Killer::start(&mounted.dir, mounted.pid(), seed, 300);
     for _ in 0..kills() / 4 + 1 {
         fs::write(mounted.path("other"), "second").unwrap();
         mounted.revert("first");
@@ -307,7 +306,7 @@ fn programs_go_on_under_kills() {
             seq $((f * 9)) > d$((f % 9))/$f; done; git add -A; git -c user.name=t -c user.email=t@e commit -qm first";
         Run::shell(make).dir(base).ok();
     });
-    let killer = Killer::start(mounted.pid(), seed, 100..500);
+    let killer = Killer::start(&mounted.dir, mounted.pid(), seed, 200);
     let mut programs = [GIT, SQLITE].map(|script| {
         let patience = Duration::from_secs(120);
         Run::shell(script)

@@ -229,7 +229,8 @@ fn random_histories_agree_with_the_model_while_workers_are_killed() {
         let mut run = Run::over(sprout().iter().chain(&base));
         for steps in steps.chunks(40) {
             // A daemon that is killed itself, or unmounted, has no worker to be killed.
-            let killer = Killer::start(run.mounted.pid(), seed, 80..300);
+            let mounted = &run.mounted;
+            let killer = Killer::start(&mounted.dir, mounted.pid(), seed, 100);
             for step in steps {
                 match step {
                     Step::Kill | Step::Remount => {}
