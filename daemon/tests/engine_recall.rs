@@ -194,6 +194,7 @@ fn a_directory_that_was_removed_unanswered_comes_back_as_another() {
         op: Op::Rmdir,
         ino: ROOT,
         pid: 1,
+        pooled: false,
     };
     assert!(!e.relay().begin_change(&asked));
     e.rmdir(ROOT, b"dir").unwrap();

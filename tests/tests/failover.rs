@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use llfs_tests::command::{Run, ended_within, until};
+use llfs_tests::dice::Random;
 use llfs_tests::killer::{Killer, kill_worker, worker_of};
 use llfs_tests::manifest::Ignore;
 use llfs_tests::mounted::Mounted;
@@ -262,15 +263,33 @@ fn a_worker_that_is_killed_in_the_kernel_is_followed_by_another() {
             scribbler.output_so_far().contains("mapped").then_some(())
         });
     }
-    let killer = Killer::start(&mounted.dir, mounted.pid(), seed, 300);
-    for _ in 0..kills() / 4 + 1 {
-        fs::write(mounted.path("other"), "second").unwrap();
-        mounted.revert("first");
-        assert_eq!(fs::read(mounted.path("other")).unwrap(), b"first");
-        mounted.undo();
-        assert_eq!(fs::read(mounted.path("other")).unwrap(), b"second");
+    let mut random = Random::new(seed);
+    let log = mounted.store.join("llfs.log");
+    let in_kernel = || {
+        let log = fs::read_to_string(&log).unwrap();
+        log.matches("killed while it told the kernel").count()
+    };
+    let mut rounds = 0;
+    while rounds < kills() / 2 || in_kernel() == 0 {
+        rounds += 1;
+        assert!(rounds < 200, "no worker was killed in the kernel");
+        for (args, expected) in [(&["revert", "first"][..], "first"), (&["undo"], "second")] {
+            if args.len() > 1 {
+                fs::write(mounted.path("other"), "second").unwrap();
+            }
+            let mut command = mounted.llctl(args).start();
+            let wait = Duration::from_micros(random.below(40_000) as u64);
+            if command.wait(wait).is_none() {
+                kill_worker(mounted.pid());
+            }
+            let patience = Duration::from_secs(30);
+            let status = command.wait(patience).expect("the next worker answers");
+            assert!(status.success(), "{}", command.finish().text());
+            let found = fs::read_to_string(mounted.path("other")).unwrap();
+            assert_eq!(found, expected, "round {rounds}");
+        }
     }
-    println!("{} kills", killer.stop());
+    println!("{rounds} rounds, {} killed in the kernel", in_kernel());
     for mut scribbler in scribblers {
         assert!(scribbler.wait(Duration::ZERO).is_none(), "it had an error");
         scribbler.kill();
@@ -389,6 +408,34 @@ fn what_is_open_mapped_locked_or_stood_in_stays_so() {
     let said = shell.output_so_far();
     assert!(said.ends_with("/a/b/c\nfrom the base"), "{said}");
     drop(unlinked);
+    mounted.verify();
+}
+
+/// Each worker dies when its fifth change is in the journal, before it answers it or knows more of it.
+#[test]
+fn a_change_that_was_done_and_not_answered_is_not_done_again() {
+    let mut mounted = Mounted::prepare("failover-unanswered");
+    mounted.allow(Duration::from_secs(120));
+    mounted.mount_run().env("LLFS_TEST_UNANSWERED", "5").ok();
+    fs::create_dir(mounted.path("dir")).unwrap();
+    let enough = AtomicBool::new(false);
+    let (expected, count) = std::thread::scope(|scope| {
+        let lines = scope.spawn(|| append(&mounted.path("lines"), &enough));
+        let names = scope.spawn(|| names(&mounted.path("dir"), &enough));
+        until("some deaths", Duration::from_secs(60), || {
+            let workers = mounted.json(&["status"])["workers"].as_u64().unwrap();
+            (workers > 3 + kills() as u64 / 2).then_some(())
+        });
+        enough.store(true, Ordering::Relaxed);
+        (names.join().unwrap(), lines.join().unwrap())
+    });
+    let lines: String = (0..count).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(fs::read_to_string(mounted.path("lines")).unwrap(), lines);
+    let entries = fs::read_dir(mounted.path("dir")).unwrap();
+    let found: BTreeSet<String> = entries
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(found, expected);
     mounted.verify();
 }
 

@@ -29,6 +29,7 @@ pub(super) fn asked(request: &Request, op: Op, ino: INodeNo) -> Asked {
         op,
         ino: ino.0,
         pid: request.pid(),
+        pooled: false,
     }
 }
 

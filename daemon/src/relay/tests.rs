@@ -17,6 +17,7 @@ fn ask(unique: u64) -> Asked {
         op: Op::Mkdir,
         ino: 1,
         pid: 7,
+        pooled: false,
     }
 }
 

@@ -9,8 +9,8 @@ use super::crew::Death;
 
 /// A request that was there at so many deaths in a row is answered EIO.
 const LETHAL: u32 = 3;
-/// The same if the workers were killed: that may come from outside and have nothing to do with it.
-const LETHAL_BY_KILL: u32 = 20;
+/// The same if that proves little: the workers were killed from outside, or the request was one of several that were waiting.
+const LETHAL_PERHAPS: u32 = 20;
 /// So many workers in a row may die before they serve.
 const STILLBORN: u32 = 5;
 /// The same if they were killed.
@@ -53,7 +53,7 @@ impl Deaths {
             self.requests.insert(asked.key(), (asked, own, kills));
         }
         let lethal =
-            |(_, own, kills): &&(Asked, u32, u32)| *own >= LETHAL || own + kills >= LETHAL_BY_KILL;
+            |(_, own, kills): &&(Asked, u32, u32)| *own >= LETHAL || own + kills >= LETHAL_PERHAPS;
         let lethal: Vec<Asked> = self.requests.values().filter(lethal).map(|e| e.0).collect();
         for asked in &lethal {
             self.requests.remove(&asked.key());
@@ -93,6 +93,7 @@ mod tests {
             op: Op::Lookup,
             ino: 1,
             pid: 1,
+            pooled: false,
         }
     }
 
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn kills_from_outside_prove_little() {
         let mut deaths = Deaths::default();
-        for _ in 1..LETHAL_BY_KILL {
+        for _ in 1..LETHAL_PERHAPS {
             assert!(
                 deaths
                     .count(death(libc::SIGKILL), true, vec![asked(8)])
@@ -122,6 +123,24 @@ mod tests {
             );
         }
         assert_eq!(deaths.count(Death::Stuck, true, vec![asked(8)]).len(), 1);
+    }
+
+    #[test]
+    fn a_request_that_waits_while_others_kill_is_not_to_blame_at_once() {
+        let mut deaths = Deaths::default();
+        let waits = Asked {
+            pooled: true,
+            ..asked(8)
+        };
+        for round in 1..LETHAL_PERHAPS {
+            let other = asked(100 + u64::from(round));
+            assert!(
+                deaths
+                    .count(death(ABORTED), true, vec![other, waits])
+                    .is_empty()
+            );
+        }
+        assert_eq!(deaths.count(death(ABORTED), true, vec![waits]), [waits]);
     }
 
     #[test]
