@@ -18,12 +18,14 @@ class LlfsSession(Session):
 
     def mount(self):
         self.pid = json.loads(run(self.mount_command(), self.ctx.env, limit=120))["pid"]
+        self.found()
 
     def found(self):
-        """After a mount that somebody else timed: who serves it."""
+        """Who serves the mount, whoever made it: the process that answers, and the one that holds the mount."""
         said = run([self.ctx.llctl, "-C", self.root, "status", "--json"], self.ctx.env, limit=60)
         status = json.loads(said)
-        self.pid = status.get("pid") or status["status"]["pid"]
+        self.pid = status["pid"]
+        self.worker = status.get("worker") or self.pid
 
     def unmount(self):
         run([self.ctx.llfs, "unmount", self.root], self.ctx.env, limit=120)

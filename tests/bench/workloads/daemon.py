@@ -25,21 +25,21 @@ def mount(m):
 
 def memory(m):
     n = m.ctx.sizes.memory_files
-    fresh, _ = resident(m.session.pid)
+    fresh, _ = resident(m.session.worker)
     m.value("rss-fresh", fresh)
     m.do(*m.ops("walk", m.root))
-    walked, _ = resident(m.session.pid)
+    walked, _ = resident(m.session.worker)
     m.value("rss-walked", walked)
     where = m.root / "bench-memory"
     where.mkdir()
     m.do(*m.ops("create", where, n, 100))
-    created, _ = resident(m.session.pid)
+    created, _ = resident(m.session.worker)
     m.value("rss-file", (created - walked) / n)
     edited = m.base.files[:n]
     for name in edited:
         with (m.root / name).open("r+b") as f:
             f.write(b"/* edited */")
-    resident_now, highest = resident(m.session.pid)
+    resident_now, highest = resident(m.session.worker)
     m.value("rss-edited", (resident_now - created) / max(1, len(edited)))
     m.value("rss-highest", highest)
 
@@ -49,7 +49,7 @@ def million(m):
     seen = int(m.do(*m.ops("walk", m.root)))
     if seen < m.ctx.sizes.million_files:
         raise Failed(f"a walk found {seen} entries")
-    walked, highest = resident(m.session.pid)
+    walked, highest = resident(m.session.worker)
     m.value("rss-million", walked)
     m.value("rss-million-highest", highest)
 
