@@ -232,6 +232,12 @@ impl Supervisor {
         self.manager.stopping();
         if let Err(trouble) = &ended {
             tracing::error!("{}", trouble.message);
+            // What is left of a worker may wait for an answer that nobody gives any more.
+            if !self.remains.is_empty()
+                && let Err(error) = fuse::abort(&self.base)
+            {
+                tracing::warn!(%error, "the session was not ended");
+            }
             detach(&self.base);
         }
         ended

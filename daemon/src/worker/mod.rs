@@ -43,6 +43,9 @@ pub(crate) fn run() -> Result<(), Trouble> {
         }
         // SAFETY: sets a property of this process and touches no memory.
         Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+        // A core dump waits for all threads, and one that waits for the kernel may wait for the next worker.
+        // SAFETY: as above.
+        Errno::result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) })?;
         // It was started by the number of a descriptor, which is no name to show.
         // SAFETY: the name is a string that ends with a zero.
         Errno::result(unsafe { libc::prctl(libc::PR_SET_NAME, c"llfs".as_ptr()) })?;
