@@ -52,8 +52,9 @@ impl Deaths {
             let (own, kills) = count(so_far);
             self.requests.insert(asked.key(), (asked, own, kills));
         }
-        let lethal =
-            |(_, own, kills): &&(Asked, u32, u32)| *own >= LETHAL || own + kills >= LETHAL_PERHAPS;
+        let lethal = |(asked, own, kills): &&(Asked, u32, u32)| {
+            (*own >= LETHAL && !asked.pooled) || own + kills >= LETHAL_PERHAPS
+        };
         let lethal: Vec<Asked> = self.requests.values().filter(lethal).map(|e| e.0).collect();
         for asked in &lethal {
             self.requests.remove(&asked.key());
