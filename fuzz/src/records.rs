@@ -1,0 +1,142 @@
+//! Records made from bytes: most of what they say fits together, some of it does not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use llfs::tree::{Apply, Delta, Fact, Ino, Inode, Kind, Record, Slot, Src, Time};
+
+use crate::input::Input;
+
+/// One of a few inodes, of the base or new, or any number.
+fn ino(input: &mut Input<'_>) -> Ino {
+    match input.u8() {
+        n @ 0..=120 => (1 << 48) + u64::from(n % 8),
+        n @ 121..=240 => 1 + u64::from(n % 8),
+        _ => input.number(),
+    }
+}
+
+fn time(input: &mut Input<'_>) -> Time {
+    Time {
+        sec: input.number() as i64,
+        nsec: input.u32(),
+    }
+}
+
+fn slot(input: &mut Input<'_>) -> Slot {
+    let parent = ino(input);
+    let name: &[u8] = match input.u8() {
+        250.. => input.string(),
+        n => [b"a", b"b", b"c", b"d"][usize::from(n % 4)],
+    };
+    Slot::new(parent, name)
+}
+
+fn src(input: &mut Input<'_>) -> Src {
+    match input.u8() % 3 {
+        0 => Src::Zero,
+        _ => Src::Layer {
+            layer: input.number() as u32,
+            block: input.number() as u32,
+        },
+    }
+}
+
+fn inode(input: &mut Input<'_>) -> Inode {
+    let sparse = input.u8();
+    Inode {
+        kind: input.one(&Kind::ALL),
+        perm: input.u16(),
+        uid: input.u32(),
+        gid: 0,
+        nlink: u32::from(input.u8() % 3),
+        rdev: input.u32(),
+        size: input.number(),
+        atime: Time::default(),
+        mtime: time(input),
+        ctime: Time::default(),
+        base_len: (sparse & 1 == 1).then(|| input.number()),
+        layered: 0,
+        covered: 0,
+        home: (sparse & 2 == 2).then(|| slot(input)),
+        xattrs: (sparse & 4 == 4).then(|| {
+            let mut all = BTreeMap::new();
+            all.insert(input.string().to_vec(), input.string().to_vec().into());
+            Arc::new(all)
+        }),
+        target: (sparse & 8 == 8).then(|| Arc::new(input.string().into())),
+    }
+}
+
+fn delta(input: &mut Input<'_>) -> Delta {
+    match input.u8() % 10 {
+        0 | 1 => Delta::Inode(ino(input), Box::new(inode(input))),
+        2 => Delta::Touch {
+            ino: ino(input),
+            size: Some(input.number()),
+            mtime: None,
+            ctime: time(input),
+            nlink: (input.u8() % 2 == 0).then_some(1),
+        },
+        3 => Delta::Link {
+            slot: slot(input),
+            ino: ino(input),
+            kind: input.one(&Kind::ALL),
+        },
+        4 => Delta::Hide(slot(input)),
+        5 => Delta::Clear(slot(input)),
+        6 => Delta::Place {
+            ino: ino(input),
+            slot: slot(input),
+            fact: Fact {
+                kind: input.one(&Kind::ALL),
+                size: input.number(),
+                mtime: time(input),
+                ctime: time(input),
+            },
+        },
+        _ => Delta::Map {
+            ino: ino(input),
+            from: input.number(),
+            len: input.number(),
+            to: (input.u8() % 4 != 0).then(|| src(input)),
+        },
+    }
+}
+
+/// One record.
+pub fn record(input: &mut Input<'_>) -> Record {
+    let state = |input: &mut Input<'_>| {
+        if input.u8() > 240 {
+            input.number()
+        } else {
+            u64::from(input.u8() % 12)
+        }
+    };
+    let text = |input: &mut Input<'_>| String::from_utf8_lossy(input.string()).into_owned();
+    match input.u8() % 16 {
+        0 | 1 => Record::Snap {
+            id: state(input),
+            name: text(input),
+            message: text(input),
+            at: time(input),
+        },
+        2 => Record::Switch {
+            to: state(input),
+            kept: state(input),
+            at: time(input),
+        },
+        3 => Record::Drop(vec![state(input)]),
+        4 => Record::Rename {
+            id: state(input),
+            name: text(input),
+        },
+        5 => Record::Forget(vec![ino(input)]),
+        6 => Record::Apply(match input.u8() % 3 {
+            0 => Apply::Begin,
+            1 => Apply::Staged,
+            _ => Apply::Done,
+        }),
+        _ => Record::Change((0..=input.u8() % 6).map(|_| delta(input)).collect()),
+    }
+}

@@ -1,0 +1,164 @@
+//! The control socket's server, with what a client may send.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use llctl::Client;
+use llctl::client::VerifyEvent;
+use llctl::codec::{self, CodecError, HELLO_MAX, REPLY_MAX};
+use llctl::protocol::{
+    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ErrorKind, Failure, Hello, HelloReply,
+    Listing, PROTOCOL_VERSION, Progress, Response, RevertInfo, SnapDetail, SnapInfo, StatusInfo,
+    VerifySummary, Welcome,
+};
+use llctl::{SnapName, StateRef};
+use llfs::control::{Listener, Server, Service, Sink};
+
+/// A service that has nothing and can do nothing.
+struct Nothing;
+
+fn nothing<T>(what: &str) -> Result<T, Failure> {
+    Err(Failure::new(ErrorKind::NotFound, what))
+}
+
+impl Service for Nothing {
+    fn welcome(&self) -> Welcome {
+        Welcome {
+            version: PROTOCOL_VERSION,
+            daemon: "0".to_owned(),
+            pid: 1,
+            mountpoint: BytePath::from("/m"),
+            store: BytePath::from("/s"),
+        }
+    }
+    fn snap(&self, name: Option<&SnapName>, message: Option<&str>) -> Result<SnapInfo, Failure> {
+        assert!(message.is_none_or(|text| text.len() <= llctl::protocol::MESSAGE_MAX));
+        nothing(name.map_or("no name", SnapName::as_str))
+    }
+    fn list(&self) -> Result<Listing, Failure> {
+        Ok(Listing::default())
+    }
+    fn show(&self, name: &SnapName) -> Result<SnapDetail, Failure> {
+        nothing(name.as_str())
+    }
+    fn diff(
+        &self,
+        _: Option<&StateRef>,
+        _: &StateRef,
+        _: &[BytePath],
+        _: bool,
+        _: Sink<'_, Change>,
+    ) -> Result<ChangeCounts, Failure> {
+        Ok(ChangeCounts::default())
+    }
+    fn revert(&self, to: &StateRef) -> Result<RevertInfo, Failure> {
+        assert!(matches!(to, StateRef::Base | StateRef::Snapshot(_)));
+        nothing("no state")
+    }
+    fn undo(&self) -> Result<RevertInfo, Failure> {
+        nothing("no state")
+    }
+    fn delete(&self, names: &[SnapName]) -> Result<Vec<String>, Failure> {
+        Ok(names.iter().map(ToString::to_string).collect())
+    }
+    fn rename(&self, from: &SnapName, _: &SnapName) -> Result<SnapInfo, Failure> {
+        nothing(from.as_str())
+    }
+    fn status(&self) -> Result<StatusInfo, Failure> {
+        nothing("no status")
+    }
+    fn verify(&self, _: Sink<'_, VerifyEvent>) -> Result<VerifySummary, Failure> {
+        nothing("nothing stored")
+    }
+    fn plan_apply(&self) -> Result<ApplyPlan, Failure> {
+        nothing("no plan")
+    }
+    fn apply(&self, _: Sink<'_, Progress>) -> Result<ApplyDone, Failure> {
+        nothing("no base")
+    }
+    fn prepare_shutdown(&self, _: bool, _: Sink<'_, Progress>) -> Result<(), Failure> {
+        nothing("it stays")
+    }
+    fn begin_shutdown(&self) {
+        panic!("a shutdown that was not prepared");
+    }
+}
+
+/// Where the only server of this process listens; its directory is empty of anything else.
+fn socket() -> &'static PathBuf {
+    static SOCKET: OnceLock<PathBuf> = OnceLock::new();
+    SOCKET.get_or_init(|| {
+        let dir = std::env::temp_dir().join(format!("llfs-fuzz-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a temporary directory");
+        let path = dir.join("server.sock");
+        let listener = Listener::bind(&path).expect("a socket");
+        let server = Server::start(listener, Arc::new(Nothing)).expect("a thread");
+        // It serves for as long as the process lives.
+        std::mem::forget(server);
+        path
+    })
+}
+
+/// `data` as all that a client says, with a greeting before it or without.
+pub fn server(data: &[u8]) {
+    let Some((&how, data)) = data.split_first() else {
+        return;
+    };
+    let mut stream = connected();
+    let mut wire = Vec::new();
+    if how & 1 == 1 {
+        wire = codec::encode(&Hello::new("fuzz"), HELLO_MAX).expect("a greeting");
+    }
+    if how & 2 == 2 {
+        wire.extend_from_slice(&(data.len() as u32).to_le_bytes());
+    }
+    wire.extend_from_slice(data);
+    // The server hangs up at the first wrong byte, with the rest unread.
+    let sent = stream
+        .write_all(&wire)
+        .and_then(|()| stream.shutdown(Shutdown::Write));
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    if let Err(error) = &read {
+        assert_eq!(
+            error.kind(),
+            std::io::ErrorKind::ConnectionReset,
+            "no answer within its time"
+        );
+    }
+    if sent.is_ok() && read.is_ok() {
+        answers(&answer);
+    }
+    if how & 0xf0 == 0 {
+        let mut client = Client::connect_socket(socket()).expect("the server takes others");
+        client.ping().expect("the server answers others");
+    }
+}
+
+/// A connection that waits for its answer no longer than anything takes here.
+fn connected() -> UnixStream {
+    let stream = UnixStream::connect(socket()).expect("the server listens");
+    let patience = Some(Duration::from_secs(4));
+    stream.set_read_timeout(patience).expect("a time");
+    stream.set_write_timeout(patience).expect("a time");
+    stream
+}
+
+/// Whatever came, what goes back are whole messages.
+fn answers(mut bytes: &[u8]) {
+    match codec::read::<HelloReply>(&mut bytes, HELLO_MAX) {
+        Ok(_) | Err(CodecError::Closed) => {}
+        Err(error) => panic!("no greeting: {error}"),
+    }
+    loop {
+        match codec::read::<Response>(&mut bytes, REPLY_MAX) {
+            Ok(_) => {}
+            Err(CodecError::Closed) => return,
+            Err(error) => panic!("no answer: {error}"),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Records, and the state that they make.
+
+use llfs::tree::root::Contradiction;
+use llfs::tree::{Delta, Record, State, diff, extent, image};
+
+use crate::input::Input;
+use crate::records;
+
+/// Records of any content, decoded from bytes or made from them, applied one after the other.
+pub fn state(data: &[u8]) {
+    let mut input = Input(data);
+    let encoded = input.u8() % 2 == 0;
+    let mut state = State::default();
+    while !input.is_empty() {
+        let record = if encoded {
+            let length = usize::from(input.u16());
+            match rmp_serde::from_slice(input.bytes(length)) {
+                Ok(record) => record,
+                Err(_) => continue,
+            }
+        } else {
+            records::record(&mut input)
+        };
+        let bytes = rmp_serde::to_vec(&record).expect("a record can be encoded");
+        let again: Record = rmp_serde::from_slice(&bytes).expect("and decoded");
+        assert_eq!(again, record);
+        let before = state.head.clone();
+        if apply(&mut state, &record).is_err() {
+            return;
+        }
+        if diff::Changes::between(&before, &before).is_empty() {
+            drop(diff::Changes::between(&before, &state.head));
+        }
+        whole(&state);
+    }
+    writes_as_it_reads(&state);
+}
+
+/// Applies a record, unless it is of those that no llfs writes and that are not bounded: a map of more blocks than a
+/// file has (2^32), which would become as many extents.
+pub fn apply(state: &mut State, record: &Record) -> Result<(), Contradiction> {
+    if let Record::Change(deltas) = record {
+        for delta in deltas {
+            if let Delta::Map { from, len, .. } = delta
+                && from.checked_add(*len).is_none_or(|end| end > 1 << 32)
+            {
+                return Err(Contradiction("blocks beyond every file".to_owned()));
+            }
+        }
+    }
+    state.apply(record)
+}
+
+/// Extents of one file are not empty and don't overlap, and cutting a file into pieces leaves no gap.
+fn whole(state: &State) {
+    let mut before: Option<(u64, u64)> = None;
+    for (&(ino, from), extent) in &state.head.extents {
+        assert!(extent.len > 0, "an extent without blocks");
+        if let Some((file, end)) = before {
+            assert!(
+                file < ino || end <= from,
+                "extents of {ino} overlap at {from}"
+            );
+        }
+        before = Some((ino, from + u64::from(extent.len)));
+    }
+    if let Some((&(ino, _), _)) = state.head.extents.get_min().map(|(k, v)| (k, v)) {
+        let mut at = 0;
+        for piece in extent::pieces(&state.head.extents, ino, 0, 1 << 33) {
+            assert_eq!(piece.from, at);
+            at += piece.len;
+        }
+        assert_eq!(at, 1 << 33);
+    }
+}
+
+/// An image of the state is read as a state whose image is the same.
+pub fn writes_as_it_reads(state: &State) {
+    let written = |state: &State| {
+        let mut bytes = Vec::new();
+        image::write(state, &mut bytes).expect("memory takes it");
+        bytes
+    };
+    let first = written(state);
+    let again = image::read(&mut &*first).expect("what was written can be read");
+    assert!(written(&again) == first, "an image became another");
+    assert_eq!(state.snapshots.len(), again.snapshots.len());
+    assert!(diff::Changes::between(&state.head, &again.head).is_empty());
+    assert!(state.head.orphans == again.head.orphans, "other orphans");
+}
