@@ -137,6 +137,20 @@ fn a_greeting_byte_by_byte_does_not_keep_a_client_alive() {
 }
 
 #[test]
+fn a_request_byte_by_byte_does_not_keep_a_client_alive() {
+    let served = Served::with(Fake::default(), hasty());
+    let mut stream = served.greeted();
+    stream.write_all(&REQUEST_MAX.to_le_bytes()).unwrap();
+    let cut_off = (0..PATIENCE.as_millis() / 10).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        stream.write_all(b"x").is_err()
+    });
+    assert!(cut_off, "bytes now and then kept the connection open");
+    assert_invalid(&mut stream);
+    assert!(served.fake.calls.lock().is_empty());
+}
+
+#[test]
 fn a_silent_client_is_cut_off() {
     let served = Served::with(Fake::default(), hasty());
     let mut silent = served.raw();
@@ -188,6 +202,46 @@ fn a_thousand_connections_leave_no_trace() {
             drop(stream.write_all(b"\x05\x00\x00\x00x"));
         }
     }
+    until("a free place", || {
+        llctl::Client::connect_socket(&served.scratch.socket()).is_ok_and(|mut c| c.ping().is_ok())
+    });
+}
+
+/// Both ends of a thousand connections are in this process.
+fn allow_many_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let wanted = 4096.min(hard);
+    if soft < wanted {
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).unwrap();
+    }
+}
+
+#[test]
+fn of_a_thousand_clients_at_once_a_few_are_served_and_the_others_told() {
+    allow_many_descriptors();
+    let served = Served::new();
+    let limit = Limits::default().clients;
+    let mut streams: Vec<_> = (0..1000).map(|_| served.raw()).collect();
+    let (mut welcome, mut busy) = (Vec::new(), 0);
+    for mut stream in streams.drain(..) {
+        // A refused one may be closed already.
+        drop(codec::write(&mut stream, &Hello::new("x"), HELLO_MAX));
+        match codec::read(&mut stream, HELLO_MAX).unwrap() {
+            HelloReply::Welcome(_) => welcome.push(stream),
+            HelloReply::Refused(refused) => {
+                assert_eq!(refused.kind, ErrorKind::Busy);
+                busy += 1;
+            }
+        }
+    }
+    assert_eq!((welcome.len(), busy), (limit, 1000 - limit));
+    for stream in &mut welcome {
+        codec::write(stream, &Request::Ping, REQUEST_MAX).unwrap();
+        let answer = codec::read::<Response>(stream, REPLY_MAX).unwrap();
+        assert_eq!(answer, Response::Pong);
+    }
+    drop(welcome);
     until("a free place", || {
         llctl::Client::connect_socket(&served.scratch.socket()).is_ok_and(|mut c| c.ping().is_ok())
     });
