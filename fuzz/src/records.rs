@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use llfs::tree::{Apply, Delta, Fact, Ino, Inode, Kind, Record, Slot, Src, Time};
+use llfs::tree::{Apply, Delta, FIRST_INO, Fact, Ino, Inode, Kind, Record, Slot, Src, Time};
 
 use crate::input::Input;
 
@@ -95,13 +95,31 @@ fn delta(input: &mut Input<'_>) -> Delta {
                 ctime: time(input),
             },
         },
-        _ => Delta::Map {
-            ino: ino(input),
-            from: input.number(),
-            len: input.number(),
-            to: (input.u8() % 4 != 0).then(|| src(input)),
-        },
+        _ => {
+            // Most maps meet others of the same file.
+            let near = input.u8() < 200;
+            Delta::Map {
+                ino: if near { FIRST_INO } else { ino(input) },
+                from: if near {
+                    u64::from(input.u8() % 16)
+                } else {
+                    input.number()
+                },
+                len: if near {
+                    u64::from(input.u8() % 8)
+                } else {
+                    input.number()
+                },
+                to: (!input.u8().is_multiple_of(4)).then(|| src(input)),
+            }
+        }
     }
+}
+
+/// The record that makes the file of which most maps are.
+pub fn file() -> Record {
+    let inode = inode(&mut Input(&[0, 0, 0, 0, 0, 0, 0, 1]));
+    Record::Change(vec![Delta::Inode(FIRST_INO, Box::new(inode))])
 }
 
 /// One record.
@@ -137,6 +155,10 @@ pub fn record(input: &mut Input<'_>) -> Record {
             1 => Apply::Staged,
             _ => Apply::Done,
         }),
-        _ => Record::Change((0..=input.u8() % 6).map(|_| delta(input)).collect()),
+        _ => Record::Change(
+            (0..input.one(&[1, 1, 1, 2, 5]))
+                .map(|_| delta(input))
+                .collect(),
+        ),
     }
 }

@@ -1,7 +1,10 @@
 //! Records, and the state that they make.
 
+use std::ops::Range;
+
 use llfs::tree::root::Contradiction;
 use llfs::tree::{Delta, Record, State, diff, extent, image};
+use llfs::tree::{Ino, Root, Src};
 
 use crate::input::Input;
 use crate::records;
@@ -11,6 +14,9 @@ pub fn state(data: &[u8]) {
     let mut input = Input(data);
     let encoded = input.u8() % 2 == 0;
     let mut state = State::default();
+    if !encoded {
+        apply(&mut state, &records::file()).expect("a new file contradicts nothing");
+    }
     while !input.is_empty() {
         let record = if encoded {
             let length = usize::from(input.u16());
@@ -32,6 +38,11 @@ pub fn state(data: &[u8]) {
             drop(diff::Changes::between(&before, &state.head));
         }
         whole(&state);
+        if let Record::Change(deltas) = &record
+            && let [Delta::Map { ino, from, len, to }] = &deltas[..]
+        {
+            mapped(&before, &state.head, *ino, *from..from + len, *to);
+        }
     }
     writes_as_it_reads(&state);
 }
@@ -49,6 +60,34 @@ pub fn apply(state: &mut State, record: &Record) -> Result<(), Contradiction> {
         }
     }
     state.apply(record)
+}
+
+/// After one map its blocks are where it says, and those beside it where they were.
+fn mapped(before: &Root, after: &Root, ino: Ino, range: Range<u64>, to: Option<Src>) {
+    let place = |root: &Root, block: u64| {
+        let found = extent::find(&root.extents, ino, block);
+        found.map(|(first, extent)| extent.src.advance(block - first))
+    };
+    let Range { start, end } = range;
+    for block in [
+        0,
+        start.saturating_sub(1),
+        start,
+        end.saturating_sub(1),
+        end,
+        end + 1,
+    ] {
+        let expected = if (start..end).contains(&block) {
+            to.map(|src| src.advance(block - start))
+        } else {
+            place(before, block)
+        };
+        assert_eq!(
+            place(after, block),
+            expected,
+            "block {block} after {start}..{end}"
+        );
+    }
 }
 
 /// Extents of one file are not empty and don't overlap, and cutting a file into pieces leaves no gap.
