@@ -134,6 +134,53 @@ fn a_store_is_its_owners_alone() {
 }
 
 #[test]
+fn a_store_that_others_may_write_to_is_refused() {
+    let mounted = Mounted::prepare("open-store");
+    let store = mounted.scratch.dir("store");
+    let refused = |what: &str| {
+        let answer = mounted
+            .llfs(&["mount"])
+            .arg(&mounted.dir)
+            .arg("--store")
+            .arg(&store)
+            .finish();
+        assert_ne!(answer.code(), 0, "{what}");
+        assert!(answer.text().contains(what), "{}", answer.text());
+        assert!(
+            fs::read_dir(&store).unwrap().next().is_none(),
+            "{what}: it was written to"
+        );
+    };
+    open_up(&store, 0o777);
+    refused("others may write to it");
+    open_up(&store, 0o700);
+    std::os::unix::fs::chown(&store, Some(STRANGER), Some(STRANGER)).unwrap();
+    refused("it belongs to somebody else");
+}
+
+#[test]
+fn the_log_is_not_written_through_a_link() {
+    let mounted = Mounted::prepare("log-link");
+    let store = mounted.scratch.path().join("linked");
+    let mount = || {
+        mounted
+            .llfs(&["mount"])
+            .arg(&mounted.dir)
+            .arg("--store")
+            .arg(&store)
+            .finish()
+    };
+    assert_eq!(mount().code(), 0);
+    mounted.unmount();
+    let victim = mounted.scratch.path().join("victim");
+    fs::write(&victim, "").unwrap();
+    fs::remove_file(store.join("llfs.log")).unwrap();
+    symlink(&victim, store.join("llfs.log")).unwrap();
+    assert_ne!(mount().code(), 0);
+    assert_eq!(fs::read(&victim).unwrap(), b"");
+}
+
+#[test]
 fn what_the_mount_below_forbids_stays_forbidden() {
     let scratch = Scratch::new("forbidden");
     let disk = scratch.dir("disk");

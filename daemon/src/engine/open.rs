@@ -175,7 +175,7 @@ impl Engine {
         if options.fresh && path.exists() {
             set_aside(&path).map_err(directory("cannot set aside"))?;
         }
-        make_private(&path).map_err(directory("cannot make"))?;
+        make_private(&path).map_err(directory("cannot use"))?;
         let mut disk = HostDisk::open(&path).map_err(directory("cannot open"))?;
         if let Some(lock) = lock {
             disk.inherit_lock(lock);
@@ -356,14 +356,28 @@ pub(super) fn fact(f: &crate::tree::Fact) -> Fact {
     }
 }
 
-/// Makes the store's directory, for its owner alone, and those above it.
+/// Makes the store's directory, for its owner alone, and those above it. One that is there must be like that: who can write
+/// to a store decides what the mount shows.
 fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            let found = std::fs::metadata(path)?;
+            let refused = |why: &str| {
+                let what = format!("{why}; name a directory of your own with --store");
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
+            };
+            if found.uid() != nix::unistd::geteuid().as_raw() {
+                refused("it belongs to somebody else")
+            } else if found.mode() & 0o022 != 0 {
+                refused("others may write to it")
+            } else {
+                Ok(())
+            }
+        }
         answer => answer,
     }
 }

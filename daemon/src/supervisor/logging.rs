@@ -74,6 +74,8 @@ pub(crate) fn redirect(store: &Path, begin: bool) -> io::Result<()> {
         .create(true)
         .append(true)
         .mode(0o600)
+        // Not through a symbolic link, to wherever that leads.
+        .custom_flags(nix::libc::O_NOFOLLOW)
         .open(path)?;
     let before = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     if begin && before.metadata()?.is_file() {
