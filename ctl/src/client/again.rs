@@ -13,6 +13,8 @@ use crate::codec::CodecError;
 use crate::locate::Mount;
 use crate::protocol::{Hello, Welcome};
 
+/// Workers that may die of one request, or meanwhile; after that it is not asked again.
+pub(super) const LOSSES_MAX: u32 = 20;
 /// How long workers may die before they have greeted.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The pause after each.
@@ -71,5 +73,72 @@ pub(super) fn is_death(error: &CodecError) -> bool {
                 | io::ErrorKind::ConnectionAborted
         ),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{self, HELLO_MAX, REQUEST_MAX};
+    use crate::protocol::{BytePath, HelloReply, Listing, PROTOCOL_VERSION, Request, Response};
+    use crate::{Client, ClientError, SnapName};
+    use std::os::unix::net::UnixListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    /// A daemon that begins each answer with `part` and then dies; how often it was asked.
+    fn dying(name: &str, part: Option<Response>) -> (PathBuf, Arc<AtomicU32>) {
+        let path = std::env::temp_dir().join(format!("llctl-{name}-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = asked.clone();
+        // Ends with the test's process.
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                codec::read::<Hello>(&mut stream, HELLO_MAX).unwrap();
+                let welcome = Welcome {
+                    version: PROTOCOL_VERSION,
+                    daemon: "1".to_owned(),
+                    pid: 7,
+                    mountpoint: BytePath::from("/m"),
+                    store: BytePath::from("/s"),
+                };
+                let greeting = HelloReply::Welcome(welcome);
+                codec::write(&mut stream, &greeting, HELLO_MAX).unwrap();
+                if codec::read::<Request>(&mut stream, REQUEST_MAX).is_ok() {
+                    count.fetch_add(1, Relaxed);
+                    if let Some(part) = &part {
+                        codec::write(&mut stream, part, codec::REPLY_MAX).unwrap();
+                    }
+                }
+            }
+        });
+        (path, asked)
+    }
+
+    #[test]
+    fn a_request_that_kills_every_worker_is_given_up() {
+        let part = Response::List(Listing::default());
+        for (name, part) in [("silent", None), ("begun", Some(part))] {
+            let (path, asked) = dying(name, part);
+            let mut client = Client::connect_socket(&path).unwrap();
+            let error = client.list().unwrap_err();
+            assert!(matches!(error, ClientError::Lost(_)), "{name}: {error}");
+            assert_eq!(asked.load(Relaxed), 1 + LOSSES_MAX);
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn each_request_has_its_own_tries() {
+        let (path, asked) = dying("each", None);
+        let mut client = Client::connect_socket(&path).unwrap();
+        assert!(client.show(SnapName::new("n").unwrap()).is_err());
+        assert_eq!(asked.load(Relaxed), 1 + LOSSES_MAX);
+        // The first of these goes to a connection that is dead already.
+        assert!(client.show(SnapName::new("n").unwrap()).is_err());
+        assert_eq!(asked.load(Relaxed), 1 + 2 * LOSSES_MAX);
+        std::fs::remove_file(path).unwrap();
     }
 }

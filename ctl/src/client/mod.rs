@@ -48,6 +48,8 @@ pub struct Client {
     id: u64,
     /// The number of the last request.
     number: u64,
+    /// How often the connection broke since the present request was first sent.
+    losses: u32,
 }
 
 /// What verify reports while it runs.
@@ -93,6 +95,7 @@ impl Client {
             place,
             id,
             number: 0,
+            losses: 0,
         })
     }
 
@@ -111,9 +114,10 @@ impl Client {
 
     /// All snapshots and discarded states.
     pub fn list(&mut self) -> Result<Listing> {
+        self.losses = 0;
         loop {
             let mut all = Listing::default();
-            let mut next = self.ask(&Request::List)?;
+            let mut next = self.ask_on(&Request::List)?;
             let lost = loop {
                 match next {
                     Response::List(part) => {
@@ -285,6 +289,11 @@ impl Client {
     /// Sends a request, and gives the first message of its answer. If the worker that was asked dies, the next one is asked
     /// under the same number.
     fn ask(&mut self, request: &Request) -> Result<Response> {
+        self.losses = 0;
+        self.ask_on(request)
+    }
+
+    fn ask_on(&mut self, request: &Request) -> Result<Response> {
         loop {
             let answer = self.send(request).and_then(|()| self.receive());
             match answer {
@@ -298,9 +307,10 @@ impl Client {
     /// can be sent again.
     fn go_on(&mut self, error: ClientError) -> Result<()> {
         let broken = matches!(&error, ClientError::Lost(why) if again::is_death(why));
-        if !broken {
+        if !broken || self.losses == again::LOSSES_MAX {
             return Err(error);
         }
+        self.losses += 1;
         match again::connect(&self.place, self.id, self.number) {
             // Another daemon knows nothing of what this one was asked.
             Ok((stream, welcome)) if welcome.pid == self.welcome.pid => {

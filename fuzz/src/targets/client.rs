@@ -3,11 +3,15 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use llctl::codec::{self, HELLO_MAX, REQUEST_MAX};
 use llctl::protocol::{BytePath, Hello, HelloReply, PROTOCOL_VERSION, Request, Welcome};
 use llctl::{Client, SnapName, StateRef};
+
+/// How often the daemon was connected to with the present answer.
+static TIMES: AtomicU32 = AtomicU32::new(0);
 
 /// What the daemon says instead of its greeting (if the first byte is odd), or instead of an answer.
 static ANSWER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -34,14 +38,16 @@ fn serve(mut stream: std::os::unix::net::UnixStream) -> Result<(), codec::CodecE
     let answer = ANSWER.lock().expect("nobody panics with it").clone();
     let (how, answer) = answer.split_first().unwrap_or((&0, &[]));
     codec::read::<Hello>(&mut stream, HELLO_MAX)?;
-    if how & 1 == 1 {
+    // A client that lost a worker connects to the next one of the same daemon. Here the next one is of another.
+    let times = TIMES.fetch_add(1, Ordering::Relaxed);
+    if how & 1 == 1 && times == 0 {
         stream.write_all(answer)?;
         return Ok(());
     }
     let welcome = Welcome {
         version: PROTOCOL_VERSION,
         daemon: "0".to_owned(),
-        pid: 1,
+        pid: 1 + times,
         mountpoint: BytePath::from("/m"),
         store: BytePath::from("/s"),
     };
@@ -57,6 +63,7 @@ fn serve(mut stream: std::os::unix::net::UnixStream) -> Result<(), codec::CodecE
 /// `data` as all that a daemon answers.
 pub fn client(data: &[u8]) {
     *ANSWER.lock().expect("nobody panics with it") = data.to_vec();
+    TIMES.store(0, Ordering::Relaxed);
     let Ok(mut client) = Client::connect_socket(socket()) else {
         return;
     };
