@@ -24,7 +24,7 @@ struct Marks {
     files: Vec<DirtyFile>,
 }
 
-/// Bytes after which the medium should begin to write what it was given.
+/// Bytes of new blocks after which the medium should begin to write what it was given.
 const EARLY: u64 = 1 << 20;
 
 /// Marks of what was written. The lock is a leaf and is held for a few nanoseconds.
@@ -34,7 +34,7 @@ pub(crate) struct Dirty {
     /// Counts changes of the directory, and how many of them are durable.
     names: AtomicU64,
     names_durable: AtomicU64,
-    /// Bytes written since the medium was last told to begin.
+    /// Bytes of blocks handed out since the medium was last told to begin.
     unstarted: AtomicU64,
 }
 
@@ -89,9 +89,11 @@ impl Dirty {
         self.unstarted.fetch_add(EARLY, Ordering::Relaxed);
     }
 
-    /// So many bytes were written.
-    pub fn wrote_bytes(&self, bytes: usize) {
-        self.unstarted.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// So many blocks are about to be written for the first time. Only these count: what is written over and over is
+    /// better left alone until a sync.
+    pub fn handed_out(&self, blocks: u32) {
+        let bytes = u64::from(blocks) * super::BLOCK;
+        self.unstarted.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Whether so much was written that the medium should begin; says so once for each time.

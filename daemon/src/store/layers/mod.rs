@@ -129,6 +129,7 @@ impl Layers {
     /// Hands out `count` blocks in a row; the first. A block is handed out once.
     pub fn alloc(&self, id: LayerId, count: u32) -> io::Result<u32> {
         let layer = self.layer(id)?;
+        self.dirty.handed_out(count);
         layer
             .next
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |next| {
@@ -164,7 +165,6 @@ impl Layers {
         let last = (at + data.len() as u64 - 1) / BLOCK;
         let first = at / BLOCK;
         self.dirty.wrote(id, &file, first as u32..last as u32 + 1);
-        self.dirty.wrote_bytes(data.len());
         answer
     }
 
