@@ -411,7 +411,7 @@ fn what_is_open_mapped_locked_or_stood_in_stays_so() {
     mounted.verify();
 }
 
-/// Each worker dies when its fifth change is in the journal, before it answers it or knows more of it.
+/// Each worker dies when a change is in the journal, before it answers it or knows more of it.
 #[test]
 fn a_change_that_was_done_and_not_answered_is_not_done_again() {
     let mut mounted = Mounted::prepare("failover-unanswered");

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release,
 };
+use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -329,18 +330,20 @@ impl Relay {
     }
 }
 
-/// So many changes each worker carries out, and dies before it has said so anywhere but in the journal: for the tests.
+/// So many changes at least each worker carries out, and dies before it has said so anywhere but in the journal: for the tests.
 const UNANSWERED: &str = "LLFS_TEST_UNANSWERED";
+/// So long it lives after the first of them, to have told the supervisor that it serves.
+const LIVES: Duration = Duration::from_millis(400);
 
 fn test_hook() {
-    static LEFT: OnceLock<Option<AtomicU64>> = OnceLock::new();
-    let left = LEFT.get_or_init(|| {
-        let text = std::env::var(UNANSWERED).ok()?;
-        text.parse().ok().map(AtomicU64::new)
+    static DUE: OnceLock<Option<(AtomicU64, Instant)>> = OnceLock::new();
+    let due = DUE.get_or_init(|| {
+        let changes = std::env::var(UNANSWERED).ok()?.parse().ok()?;
+        Some((AtomicU64::new(changes), Instant::now() + LIVES))
     });
-    if let Some(left) = left
-        && left.fetch_sub(1, AcqRel) == 1
-    {
+    let Some((left, at)) = due else { return };
+    let none_left = left.fetch_update(AcqRel, Acquire, |n| n.checked_sub(1).filter(|n| *n > 0));
+    if none_left.is_err() && Instant::now() >= *at {
         std::process::abort();
     }
 }
