@@ -90,17 +90,10 @@ impl Engine {
 
     /// Reads from the base until `buf` is full or the file ends.
     fn base_read(&self, ino: Ino, off: u64, buf: &mut [u8], wait: bool) -> Answer<usize> {
-        let mut done = 0;
-        while done < buf.len() {
-            match self
-                .base
-                .read_at(ino, &mut buf[done..], off + done as u64, !wait)?
-            {
-                0 => break,
-                n => done += n,
-            }
+        if buf.is_empty() {
+            return Ok(0);
         }
-        Ok(done)
+        self.base.read_at(ino, buf, off, !wait)
     }
 
     /// Fills `buf` with the bytes from `off` on, which `pieces` cover and which all lie before the file's end.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::neighbour::Neighbour;
+use super::neighbour::{self, Neighbour};
 use super::quota;
 
 /// Set to `0` to switch it off.
@@ -119,12 +119,7 @@ impl Follower {
             self.release();
             return;
         }
-        let mut one = CpuSet::new();
-        if one
-            .set(cpu)
-            .and_then(|()| sched_setaffinity(Pid::from_raw(0), &one))
-            .is_ok()
-        {
+        if neighbour::pin(cpu).is_ok() {
             self.pinned = Some(cpu);
         }
     }

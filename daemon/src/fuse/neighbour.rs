@@ -145,35 +145,25 @@ impl Shared {
     }
 }
 
-fn pin(cpu: usize) -> nix::Result<()> {
+/// Has this thread run on that CPU only.
+pub(super) fn pin(cpu: usize) -> nix::Result<()> {
     let mut one = CpuSet::new();
     one.set(cpu)?;
     sched_setaffinity(Pid::from_raw(0), &one)
 }
 
-/// `struct sched_attr`, see sched_setattr(2).
-#[repr(C)]
-#[derive(Default)]
-struct SchedAttr {
-    size: u32,
-    policy: u32,
-    flags: u64,
-    nice: i32,
-    priority: u32,
-    runtime: u64,
-    deadline: u64,
-    period: u64,
-}
-
 /// The lowest priority that an idle CPU does not have, and the shortest slice that the scheduler grants (100 µs, since
-/// Linux 6.12): so long may it keep from the CPU whoever wakes up there.
+/// Linux 6.12): so long may it keep from the CPU whoever wakes up there. See sched_setattr(2).
 fn be_humble() -> Result<(), Errno> {
-    let attr = SchedAttr {
-        size: size_of::<SchedAttr>() as u32,
-        policy: libc::SCHED_OTHER as u32,
-        nice: 19,
-        runtime: 100_000,
-        ..SchedAttr::default()
+    let attr = libc::sched_attr {
+        size: size_of::<libc::sched_attr>() as u32,
+        sched_policy: libc::SCHED_OTHER as u32,
+        sched_flags: 0,
+        sched_nice: 19,
+        sched_priority: 0,
+        sched_runtime: 100_000,
+        sched_deadline: 0,
+        sched_period: 0,
     };
     // SAFETY: the kernel reads `size` bytes of a struct that lives through the call.
     let answer = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };

@@ -23,11 +23,24 @@ const POOL: usize = 16;
 /// Threads that tell the kernel what to forget, at most.
 const NOTIFYING: usize = 16;
 
-/// What a request asks for, for messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-#[expect(missing_docs, reason = "they are called what they are")]
-pub enum Op {
+/// The operations, and the list of them by number, from one list of names.
+macro_rules! operations {
+    ($($name:ident),+ $(,)?) => {
+        /// What a request asks for, for messages.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        #[expect(missing_docs, reason = "they are called what they are")]
+        pub enum Op {
+            $($name,)+
+        }
+
+        impl Op {
+            const ALL: &[Op] = &[$(Op::$name,)+];
+        }
+    };
+}
+
+operations!(
     None,
     Lookup,
     Getattr,
@@ -52,39 +65,9 @@ pub enum Op {
     Fallocate,
     Lseek,
     CopyFileRange,
-}
+);
 
 impl Op {
-    const ALL: [Op; 24] = {
-        use Op::*;
-        [
-            None,
-            Lookup,
-            Getattr,
-            Setattr,
-            Readlink,
-            Mknod,
-            Mkdir,
-            Symlink,
-            Link,
-            Unlink,
-            Rmdir,
-            Rename,
-            Read,
-            Write,
-            Fsync,
-            Readdir,
-            Statfs,
-            Setxattr,
-            Getxattr,
-            Listxattr,
-            Removexattr,
-            Fallocate,
-            Lseek,
-            CopyFileRange,
-        ]
-    };
-
     fn of(number: u32) -> Op {
         Op::ALL.get(number as usize).copied().unwrap_or(Op::None)
     }
