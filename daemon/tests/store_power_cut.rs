@@ -93,9 +93,10 @@ fn again(bytes: usize) -> Op {
 #[test]
 fn short_histories_survive_every_cut() {
     use Op::{
-        FinishSeals, Image, Kill, Record, Remove, Restart, Seal, StartWriteback, Sync, SyncLayers,
+        FinishSeals, Image, Kill, Record, Remove, Restart, Seal, SealBlocks, StartWriteback, Sync,
+        SyncLayers,
     };
-    let histories: [&[Op]; 11] = [
+    let histories: [&[Op]; 15] = [
         &[Record(0), Sync, Record(700), Record(0), Sync],
         &[fresh(1), Sync, again(900), Sync, again(10), Record(3)],
         &[
@@ -160,6 +161,61 @@ fn short_histories_survive_every_cut() {
             Record(1),
         ],
         &[fresh(1), Seal, fresh(1), Sync, Remove, fresh(1), Sync],
+        // Sums that grow with a layer that goes on.
+        &[
+            fresh(2),
+            SealBlocks,
+            fresh(1),
+            FinishSeals,
+            again(900),
+            Sync,
+            SealBlocks,
+            FinishSeals,
+            fresh(1),
+            Sync,
+        ],
+        // Copies in the journal of a block that is sealed afterwards.
+        &[
+            fresh(1),
+            Sync,
+            again(900),
+            Sync,
+            SealBlocks,
+            fresh(1),
+            again(20),
+            Sync,
+            FinishSeals,
+            Record(1),
+            Sync,
+        ],
+        // A daemon that dies with sums for a part of the layer.
+        &[
+            fresh(1),
+            SealBlocks,
+            FinishSeals,
+            fresh(2),
+            Kill,
+            FinishSeals,
+            fresh(1),
+            SealBlocks,
+            fresh(1),
+            Sync,
+            Kill,
+            FinishSeals,
+        ],
+        // A layer that is big enough is left.
+        &[
+            fresh(4),
+            SealBlocks,
+            fresh(9),
+            SyncLayers,
+            SealBlocks,
+            fresh(1),
+            FinishSeals,
+            Sync,
+            Remove,
+            Sync,
+        ],
         &[
             fresh(2),
             again(3000),
@@ -333,7 +389,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => Just(Op::SyncLayers),
         1 => Just(Op::Image),
         1 => Just(Op::Seal),
-        1 => Just(Op::FinishSeals),
+        3 => Just(Op::SealBlocks),
+        2 => Just(Op::FinishSeals),
         1 => Just(Op::Remove),
         1 => Just(Op::Kill),
         1 => Just(Op::Restart),

@@ -106,7 +106,7 @@ impl Engine {
             };
             self.commit_reserved(&mut state, &record)
                 .map_err(Refusal::failed("the snapshot was not written"))?;
-            self.seal_layer();
+            self.seal_written();
             id
         };
         self.store.sync().map_err(|e| Refusal::Failed {
@@ -173,7 +173,7 @@ impl Engine {
             let old = state.head.clone();
             self.commit_reserved(&mut state, &record)
                 .map_err(Refusal::failed("the revert was not written"))?;
-            self.seal_layer();
+            self.seal_written();
             let changes = Arc::new(Changes::between(&old, &state.head));
             let dropped: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
             let inodes = dropped.len();
