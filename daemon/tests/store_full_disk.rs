@@ -262,6 +262,35 @@ fn a_failed_sync_latches_the_store() {
     }
 }
 
+/// Sums that could not be written leave those that were, and are made up for.
+#[test]
+fn sums_that_do_not_fit_come_later() {
+    let (disk, store) = made();
+    let layer = store.open_layer();
+    let write = |fill: u8| {
+        let block = store.alloc(layer, 1).unwrap();
+        store.write_blocks(layer, block, &[fill; 4096], 0).unwrap();
+        store.seal_blocks(layer).unwrap();
+    };
+    write(1);
+    store.finish_seals().unwrap();
+    write(2);
+    store.sync_layers().unwrap();
+    let summed = || store.layers().unwrap()[0].summed;
+    for spare in [0, 4095, 4096] {
+        disk.set_capacity(Some(disk.used() + spare));
+        let error = store.finish_seals().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert_eq!(summed(), 1);
+        let mut bytes = [0; 8192];
+        store.read(layer, 0, &mut bytes, true).unwrap();
+        assert_eq!((bytes[0], bytes[8191]), (1, 2));
+    }
+    disk.set_capacity(None);
+    assert_eq!(store.finish_seals().unwrap(), 1);
+    assert_eq!(summed(), 2);
+}
+
 #[test]
 fn an_image_that_does_not_fit_changes_nothing() {
     let (disk, store) = made();

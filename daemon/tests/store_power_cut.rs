@@ -377,6 +377,57 @@ fn what_comes_during_a_flush_waits_for_the_next() {
     }
 }
 
+/// What is sealed while a flush runs was perhaps not flushed: sums of it wait for the next.
+#[test]
+fn what_is_sealed_during_a_flush_gets_its_sums_later() {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).expect("the disk is empty");
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options(BOOT)).expect("it was just made");
+    let store = Arc::new(store);
+    let layer = store.open_layer();
+    let write = move |store: &Store, block, fill| {
+        store
+            .write_blocks(layer, block, &[fill; 4096], 0)
+            .expect("there is space");
+    };
+    assert_eq!(store.alloc(layer, 1).expect("there are numbers"), 0);
+    write(&store, 0, 1);
+    store.seal_blocks(layer).expect("it exists");
+    assert_eq!(store.alloc(layer, 1).expect("there are numbers"), 1);
+    write(&store, 1, 2);
+    store.append(b"block 1").expect("there is space");
+    store.sync().expect("the disk works");
+    // The layer is synced first, then the journal: what comes between is in memory only.
+    let (other, inner) = (store.clone(), disk.clone());
+    disk.meanwhile(move || {
+        inner.meanwhile(move || {
+            write(&other, 1, 3);
+            assert_eq!(other.seal_blocks(layer).expect("it exists"), Some(2));
+        });
+    });
+    let crash = || {
+        let mut medium = Medium::default();
+        for step in &disk.steps() {
+            medium.apply(step);
+        }
+        let after = SimDisk::from_image(medium.crash(&mut |_| 0));
+        let (store, _) =
+            Store::open(Arc::new(after), &options(NEXT_BOOT)).expect("nothing is damaged");
+        let mut bytes = [[0; 4096]; 2];
+        for (block, bytes) in (0..).zip(&mut bytes) {
+            store
+                .read(layer, block * 4096, bytes, true)
+                .expect("no sum speaks of what was not synced");
+        }
+        let summed = store.layers().expect("the disk works")[0].summed;
+        (bytes[0][0], bytes[1][0], summed)
+    };
+    store.finish_seals().expect("the disk works");
+    assert_eq!(crash(), (1, 2, 1));
+    store.finish_seals().expect("the disk works");
+    assert_eq!(crash(), (1, 3, 2));
+}
+
 fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (0usize..2000).prop_map(Op::Record),

@@ -517,9 +517,13 @@ impl History {
             store.append(&payload).map_err(failed)?;
         }
         store.sync().map_err(failed)?;
-        seal_all(store).map_err(failed)?;
-        store.finish_seals().map_err(failed)?;
-        self.check_sectors(store, count, synced, cut)?;
+        // Not behind every cut, for it takes long.
+        let sums = cut.is_multiple_of(5);
+        if sums {
+            seal_all(store).map_err(failed)?;
+            store.finish_seals().map_err(failed)?;
+            self.check_sectors(store, count, synced, cut)?;
+        }
         for step in &disk.steps()[before..] {
             medium.apply(step);
         }
@@ -528,11 +532,13 @@ impl History {
             .map_err(|error| format!("the second recovery failed: {error}"))?;
         for info in store.layers().map_err(failed)? {
             let in_use = layers.get(&info.id).copied().unwrap_or(0);
-            if info.summed < in_use {
+            if sums && info.summed < in_use {
                 return Err(format!("{info:?} has blocks in use without sums"));
             }
         }
-        self.check_sectors(&store, count, synced, cut)?;
+        if sums {
+            self.check_sectors(&store, count, synced, cut)?;
+        }
         match count_records(&mut recovered)? {
             n if n == count + more => Ok(()),
             n => Err(format!(

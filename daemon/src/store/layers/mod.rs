@@ -92,7 +92,7 @@ impl Layers {
         let dirty = Dirty::new(inline_blocks);
         for id in names.iter().filter_map(|name| number_of(name, "sum")) {
             if let Some(layer) = map.get_mut(&id) {
-                layer.found_sums(read_header(&*disk, &uuid, LayerId(id)));
+                layer.found_sums(read_header(&*disk, &uuid, LayerId(id))?);
             }
         }
         // A daemon that was killed may have left unsynced data in any block that has no sum.
@@ -260,18 +260,20 @@ impl Layer {
 }
 
 /// The number of blocks that a layer's checksum file covers; `None` when it is damaged.
-fn read_header(disk: &dyn Disk, uuid: &[u8; 16], id: LayerId) -> Option<u32> {
+fn read_header(disk: &dyn Disk, uuid: &[u8; 16], id: LayerId) -> io::Result<Option<u32>> {
     let mut page = vec![0; sums::PAGE];
     let read = disk
         .open(&sum_path(id.0), OpenHow::Read)
         .and_then(|file| file.read_at(&mut page, 0));
-    let stated = read.map(|read| sums::header_blocks(&page[..read], uuid, id));
-    match stated {
-        Ok(Some(blocks)) => return Some(blocks),
-        Ok(None) => tracing::error!(layer = id.0, "the layer's checksums are damaged"),
-        Err(error) => tracing::error!(layer = id.0, %error, "the layer's checksums cannot be read"),
+    let stated = match read {
+        Ok(read) => sums::header_blocks(&page[..read], uuid, id),
+        Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => None,
+        Err(error) => return Err(error),
+    };
+    if stated.is_none() {
+        tracing::error!(layer = id.0, "the layer's checksums are damaged");
     }
-    None
+    Ok(stated)
 }
 
 pub(crate) fn data_path(id: u32) -> PathBuf {

@@ -5,6 +5,7 @@ use super::{BLOCK, CLOSED, DIR, Layer, LayerId, Layers, sum_path};
 use crate::store::disk::{DiskFile, OpenHow};
 use nix::errno::Errno;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -94,22 +95,49 @@ impl Layers {
         }
         let path = sum_path(id.0);
         let temporary = path.with_extension("tmp");
-        let out = self.disk.open(&temporary, OpenHow::Replace)?;
-        out.write_at(&sums::header_page(&self.uuid, id, blocks), 0)?;
-        let mut page = if had == 0 {
-            vec![0; PAGE]
-        } else {
-            let Some(page) = self.keep_sums(id, had, &*out)? else {
+        match self.fill_sums(id, &*data, &temporary, had..blocks) {
+            Ok(true) => {}
+            Ok(false) => {
                 tracing::error!(layer = id.0, "damaged checksums are not continued");
                 return self.disk.remove(&temporary);
-            };
-            page
+            }
+            Err(error) => {
+                // On a full disk its space is needed.
+                if let Err(error) = self.disk.remove(&temporary) {
+                    tracing::debug!(layer = id.0, %error, "unfinished checksums were not removed");
+                }
+                return Err(error);
+            }
+        }
+        self.disk.rename(&temporary, &path)?;
+        if let Err(error) = self.disk.sync_dir(Path::new(DIR)) {
+            return Err(self.health.poisoned("the layers' directory", &error));
+        }
+        // Readers take the number first and the file behind it: they never look for a sum in a file that lacks it.
+        layer.summed.store(blocks, Ordering::Release);
+        self.files.forget_sums(id);
+        Ok(())
+    }
+
+    /// Writes a checksum file, and syncs it: the sums that there are of what lies before `blocks`, and those of `blocks`.
+    /// `false`: the old ones are damaged where they would be continued.
+    fn fill_sums(
+        &self,
+        id: LayerId,
+        data: &dyn DiskFile,
+        path: &Path,
+        blocks: Range<u32>,
+    ) -> io::Result<bool> {
+        let out = self.disk.open(path, OpenHow::Replace)?;
+        out.write_at(&sums::header_page(&self.uuid, id, blocks.end), 0)?;
+        let Some(mut page) = self.keep_sums(id, blocks.start, &*out)? else {
+            return Ok(false);
         };
         let mut bytes = vec![0; PER_PAGE as usize * BLOCK as usize];
-        let mut from = had;
-        while from < blocks {
+        let mut from = blocks.start;
+        while from < blocks.end {
             let index = from / PER_PAGE;
-            let end = blocks.min((index + 1) * PER_PAGE);
+            let end = blocks.end.min((index + 1) * PER_PAGE);
             let part = &mut bytes[..(end - from) as usize * BLOCK as usize];
             let read = data.read_at(part, u64::from(from) * BLOCK)?;
             part[read..].fill(0);
@@ -123,24 +151,20 @@ impl Layers {
             page.fill(0);
             from = end;
         }
-        if let Err(error) = out.sync_data() {
-            return Err(self.health.poisoned("a layer's checksums", &error));
+        match out.sync_data() {
+            Ok(()) => Ok(true),
+            Err(error) => Err(self.health.poisoned("a layer's checksums", &error)),
         }
-        self.disk.rename(&temporary, &path)?;
-        if let Err(error) = self.disk.sync_dir(Path::new(DIR)) {
-            return Err(self.health.poisoned("the layers' directory", &error));
-        }
-        // Readers take the number first and the file behind it: they never look for a sum in a file that lacks it.
-        layer.summed.store(blocks, Ordering::Release);
-        self.files.forget_sums(id);
-        Ok(())
     }
 
     /// Copies the pages of the first `had` sums as they are: what is damaged in them stays so. Gives the page that goes on,
     /// or `None` if that one is damaged.
     fn keep_sums(&self, id: LayerId, had: u32, out: &dyn DiskFile) -> io::Result<Option<Vec<u8>>> {
-        let old = self.files.sums(id, had)?;
         let mut page = vec![0; PAGE];
+        if had == 0 {
+            return Ok(Some(page));
+        }
+        let old = self.files.sums(id, had)?;
         for index in 1..=had / PER_PAGE {
             let read = old.read_at(&mut page, u64::from(index) * PAGE as u64)?;
             page[read..].fill(0);
