@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use llfs::base::Base;
 use llfs::engine::{Caller, Engine, Make, OpenOptions, SetAttr, WriteHow};
+use llfs::store::{HostDisk, StoreOptions};
 use llfs::tree::{Ino, Kind, ROOT};
 
 const WHO: Caller = Caller {
@@ -44,6 +46,16 @@ fn file(e: &Engine, name: &str) -> Ino {
 
 #[test]
 fn what_is_written_while_space_is_taken_back_stays() {
+    churn("share", 16 << 10);
+}
+
+/// Layers that are left at every snapshot, and may then be empty.
+#[test]
+fn what_is_written_to_a_new_layer_while_space_is_taken_back_stays() {
+    churn("own", 1);
+}
+
+fn churn(name: &str, layer_blocks: u32) {
     // In memory, where a flush costs nothing, so that much happens.
     let memory = PathBuf::from("/dev/shm");
     let place = if memory.is_dir() {
@@ -51,14 +63,20 @@ fn what_is_written_while_space_is_taken_back_stays() {
     } else {
         std::env::temp_dir()
     };
-    let dir = Dir(place.join(format!("llfs-reclaim-{}", std::process::id())));
+    let dir = Dir(place.join(format!("llfs-reclaim-{name}-{}", std::process::id())));
     fs::create_dir_all(dir.0.join("base")).unwrap();
-    let options = OpenOptions {
-        base: dir.0.join("base"),
-        store: dir.0.join("store"),
-        fresh: false,
+    fs::create_dir(dir.0.join("store")).unwrap();
+    let options = StoreOptions {
+        layer_blocks,
+        ..StoreOptions::default()
     };
-    let e = Engine::open(&options).unwrap();
+    let e = Engine::open_on(
+        Base::open(&dir.0.join("base")).unwrap(),
+        Arc::new(HostDisk::open(&dir.0.join("store")).unwrap()),
+        &dir.0.join("store"),
+        &options,
+    )
+    .unwrap();
     // Many extents, so that finding out what is reachable takes long enough for things to happen meanwhile.
     let big = file(&e, "big");
     for n in 0..5_000 {

@@ -537,6 +537,30 @@ fn sums_grow_with_a_layer_that_goes_on() {
     assert_eq!(store.finish_seals().unwrap(), 0, "nothing is left to do");
 }
 
+/// A write that failed leaves a block that nothing refers to. It is sealed with the others, and stays so.
+#[test]
+fn a_block_that_was_handed_out_and_not_written_is_final_too() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    let layer = store.open_layer();
+    store.alloc(layer, 2).unwrap();
+    store.write_blocks(layer, 0, &[5; 4096], 0).unwrap();
+    assert_eq!(store.seal_blocks(layer).unwrap(), Some(2));
+    store.finish_seals().unwrap();
+    drop(store);
+    let (store, _) = open(&disk, BOOT).unwrap();
+    assert!(store.write_blocks(layer, 1, b"x", 0).is_err());
+    assert_eq!(store.alloc(layer, 1).unwrap(), 2);
+    store.write_blocks(layer, 2, &[6; 4096], 0).unwrap();
+    store.seal(layer).unwrap();
+    store.finish_seals().unwrap();
+    let mut bytes = [0; 4096];
+    for (block, fill) in [(0, 5), (1, 0), (2, 6)] {
+        store.read(layer, block * BLOCK, &mut bytes, true).unwrap();
+        assert_eq!(bytes, [fill; 4096]);
+    }
+}
+
 /// More sums than fit into a page, in steps that end before, at and behind its end.
 #[test]
 fn sums_grow_over_pages() {
