@@ -170,7 +170,7 @@ impl Layers {
             page[read..].fill(0);
             out.write_at(&page, u64::from(index) * PAGE as u64)?;
         }
-        if had % PER_PAGE == 0 {
+        if had.is_multiple_of(PER_PAGE) {
             page.fill(0);
             return Ok(Some(page));
         }
