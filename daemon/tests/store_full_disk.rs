@@ -6,7 +6,7 @@ mod simdisk;
 
 use llfs::store::{BLOCK, Store};
 use simdisk::SimDisk;
-use simdisk::history::{BOOT, NEXT_BOOT, count_records, options, superblock};
+use simdisk::history::{BOOT, NEXT_BOOT, count_records, make_old, options, superblock};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -89,14 +89,20 @@ fn count_up(count: &mut u32) -> [u8; 4] {
 
 #[test]
 fn a_store_opens_with_no_byte_free() {
-    let (disk, store) = made();
-    disk.set_capacity(Some(disk.used() + 3000));
-    let count = fill(&store, 0, 10);
-    drop(store);
-    disk.set_capacity(Some(disk.used()));
-    let (store, mut found) = Store::open(Arc::new(disk.clone()), &options(BOOT)).unwrap();
-    assert_eq!(count_records(&mut found).unwrap(), count as usize);
-    store.append_kept(&count.to_le_bytes()).unwrap();
+    for old in [false, true] {
+        let (disk, store) = made();
+        disk.set_capacity(Some(disk.used() + 3000));
+        let count = fill(&store, 0, 10);
+        drop(store);
+        if old {
+            make_old(&disk);
+        }
+        disk.set_capacity(Some(disk.used()));
+        let (store, mut found) = Store::open(Arc::new(disk.clone()), &options(BOOT)).unwrap();
+        assert_eq!(count_records(&mut found).unwrap(), count as usize);
+        assert_eq!(disk.bytes("superblock").unwrap()[8], 2);
+        store.append_kept(&count.to_le_bytes()).unwrap();
+    }
 }
 
 /// Every write of a history fails once, half done.

@@ -3,11 +3,13 @@
 
 mod simdisk;
 
-use llfs::store::{OpenError, Store};
+use llfs::store::{BootToken, OpenError, Store};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use simdisk::choices::{Random, each};
-use simdisk::history::{BOOT, History, NEXT_BOOT, Op, options, superblock};
+use simdisk::history::{
+    BOOT, History, NEXT_BOOT, Op, count_records, make_old, options, superblock,
+};
 use simdisk::{Image, Medium, SimDisk};
 use std::sync::Arc;
 
@@ -267,6 +269,36 @@ fn making_a_store_can_be_cut() {
             }
         });
     }
+}
+
+#[test]
+fn making_an_old_store_new_can_be_cut() {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).expect("the disk is empty");
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options(BOOT)).expect("it was just made");
+    store.append(&[0; 4]).expect("there is space");
+    store.close().expect("the disk works");
+    make_old(&disk);
+    let old = disk.image();
+    let disk = SimDisk::from_image(old.clone());
+    drop(Store::open(Arc::new(disk.clone()), &options(NEXT_BOOT)).expect("old stores are read"));
+    let version = |disk: &SimDisk| disk.bytes("superblock").map(|bytes| bytes[8]);
+    assert_eq!(version(&disk), Some(2));
+    let mut medium = Medium::new(&old);
+    let mut seen = [0; 3];
+    for (index, step) in disk.steps().iter().enumerate() {
+        medium.apply(step);
+        each(64, index as u64, |name, choose| {
+            let disk = SimDisk::from_image(medium.crash(choose));
+            seen[usize::from(version(&disk).expect("it is there"))] += 1;
+            let (_store, mut recovered) =
+                Store::open(Arc::new(disk.clone()), &options(BootToken([3; 16])))
+                    .unwrap_or_else(|e| panic!("cut {index}, {name}: {e}"));
+            assert_eq!(count_records(&mut recovered), Ok(1), "cut {index}, {name}");
+            assert_eq!(version(&disk), Some(2));
+        });
+    }
+    assert!(seen[1] > 0 && seen[2] > 0, "{seen:?}");
 }
 
 /// Threads that share flushes: whatever any of them was told is there, and its block with it.

@@ -107,6 +107,18 @@ pub fn superblock() -> Superblock {
     }
 }
 
+/// Makes the store on a disk one of version 1, as far as its superblock tells.
+pub fn make_old(disk: &SimDisk) {
+    disk.tamper("superblock", |bytes| {
+        bytes[8] = 1;
+        let sum = xxhash_rust::xxh3::xxh3_64(&bytes[..16]);
+        bytes[16..24].copy_from_slice(&sum.to_le_bytes());
+        let end = bytes.len() - 8;
+        let sum = xxhash_rust::xxh3::xxh3_64(&bytes[..end]);
+        bytes[end..].copy_from_slice(&sum.to_le_bytes());
+    });
+}
+
 /// The number of records that an opened store knows: those in the image, then those replayed.
 pub fn count_records(recovered: &mut Recovered) -> Result<usize, String> {
     let mut count = match recovered.image() {
