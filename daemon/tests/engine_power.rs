@@ -201,19 +201,14 @@ impl World {
             return Err(format!("{:?}, not {:?}", shape(now), shape(&m.tree)));
         }
         for (name, (ino, _, content)) in now {
-            // Blocks that any possible moment had for this inode; sectors are whole.
+            // Bytes that any possible moment had there for this inode. Not sectors: what a moment with a shorter file wrote
+            // into its last block lies beside what the block held behind that file's end.
             for (at, sector) in content.chunks(512).enumerate() {
-                let known = possible
-                    .iter()
-                    .flat_map(|p| p.tree.values())
-                    .filter(|(i, ..)| i == ino)
-                    .any(|(_, _, c)| {
-                        let mut old = vec![0; sector.len()];
-                        let there = c.get(at * 512..).unwrap_or_default();
-                        let n = there.len().min(old.len());
-                        old[..n].copy_from_slice(&there[..n]);
-                        old == sector
-                    });
+                let known = sector.iter().enumerate().all(|(n, byte)| {
+                    let of_inode = possible.iter().flat_map(|p| p.tree.values());
+                    let mut contents = of_inode.filter(|(i, ..)| i == ino).map(|(_, _, c)| c);
+                    contents.any(|c| c.get(at * 512 + n).unwrap_or(&0) == byte)
+                });
                 if !known {
                     return Err(format!(
                         "{name}: bytes from {} on are those of no moment",
