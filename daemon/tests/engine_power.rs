@@ -152,6 +152,11 @@ impl World {
     fn check(&self, cut: usize, after: &SimDisk) -> Result<(), String> {
         let e = open(&self.dir, after, false).map_err(|e| format!("recovery: {e}"))?;
         let now = tree(&e);
+        // Checksums for what has none, and nothing that is reachable is freed.
+        e.checkpoint().map_err(|e| format!("after it: {e}"))?;
+        if tree(&e) != now {
+            return Err("it is another after its layers were sealed".to_owned());
+        }
         let names: Vec<String> = e.snapshot_names();
         let last = self
             .moments

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use llfs::base::Base;
 use llfs::engine::{Caller, Engine, Make, OpenOptions, SetAttr, WriteHow};
+use llfs::store::{HostDisk, StoreOptions};
 use llfs::tree::{Ino, Kind, ROOT};
 
 const WHO: Caller = Caller {
@@ -44,6 +46,16 @@ fn file(e: &Engine, name: &str) -> Ino {
 
 #[test]
 fn what_is_written_while_space_is_taken_back_stays() {
+    churn("share", 16 << 10);
+}
+
+/// Layers that are left at every snapshot, and may then be empty.
+#[test]
+fn what_is_written_to_a_new_layer_while_space_is_taken_back_stays() {
+    churn("own", 1);
+}
+
+fn churn(name: &str, layer_blocks: u32) {
     // In memory, where a flush costs nothing, so that much happens.
     let memory = PathBuf::from("/dev/shm");
     let place = if memory.is_dir() {
@@ -51,14 +63,20 @@ fn what_is_written_while_space_is_taken_back_stays() {
     } else {
         std::env::temp_dir()
     };
-    let dir = Dir(place.join(format!("llfs-reclaim-{}", std::process::id())));
+    let dir = Dir(place.join(format!("llfs-reclaim-{name}-{}", std::process::id())));
     fs::create_dir_all(dir.0.join("base")).unwrap();
-    let options = OpenOptions {
-        base: dir.0.join("base"),
-        store: dir.0.join("store"),
-        fresh: false,
+    fs::create_dir(dir.0.join("store")).unwrap();
+    let options = StoreOptions {
+        layer_blocks,
+        ..StoreOptions::default()
     };
-    let e = Engine::open(&options).unwrap();
+    let e = Engine::open_on(
+        Base::open(&dir.0.join("base")).unwrap(),
+        Arc::new(HostDisk::open(&dir.0.join("store")).unwrap()),
+        &dir.0.join("store"),
+        &options,
+    )
+    .unwrap();
     // Many extents, so that finding out what is reachable takes long enough for things to happen meanwhile.
     let big = file(&e, "big");
     for n in 0..5_000 {
@@ -116,5 +134,57 @@ fn what_is_written_while_space_is_taken_back_stays() {
             "snapshot {kept}"
         );
     }
+    e.close().unwrap();
+}
+
+/// Many snapshots with a small change each share a layer, and its space comes back when they go.
+#[test]
+fn snapshots_share_a_layer_and_give_their_part_of_it_back() {
+    let dir = Dir(std::env::temp_dir().join(format!("llfs-share-{}", std::process::id())));
+    fs::create_dir_all(dir.0.join("base")).unwrap();
+    let options = OpenOptions {
+        base: dir.0.join("base"),
+        store: dir.0.join("store"),
+        fresh: false,
+    };
+    let e = Engine::open(&options).unwrap();
+    let ino = file(&e, "one");
+    let name = |n: u32| format!("s{n:03}");
+    let fill = |n: u32| vec![(n % 250) as u8 + 1; 4096];
+    for n in 0..400 {
+        // Two blocks, of which the second was changed twice: once in the block that a snapshot has, once in place.
+        e.write(ino, 0, &fill(n), WriteHow::default()).unwrap();
+        e.write(ino, 4000, &fill(n), WriteHow::default()).unwrap();
+        e.write(ino, 4096, &fill(n), WriteHow::default()).unwrap();
+        e.snapshot(|_| name(n), "").unwrap();
+        if n % 50 == 0 {
+            e.checkpoint().unwrap();
+        }
+    }
+    let layers = || fs::read_dir(dir.0.join("store/layers")).unwrap();
+    let data = |e: &fs::DirEntry| e.path().extension().is_some_and(|e| e == "data");
+    let taken = || -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        let files = layers().map(|e| e.unwrap()).filter(data);
+        files.map(|e| e.metadata().unwrap().blocks() * 512).sum()
+    };
+    assert_eq!(layers().map(|e| e.unwrap()).filter(data).count(), 1);
+    let exact = |e: &Engine, n: u32| {
+        e.revert(&name(n)).unwrap();
+        let mut found = vec![0; 8192];
+        assert_eq!(e.read(ino, 0, &mut found, true).unwrap(), 8192);
+        assert_eq!(found, [fill(n), fill(n)].concat(), "snapshot {n}");
+    };
+    let before = taken();
+    let odd: Vec<String> = (0..400).filter(|n| n % 2 == 1).map(name).collect();
+    e.delete(&odd).unwrap();
+    e.checkpoint().unwrap();
+    let after = taken();
+    assert!(after <= before * 6 / 10, "{before} bytes, then {after}");
+    (0..400).step_by(2).for_each(|n| exact(&e, n));
+    e.close().unwrap();
+    drop(e);
+    let e = Engine::open(&options).unwrap();
+    (0..400).step_by(38).for_each(|n| exact(&e, n));
     e.close().unwrap();
 }

@@ -76,7 +76,7 @@ fn a_newer_version_is_refused_with_both_versions() {
     let error = Superblock::decode(&bytes).unwrap_err().to_string();
     assert_eq!(
         error,
-        "the store has format version 9, this llfs knows up to version 1"
+        "the store has format version 9, this llfs knows up to version 2"
     );
 }
 
@@ -483,6 +483,146 @@ fn a_cut_layer_and_damaged_sums_are_told() {
         store.verify_layer(layer, &[0..3], &mut |_| true).unwrap(),
         [1, 2]
     );
+}
+
+/// A layer of four blocks, three of which have sums; it goes on.
+fn with_partly_sealed_layer() -> (SimDisk, Store, LayerId) {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    let layer = store.open_layer();
+    store.alloc(layer, 3).unwrap();
+    store
+        .write_blocks(layer, 0, &[5; 3 * BLOCK as usize], 0)
+        .unwrap();
+    assert_eq!(store.seal_blocks(layer).unwrap(), Some(3));
+    assert_eq!(store.finish_seals().unwrap(), 1);
+    assert_eq!(store.alloc(layer, 1).unwrap(), 3);
+    store.write_blocks(layer, 3, &[6; 4096], 0).unwrap();
+    (disk, store, layer)
+}
+
+#[test]
+fn sums_grow_with_a_layer_that_goes_on() {
+    let (disk, store, layer) = with_partly_sealed_layer();
+    let data = "layers/00000001.data";
+    let mut all = vec![0; 4 * BLOCK as usize];
+    // Damaged blocks, and what a read over all of them then says.
+    let check = |all: &mut Vec<u8>, block: u64, told: bool| {
+        let at = block as usize * BLOCK as usize + 9;
+        disk.tamper(data, |bytes| bytes[at] ^= 2);
+        assert_eq!(store.read(layer, 0, all, true).is_err(), told);
+        let part = &mut all[..100];
+        let read = store.read(layer, block * BLOCK + 5, part, true);
+        assert_eq!(read.is_err(), told, "block {block}");
+        let damaged = store.verify_layer(layer, &[0..4], &mut |_| true).unwrap();
+        assert_eq!(damaged, if told { vec![block as u32] } else { vec![] });
+        disk.tamper(data, |bytes| bytes[at] ^= 2);
+        store.read(layer, 0, all, true).unwrap();
+    };
+    check(&mut all, 1, true);
+    check(&mut all, 3, false);
+    assert!(store.write_blocks(layer, 2, b"x", 0).is_err());
+    store.write_blocks(layer, 3, b"x", 0).unwrap();
+    assert_eq!(store.seal_blocks(layer).unwrap(), Some(4));
+    assert!(store.write_blocks(layer, 3, b"y", 0).is_err());
+    // What has sums is not read again: damage is not made good by new sums.
+    disk.tamper(data, |bytes| bytes[9] ^= 2);
+    assert_eq!(store.finish_seals().unwrap(), 1);
+    assert!(store.read(layer, 0, &mut all[..10], true).is_err());
+    disk.tamper(data, |bytes| bytes[9] ^= 2);
+    for block in 0..4 {
+        check(&mut all, block, true);
+    }
+    assert_eq!(store.sums_are_whole(layer).unwrap(), Some(true));
+    assert_eq!(store.finish_seals().unwrap(), 0, "nothing is left to do");
+}
+
+/// A write that failed leaves a block that nothing refers to. It is sealed with the others, and stays so.
+#[test]
+fn a_block_that_was_handed_out_and_not_written_is_final_too() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    let layer = store.open_layer();
+    store.alloc(layer, 2).unwrap();
+    store.write_blocks(layer, 0, &[5; 4096], 0).unwrap();
+    assert_eq!(store.seal_blocks(layer).unwrap(), Some(2));
+    store.finish_seals().unwrap();
+    drop(store);
+    let (store, _) = open(&disk, BOOT).unwrap();
+    assert!(store.write_blocks(layer, 1, b"x", 0).is_err());
+    assert_eq!(store.alloc(layer, 1).unwrap(), 2);
+    store.write_blocks(layer, 2, &[6; 4096], 0).unwrap();
+    store.seal(layer).unwrap();
+    store.finish_seals().unwrap();
+    let mut bytes = [0; 4096];
+    for (block, fill) in [(0, 5), (1, 0), (2, 6)] {
+        store.read(layer, block * BLOCK, &mut bytes, true).unwrap();
+        assert_eq!(bytes, [fill; 4096]);
+    }
+}
+
+/// More sums than fit into a page, in steps that end before, at and behind its end.
+#[test]
+fn sums_grow_over_pages() {
+    let disk = made();
+    let many = StoreOptions {
+        layer_blocks: 10_000,
+        ..options(BOOT)
+    };
+    let (store, _) = Store::open(Arc::new(disk.clone()), &many).unwrap();
+    let layer = store.open_layer();
+    let mut blocks = 0;
+    for step in [500, 11, 1, 600, 421, 3] {
+        let first = store.alloc(layer, step).unwrap();
+        for block in first..first + step {
+            let data = block.to_le_bytes().repeat(1024);
+            store.write_blocks(layer, block, &data, 0).unwrap();
+        }
+        blocks += step;
+        assert_eq!(store.seal_blocks(layer).unwrap(), Some(blocks));
+        store.finish_seals().unwrap();
+        assert_eq!(store.layers().unwrap()[0].summed, blocks);
+        let damaged = store.verify_layer(layer, &[0..blocks], &mut |_| true);
+        assert_eq!(damaged.unwrap(), [0u32; 0], "{blocks} blocks");
+    }
+    for at in [0, 510, 511, 512, 1021, 1022, 1535] {
+        disk.tamper("layers/00000001.data", |bytes| bytes[at * 4096] ^= 1);
+        let damaged = store.verify_layer(layer, &[0..blocks], &mut |_| true);
+        assert_eq!(damaged.unwrap(), [at as u32]);
+        disk.tamper("layers/00000001.data", |bytes| bytes[at * 4096] ^= 1);
+    }
+}
+
+#[test]
+fn damaged_sums_are_not_continued() {
+    let (disk, store, layer) = with_partly_sealed_layer();
+    let sums = "layers/00000001.sum";
+    disk.tamper(sums, |bytes| bytes[4096 + 1000] ^= 1);
+    store.seal_blocks(layer).unwrap();
+    store.finish_seals().unwrap();
+    let mut part = [0; 10];
+    assert!(store.read(layer, BLOCK, &mut part, true).is_err());
+    store.read(layer, 3 * BLOCK, &mut part, true).unwrap();
+    assert_eq!(part, [6; 10]);
+    drop(store);
+    // The next mount tries again, and finds the same.
+    let (store, _) = open(&disk, BOOT).unwrap();
+    store.seal(layer).unwrap();
+    assert_eq!(store.finish_seals().unwrap(), 1);
+    assert!(store.read(layer, BLOCK, &mut part, true).is_err());
+    store.read(layer, 3 * BLOCK, &mut part, true).unwrap();
+    let damaged = store.verify_layer(layer, &[0..4], &mut |_| true).unwrap();
+    assert_eq!(damaged, [0, 1, 2]);
+    drop(store);
+    // Nothing tells how much a file covers whose first page is damaged: what has no sum is not served.
+    disk.tamper(sums, |bytes| bytes[4096 + 1000] ^= 1);
+    disk.tamper(sums, |bytes| bytes[36] ^= 2);
+    let (store, _) = open(&disk, BOOT).unwrap();
+    store.seal(layer).unwrap();
+    assert_eq!(store.finish_seals().unwrap(), 0);
+    assert_eq!(store.sums_are_whole(layer).unwrap(), Some(false));
+    store.read(layer, BLOCK, &mut part, true).unwrap();
+    assert!(store.read(layer, 3 * BLOCK, &mut part, true).is_err());
 }
 
 /// Looking at a store after a power cut, without writing, shows what recovery would write.

@@ -32,7 +32,8 @@ fn superblock() -> Superblock {
     }
 }
 
-/// Two images, a sealed layer with checksums, a head with a block that only the journal has synced.
+/// Two images, a sealed layer with checksums, a head with a block that only the journal has synced, and a layer that
+/// went on when part of it had checksums.
 fn write_store(dir: &Path) {
     let disk = Arc::new(HostDisk::open(dir).unwrap());
     Store::create(&*disk, &superblock()).unwrap();
@@ -53,6 +54,15 @@ fn write_store(dir: &Path) {
     store.alloc(head, 1).unwrap();
     store.write_blocks(head, 0, &[2; 4096], 0).unwrap();
     store.sync().unwrap();
+    let partly = store.open_layer();
+    store.alloc(partly, 2).unwrap();
+    store.write_blocks(partly, 0, &[3; 8192], 0).unwrap();
+    assert_eq!(store.seal_blocks(partly).unwrap(), Some(2));
+    store.finish_seals().unwrap();
+    store.alloc(partly, 1).unwrap();
+    store.write_blocks(partly, 2, &[4; 4096], 0).unwrap();
+    store.write_blocks(head, 0, &[2; 4096], 0).unwrap();
+    store.sync().unwrap();
     store.append(b"and not synced").unwrap();
 }
 
@@ -65,23 +75,56 @@ fn a_store_of_this_version_is_read() {
     write_store(&dir);
     // As the power would have left it.
     std::fs::write(dir.join("layers/00000002.data"), []).unwrap();
+    let partly = std::fs::File::options()
+        .write(true)
+        .open(dir.join("layers/00000003.data"));
+    partly.unwrap().set_len(8192).unwrap();
     std::fs::remove_file(dir.join("lock")).unwrap();
     let copied = scratch("copy");
     copy(&dir, &copied);
-    check(&copied);
+    check(&copied, true);
     if kept.is_none() {
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }
 
 #[test]
-fn a_store_of_version_1_is_read() {
-    let dir = scratch("v1");
-    copy(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store_v1"),
-        &dir,
-    );
-    check(&dir);
+fn a_store_of_version_1_is_read_and_becomes_one_of_version_2() {
+    let dir = fixture("store_v1");
+    assert_eq!(std::fs::read(dir.join("superblock")).unwrap()[8], 1);
+    let looking = StoreOptions {
+        read_only: true,
+        ..options()
+    };
+    let disk = Arc::new(HostDisk::open(&dir).unwrap());
+    drop(Store::open(disk, &looking).unwrap());
+    assert_eq!(std::fs::read(dir.join("superblock")).unwrap()[8], 1);
+    let other = fixture("store_v1");
+    check(&other, false);
+    let disk = Arc::new(HostDisk::open(&dir).unwrap());
+    drop(Store::open(disk, &options()).unwrap());
+    let renewed = Superblock::decode(&std::fs::read(dir.join("superblock")).unwrap());
+    assert_eq!(renewed.unwrap(), superblock());
+    assert_eq!(std::fs::read(dir.join("superblock")).unwrap()[8], 2);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_store_of_version_2_is_read() {
+    check(&fixture("store_v2"), true);
+}
+
+/// A copy of a fixture.
+fn fixture(name: &str) -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COPIES: AtomicU32 = AtomicU32::new(0);
+    let dir = scratch(&format!(
+        "{name}-{}",
+        COPIES.fetch_add(1, Ordering::Relaxed)
+    ));
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    copy(&tests.join(name), &dir);
+    dir
 }
 
 fn scratch(name: &str) -> PathBuf {
@@ -101,8 +144,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Checks what [`write_store`] wrote, and deletes it.
-fn check(dir: &Path) {
+/// Checks what [`write_store`] wrote, and deletes it. `partly`: with the layer that version 1 did not have.
+fn check(dir: &Path, partly: bool) {
     let disk = Arc::new(HostDisk::open(dir).unwrap());
     let options = StoreOptions {
         boot: Some(BootToken([2; 16])),
@@ -130,11 +173,26 @@ fn check(dir: &Path) {
     store.read(LayerId(1), BLOCK, &mut bytes, true).unwrap();
     assert_eq!(&bytes[..11], &[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0]);
     let layers = store.layers().unwrap();
-    assert!(layers[0].summed && !layers[1].summed);
+    assert_eq!((layers[0].summed, layers[1].summed), (2, 0));
     let damaged = store.verify_layer(LayerId(1), &[0..2], &mut |_| true);
     assert_eq!(damaged.unwrap(), [0u32; 0]);
     assert_eq!(store.sums_are_whole(LayerId(1)).unwrap(), Some(true));
     assert_eq!(store.verify_history().unwrap(), Default::default());
+    if partly {
+        assert_eq!((layers[2].summed, layers[2].blocks), (2, 3));
+        for (block, fill) in [(1, 3), (2, 4)] {
+            store
+                .read(LayerId(3), block * BLOCK, &mut bytes, true)
+                .unwrap();
+            assert_eq!(bytes, [fill; 4096]);
+        }
+        store.seal(LayerId(3)).unwrap();
+        store.finish_seals().unwrap();
+        assert_eq!(store.layers().unwrap()[2].summed, 3);
+        assert_eq!(store.sums_are_whole(LayerId(3)).unwrap(), Some(true));
+        let damaged = store.verify_layer(LayerId(3), &[0..3], &mut |_| true);
+        assert_eq!(damaged.unwrap(), [0u32; 0]);
+    }
     drop(store);
     std::fs::remove_dir_all(dir).unwrap();
 }

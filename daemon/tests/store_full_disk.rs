@@ -6,7 +6,7 @@ mod simdisk;
 
 use llfs::store::{BLOCK, Store};
 use simdisk::SimDisk;
-use simdisk::history::{BOOT, NEXT_BOOT, count_records, options, superblock};
+use simdisk::history::{BOOT, NEXT_BOOT, count_records, make_old, options, superblock};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -89,14 +89,20 @@ fn count_up(count: &mut u32) -> [u8; 4] {
 
 #[test]
 fn a_store_opens_with_no_byte_free() {
-    let (disk, store) = made();
-    disk.set_capacity(Some(disk.used() + 3000));
-    let count = fill(&store, 0, 10);
-    drop(store);
-    disk.set_capacity(Some(disk.used()));
-    let (store, mut found) = Store::open(Arc::new(disk.clone()), &options(BOOT)).unwrap();
-    assert_eq!(count_records(&mut found).unwrap(), count as usize);
-    store.append_kept(&count.to_le_bytes()).unwrap();
+    for old in [false, true] {
+        let (disk, store) = made();
+        disk.set_capacity(Some(disk.used() + 3000));
+        let count = fill(&store, 0, 10);
+        drop(store);
+        if old {
+            make_old(&disk);
+        }
+        disk.set_capacity(Some(disk.used()));
+        let (store, mut found) = Store::open(Arc::new(disk.clone()), &options(BOOT)).unwrap();
+        assert_eq!(count_records(&mut found).unwrap(), count as usize);
+        assert_eq!(disk.bytes("superblock").unwrap()[8], 2);
+        store.append_kept(&count.to_le_bytes()).unwrap();
+    }
 }
 
 /// Every write of a history fails once, half done.
@@ -260,6 +266,35 @@ fn a_failed_sync_latches_the_store() {
         drop(store);
         assert!(recovered(&disk, NEXT_BOOT) >= promised as usize);
     }
+}
+
+/// Sums that could not be written leave those that were, and are made up for.
+#[test]
+fn sums_that_do_not_fit_come_later() {
+    let (disk, store) = made();
+    let layer = store.open_layer();
+    let write = |fill: u8| {
+        let block = store.alloc(layer, 1).unwrap();
+        store.write_blocks(layer, block, &[fill; 4096], 0).unwrap();
+        store.seal_blocks(layer).unwrap();
+    };
+    write(1);
+    store.finish_seals().unwrap();
+    write(2);
+    store.sync_layers().unwrap();
+    let summed = || store.layers().unwrap()[0].summed;
+    for spare in [0, 4095, 4096] {
+        disk.set_capacity(Some(disk.used() + spare));
+        let error = store.finish_seals().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert_eq!(summed(), 1);
+        let mut bytes = [0; 8192];
+        store.read(layer, 0, &mut bytes, true).unwrap();
+        assert_eq!((bytes[0], bytes[8191]), (1, 2));
+    }
+    disk.set_capacity(None);
+    assert_eq!(store.finish_seals().unwrap(), 1);
+    assert_eq!(summed(), 2);
 }
 
 #[test]

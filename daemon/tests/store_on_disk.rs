@@ -162,7 +162,10 @@ fn blocks_are_freed_and_layers_removed() {
     store.seal(layer).unwrap();
     store.finish_seals().unwrap();
     let before = store.layers().unwrap();
-    assert!(before[0].sealed && before[0].summed && before[0].blocks == 64);
+    assert_eq!(
+        (before[0].blocks, before[0].sealed, before[0].summed),
+        (64, 64, 64)
+    );
     store.free(layer, &[0..10, 20..64], seq).unwrap();
     let after = store.layers().unwrap();
     assert!(after[0].disk_bytes < before[0].disk_bytes);

@@ -3,11 +3,13 @@
 
 mod simdisk;
 
-use llfs::store::{OpenError, Store};
+use llfs::store::{BootToken, OpenError, Store};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use simdisk::choices::{Random, each};
-use simdisk::history::{BOOT, History, NEXT_BOOT, Op, options, superblock};
+use simdisk::history::{
+    BOOT, History, NEXT_BOOT, Op, count_records, make_old, options, superblock,
+};
 use simdisk::{Image, Medium, SimDisk};
 use std::sync::Arc;
 
@@ -93,9 +95,10 @@ fn again(bytes: usize) -> Op {
 #[test]
 fn short_histories_survive_every_cut() {
     use Op::{
-        FinishSeals, Image, Kill, Record, Remove, Restart, Seal, StartWriteback, Sync, SyncLayers,
+        FinishSeals, Image, Kill, Record, Remove, Restart, Seal, SealBlocks, StartWriteback, Sync,
+        SyncLayers,
     };
-    let histories: [&[Op]; 11] = [
+    let histories: [&[Op]; 15] = [
         &[Record(0), Sync, Record(700), Record(0), Sync],
         &[fresh(1), Sync, again(900), Sync, again(10), Record(3)],
         &[
@@ -160,6 +163,61 @@ fn short_histories_survive_every_cut() {
             Record(1),
         ],
         &[fresh(1), Seal, fresh(1), Sync, Remove, fresh(1), Sync],
+        // Sums that grow with a layer that goes on.
+        &[
+            fresh(2),
+            SealBlocks,
+            fresh(1),
+            FinishSeals,
+            again(900),
+            Sync,
+            SealBlocks,
+            FinishSeals,
+            fresh(1),
+            Sync,
+        ],
+        // Copies in the journal of a block that is sealed afterwards.
+        &[
+            fresh(1),
+            Sync,
+            again(900),
+            Sync,
+            SealBlocks,
+            fresh(1),
+            again(20),
+            Sync,
+            FinishSeals,
+            Record(1),
+            Sync,
+        ],
+        // A daemon that dies with sums for a part of the layer.
+        &[
+            fresh(1),
+            SealBlocks,
+            FinishSeals,
+            fresh(2),
+            Kill,
+            FinishSeals,
+            fresh(1),
+            SealBlocks,
+            fresh(1),
+            Sync,
+            Kill,
+            FinishSeals,
+        ],
+        // A layer that is big enough is left.
+        &[
+            fresh(4),
+            SealBlocks,
+            fresh(9),
+            SyncLayers,
+            SealBlocks,
+            fresh(1),
+            FinishSeals,
+            Sync,
+            Remove,
+            Sync,
+        ],
         &[
             fresh(2),
             again(3000),
@@ -211,6 +269,36 @@ fn making_a_store_can_be_cut() {
             }
         });
     }
+}
+
+#[test]
+fn making_an_old_store_new_can_be_cut() {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).expect("the disk is empty");
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options(BOOT)).expect("it was just made");
+    store.append(&[0; 4]).expect("there is space");
+    store.close().expect("the disk works");
+    make_old(&disk);
+    let old = disk.image();
+    let disk = SimDisk::from_image(old.clone());
+    drop(Store::open(Arc::new(disk.clone()), &options(NEXT_BOOT)).expect("old stores are read"));
+    let version = |disk: &SimDisk| disk.bytes("superblock").map(|bytes| bytes[8]);
+    assert_eq!(version(&disk), Some(2));
+    let mut medium = Medium::new(&old);
+    let mut seen = [0; 3];
+    for (index, step) in disk.steps().iter().enumerate() {
+        medium.apply(step);
+        each(64, index as u64, |name, choose| {
+            let disk = SimDisk::from_image(medium.crash(choose));
+            seen[usize::from(version(&disk).expect("it is there"))] += 1;
+            let (_store, mut recovered) =
+                Store::open(Arc::new(disk.clone()), &options(BootToken([3; 16])))
+                    .unwrap_or_else(|e| panic!("cut {index}, {name}: {e}"));
+            assert_eq!(count_records(&mut recovered), Ok(1), "cut {index}, {name}");
+            assert_eq!(version(&disk), Some(2));
+        });
+    }
+    assert!(seen[1] > 0 && seen[2] > 0, "{seen:?}");
 }
 
 /// Threads that share flushes: whatever any of them was told is there, and its block with it.
@@ -321,6 +409,59 @@ fn what_comes_during_a_flush_waits_for_the_next() {
     }
 }
 
+/// What is sealed while a flush runs was perhaps not flushed: sums of it wait for the next.
+#[test]
+fn what_is_sealed_during_a_flush_gets_its_sums_later() {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).expect("the disk is empty");
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options(BOOT)).expect("it was just made");
+    let store = Arc::new(store);
+    let layer = store.open_layer();
+    let write = move |store: &Store, block, fill| {
+        store
+            .write_blocks(layer, block, &[fill; 4096], 0)
+            .expect("there is space");
+    };
+    // The first sync of a store's life is one of the layers. The next leaves the layer unsynced, with copies in the journal.
+    store.sync().expect("the disk works");
+    assert_eq!(store.alloc(layer, 1).expect("there are numbers"), 0);
+    write(&store, 0, 1);
+    store.seal_blocks(layer).expect("it exists");
+    assert_eq!(store.alloc(layer, 1).expect("there are numbers"), 1);
+    write(&store, 1, 2);
+    store.append(b"block 1").expect("there is space");
+    store.sync().expect("the disk works");
+    // The layer is synced first, then the journal: what comes between is in memory only.
+    let (other, inner) = (store.clone(), disk.clone());
+    disk.meanwhile(move || {
+        inner.meanwhile(move || {
+            write(&other, 1, 3);
+            assert_eq!(other.seal_blocks(layer).expect("it exists"), Some(2));
+        });
+    });
+    let crash = || {
+        let mut medium = Medium::default();
+        for step in &disk.steps() {
+            medium.apply(step);
+        }
+        let after = SimDisk::from_image(medium.crash(&mut |_| 0));
+        let (store, _) =
+            Store::open(Arc::new(after), &options(NEXT_BOOT)).expect("nothing is damaged");
+        let mut bytes = [[0; 4096]; 2];
+        for (block, bytes) in (0..).zip(&mut bytes) {
+            store
+                .read(layer, block * 4096, bytes, true)
+                .expect("no sum speaks of what was not synced");
+        }
+        let summed = store.layers().expect("the disk works")[0].summed;
+        (bytes[0][0], bytes[1][0], summed)
+    };
+    store.finish_seals().expect("the disk works");
+    assert_eq!(crash(), (1, 2, 1));
+    store.finish_seals().expect("the disk works");
+    assert_eq!(crash(), (1, 3, 2));
+}
+
 fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (0usize..2000).prop_map(Op::Record),
@@ -333,7 +474,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => Just(Op::SyncLayers),
         1 => Just(Op::Image),
         1 => Just(Op::Seal),
-        1 => Just(Op::FinishSeals),
+        3 => Just(Op::SealBlocks),
+        2 => Just(Op::FinishSeals),
         1 => Just(Op::Remove),
         1 => Just(Op::Kill),
         1 => Just(Op::Restart),

@@ -57,8 +57,7 @@ impl Engine {
         if file.size.is_multiple_of(BLOCK) {
             return Ok(());
         }
-        let layer = self.layer()?;
-        self.zero_tail(ino, file, layer, maps)
+        self.zero_tail(ino, file, self.target(), maps)
     }
 
     /// Allocates (which only sets the size: a copy-on-write file system cannot promise space for later), punches a hole, or zeroes a range;
@@ -153,8 +152,7 @@ impl Engine {
             let block = start / BLOCK;
             if self.has_data(ino, file, block) {
                 let zeros = vec![0; (stop - start) as usize];
-                let layer = self.layer()?;
-                self.put(ino, file, layer, start, &zeros, &mut written)?;
+                self.put(ino, file, self.target(), start, &zeros, &mut written)?;
             }
         }
         maps.extend(written.into_iter().map(|(f, l, s)| (f, l, Some(s))));

@@ -1,36 +1,54 @@
 //! The engine's way to the store's blocks.
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::{Answer, Engine, errno};
 use crate::store;
 use crate::tree::{BLOCK, LayerId};
 
+/// Where writes go. Stays true while the gate is held.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    pub layer: LayerId,
+    /// Blocks of the layer below this are final: a snapshot or a discarded state may have them.
+    pub sealed: u32,
+}
+
 impl Engine {
-    /// The layer that takes the writes, a new one after a snapshot or a revert.
-    pub(super) fn layer(&self) -> Answer<LayerId> {
-        let layer = self.layer.load(Acquire);
-        if layer != 0 {
-            return Ok(layer);
+    /// Where writes go. A layer goes on after snapshots and reverts until it is big enough.
+    pub(super) fn target(&self) -> Target {
+        let now = || Target {
+            layer: self.layer.load(Acquire),
+            sealed: self.sealed.load(Acquire),
+        };
+        if now().layer == 0 {
+            let _one = self.opening.lock();
+            if now().layer == 0 {
+                let store::LayerId(layer) = self.store.open_layer();
+                self.layer.store(layer, Release);
+            }
         }
-        let _one = self.opening.lock();
-        let layer = self.layer.load(Acquire);
-        if layer != 0 {
-            return Ok(layer);
-        }
-        let store::LayerId(layer) = self.store.open_layer();
-        self.layer.store(layer, Release);
-        Ok(layer)
+        now()
     }
 
-    /// Writes go to a new layer from here on. The gate is held exclusively, so that no write is under way.
-    pub(super) fn seal_layer(&self) {
-        let layer = self.layer.swap(0, AcqRel);
-        if layer != 0
-            && let Err(e) = self.store.seal(store::LayerId(layer))
-        {
-            tracing::error!(layer, "the layer was not sealed: {e}");
+    /// What was written so far is final from here on. The gate is held exclusively: no write is under way, and every block
+    /// that was handed out is referred to or given up for good.
+    pub(super) fn seal_written(&self) {
+        let layer = self.layer.load(Acquire);
+        if layer == 0 {
+            return;
         }
+        let sealed = match self.store.seal_blocks(store::LayerId(layer)) {
+            Ok(sealed) => sealed,
+            Err(e) => {
+                tracing::error!(layer, "the layer was not sealed: {e}");
+                None
+            }
+        };
+        if sealed.is_none() {
+            self.layer.store(0, Release);
+        }
+        self.sealed.store(sealed.unwrap_or(0), Release);
     }
 
     /// Blocks that nobody used before, in a row; the first one.

@@ -6,6 +6,7 @@
 use nix::errno::Errno;
 
 use super::attr::{has_capability, has_set_id, kill_capability, kill_privileges};
+use super::blocks::Target;
 use super::seed::Seed;
 use super::{Answer, Engine, WriteHow};
 use crate::tree::{BLOCK, FIRST_INO, Ino, Inode, Kind, LayerId, Piece, Src, extent};
@@ -42,7 +43,7 @@ impl File {
 struct Run {
     from: u64,
     len: u64,
-    /// Its blocks in the layer that takes the writes; `None`: to be allocated.
+    /// Its blocks in the layer that takes the writes, all of them behind its seal; `None`: to be allocated.
     at: Option<u32>,
 }
 
@@ -136,7 +137,7 @@ impl Engine {
     ///
     /// # Errors
     /// `EFBIG`, `ENOSPC`, `EROFS` after a failure of the disk, `ESTALE`, or what the base says. A failed write changed
-    /// nothing, or, if it went to blocks that this layer wrote before, left some of the new bytes.
+    /// nothing, or, if it went to blocks that were written since the last snapshot, left some of the new bytes.
     pub fn write(&self, ino: Ino, off: u64, data: &[u8], how: WriteHow) -> Answer<u32> {
         if data.is_empty() {
             return Ok(0);
@@ -166,12 +167,12 @@ impl Engine {
             .checked_add(data.len() as u64)
             .filter(|e| *e <= SIZE_MAX)
             .ok_or(Errno::EFBIG)?;
-        let layer = self.layer()?;
+        let target = self.target();
         let mut maps = Vec::new();
         if off > file.size {
-            self.zero_tail(ino, &file, layer, &mut maps)?;
+            self.zero_tail(ino, &file, target, &mut maps)?;
         }
-        self.put(ino, &file, layer, off, data, &mut maps)?;
+        self.put(ino, &file, target, off, data, &mut maps)?;
         self.change(|tx| {
             let size = (end > file.size).then_some(end);
             // A store through a mapping takes nothing away: on Linux only calls do.
@@ -207,20 +208,22 @@ impl Engine {
         }
     }
 
-    /// Puts bytes into the layer: in place where it holds the block already, else into new blocks, which `maps` gets.
+    /// Puts bytes into the layer: in place where it holds the block already and may change it, else into new blocks, which
+    /// `maps` gets.
     pub(super) fn put(
         &self,
         ino: Ino,
         file: &File,
-        layer: LayerId,
+        target: Target,
         off: u64,
         data: &[u8],
         maps: &mut Vec<(u64, u64, Src)>,
     ) -> Answer<()> {
         let end = off + data.len() as u64;
         let pieces = self.pieces(ino, off / BLOCK, end.div_ceil(BLOCK));
+        let layer = target.layer;
         let mut gather = Gather::new(self, layer);
-        for run in runs(&pieces, layer) {
+        for run in runs(&pieces, target) {
             let start = off.max(run.from * BLOCK);
             let stop = end.min((run.from + run.len) * BLOCK);
             let part = &data[(start - off) as usize..(stop - off) as usize];
@@ -287,7 +290,7 @@ impl Engine {
         &self,
         ino: Ino,
         file: &File,
-        layer: LayerId,
+        target: Target,
         maps: &mut Vec<(u64, u64, Src)>,
     ) -> Answer<()> {
         let used = (file.size % BLOCK) as usize;
@@ -305,7 +308,7 @@ impl Engine {
         {
             return Ok(());
         }
-        self.put(ino, file, layer, file.size, &ZEROS[used..], maps)
+        self.put(ino, file, target, file.size, &ZEROS[used..], maps)
     }
 
     /// Where blocks of a file are in the head.
@@ -358,22 +361,58 @@ impl<'a> Gather<'a> {
     }
 }
 
-/// Groups pieces into runs that the layer holds already and runs that it doesn't.
-fn runs(pieces: &[Piece], layer: LayerId) -> Vec<Run> {
+/// Groups pieces into runs that may be written where they are and runs that must not. A piece may reach over the seal:
+/// extents join what was written before a snapshot and behind it.
+fn runs(pieces: &[Piece], target: Target) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::with_capacity(pieces.len());
+    let mut add = |from: u64, len: u64, at: Option<u32>| match runs.last_mut() {
+        _ if len == 0 => {}
+        Some(last) if last.at.is_none() && at.is_none() => last.len += len,
+        _ => runs.push(Run { from, len, at }),
+    };
     for p in pieces {
-        let at = match p.src {
-            Some(Src::Layer { layer: l, block }) if l == layer => Some(block),
-            _ => None,
-        };
-        match runs.last_mut() {
-            Some(last) if last.at.is_none() && at.is_none() => last.len += p.len,
-            _ => runs.push(Run {
-                from: p.from,
-                len: p.len,
-                at,
-            }),
+        match p.src {
+            Some(Src::Layer { layer, block }) if layer == target.layer => {
+                let kept = u64::from(target.sealed.saturating_sub(block)).min(p.len);
+                add(p.from, kept, None);
+                add(p.from + kept, p.len - kept, Some(block + kept as u32));
+            }
+            _ => add(p.from, p.len, None),
         }
     }
     runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lies_behind_the_seal_is_written_in_place() {
+        let piece = |from, len, src| Piece { from, len, src };
+        let at = |layer, block| Some(Src::Layer { layer, block });
+        let pieces = [
+            piece(0, 2, at(7, 3)),
+            piece(2, 4, at(7, 8)),
+            piece(6, 1, None),
+            piece(7, 2, at(6, 90)),
+            piece(9, 3, at(7, 10)),
+        ];
+        let target = Target {
+            layer: 7,
+            sealed: 10,
+        };
+        let found: Vec<_> = (runs(&pieces, target).iter())
+            .map(|r| (r.from, r.len, r.at))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (0, 4, None),
+                (4, 2, Some(10)),
+                (6, 3, None),
+                (9, 3, Some(10))
+            ]
+        );
+    }
 }

@@ -70,8 +70,10 @@ pub struct Engine {
     relay: Arc<Relay>,
     listings: Mutex<readdir::Listings>,
     kernel: OnceLock<Box<dyn Kernel>>,
-    /// The layer that takes the writes; 0 until the first write after a snapshot or a revert.
+    /// The layer that takes the writes; 0 until the first write of a new one.
     layer: AtomicU32,
+    /// Blocks of that layer below this are final. Changes only while the gate is held exclusively.
+    sealed: AtomicU32,
     /// A layer is opened by one at a time.
     opening: Mutex<()>,
     /// A revert that the kernel was not told of to the end.

@@ -271,6 +271,7 @@ impl Engine {
             listings: Mutex::new(readdir::Listings::default()),
             kernel: OnceLock::new(),
             layer: AtomicU32::new(0),
+            sealed: AtomicU32::new(0),
             opening: Mutex::new(()),
             reverting: RwLock::new(None),
             untold: RwLock::new(None),

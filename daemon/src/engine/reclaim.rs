@@ -15,8 +15,10 @@ use super::{Answer, Engine};
 use crate::tree::extent::Extent;
 use crate::tree::{LayerId, Root, Src};
 
-/// Holes smaller than this are left until they are part of a bigger one, in blocks.
+/// Holes smaller than this are left until they are part of a bigger one, in blocks, or until small ones make up this
+/// part of the layer: it holds what many snapshots wrote, and their ends may leave nothing but small holes.
 const HOLE_MIN: u32 = 16;
+const SMALL_PART: u32 = 8;
 
 /// Blocks in use, by layer.
 pub(super) type Live = HashMap<LayerId, Vec<Range<u32>>>;
@@ -73,8 +75,9 @@ impl Engine {
             let done = punched.entry(layer.id.0).or_default();
             let holes: Vec<Range<u32>> = gaps(&used, layer.blocks)
                 .into_iter()
-                .filter(|h| h.end - h.start >= HOLE_MIN && !covers(done, h))
+                .filter(|h| !covers(done, h))
                 .collect();
+            let holes = worth_punching(holes, layer.blocks);
             freed += holes
                 .iter()
                 .map(|h| u64::from(h.end - h.start))
@@ -82,6 +85,7 @@ impl Engine {
                 * crate::tree::BLOCK;
             self.store.free(layer.id, &holes, seq)?;
             done.extend(holes);
+            *done = merged(std::mem::take(done));
         }
         tracing::debug!(freed, "space taken back");
         Ok(freed)
@@ -145,9 +149,19 @@ fn gaps(used: &[Range<u32>], end: u32) -> Vec<Range<u32>> {
     out
 }
 
+/// The big holes; the small ones as well where they are many.
+fn worth_punching(holes: Vec<Range<u32>>, blocks: u32) -> Vec<Range<u32>> {
+    let is_small = |h: &Range<u32>| h.end - h.start < HOLE_MIN;
+    let small = holes.iter().filter(|h| is_small(h));
+    let small: u32 = small.map(|h| h.end - h.start).sum();
+    let all = small >= HOLE_MIN.max(blocks / SMALL_PART);
+    holes.into_iter().filter(|h| all || !is_small(h)).collect()
+}
+
+/// Whether the hole lies within one of `done`, which are in order and apart.
 fn covers(done: &[Range<u32>], hole: &Range<u32>) -> bool {
-    done.iter()
-        .any(|d| d.start <= hole.start && hole.end <= d.end)
+    let at = done.partition_point(|d| d.end < hole.end);
+    done.get(at).is_some_and(|d| d.start <= hole.start)
 }
 
 #[cfg(test)]
@@ -162,5 +176,19 @@ mod tests {
         assert_eq!(gaps(&used, 30), [2..5, 9..20, 22..30]);
         assert_eq!(gaps(&[], 3), [0..3]);
         assert_eq!(gaps(&used, 1), []);
+        let done = [2..5, 9..20];
+        assert!(covers(&done, &(2..5)) && covers(&done, &(10..20)));
+        assert!(!covers(&done, &(4..6)) && !covers(&done, &(8..20)) && !covers(&done, &(19..21)));
+    }
+
+    #[test]
+    fn small_holes_are_punched_where_they_are_many() {
+        let every_other = |blocks: u32| (0..blocks / 2).map(|n| n * 2..n * 2 + 1).collect();
+        let few: Vec<_> = vec![0..1, 10..30, 40..55];
+        assert_eq!(worth_punching(few.clone(), 1000), [10..30]);
+        assert_eq!(worth_punching(few.clone(), 100), few);
+        let many: Vec<_> = every_other(1000);
+        assert_eq!(worth_punching(many.clone(), 1000), many);
+        assert_eq!(worth_punching(every_other(20), 20), []);
     }
 }

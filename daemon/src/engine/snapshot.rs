@@ -106,7 +106,7 @@ impl Engine {
             };
             self.commit_reserved(&mut state, &record)
                 .map_err(Refusal::failed("the snapshot was not written"))?;
-            self.seal_layer();
+            self.seal_written();
             id
         };
         self.store.sync().map_err(|e| Refusal::Failed {
@@ -177,7 +177,7 @@ impl Engine {
                 self.relay.end_revert();
                 return Err(Refusal::failed("the revert was not written")(error));
             }
-            self.seal_layer();
+            self.seal_written();
             let changes = Arc::new(Changes::between(&old, &state.head));
             let dropped: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
             let inodes = dropped.len();

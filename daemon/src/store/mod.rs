@@ -1,10 +1,10 @@
 //! The store: bytes on disk, never names. A journal of opaque records, layers of 4 KiB blocks, images
 //! of the state. docs/FORMAT.md describes every byte and what a crash may leave.
 //!
-//! Lock order, outermost first: `images`; the flush of `group` (no lock, but one at a time);
+//! Lock order, outermost first: `images` or `sums`; the flush of `group` (no lock, but one at a time);
 //! `superblock`; `reserve`; the journal's tail; then, never two of them at once, the leaves: the map of
 //! layers, pending seals, open files, dirty marks, the reason of the latch. Of these only the tail, the
-//! reserve and `images` are held across I/O, and reads and writes of layers take leaves only.
+//! reserve, `images` and `sums` are held across I/O, and reads and writes of layers take leaves only.
 
 mod boot;
 mod disk;
@@ -67,6 +67,10 @@ pub struct Store {
     images: Mutex<()>,
     /// Told of each record.
     watch: OnceLock<Arc<dyn Watch>>,
+    /// Held while checksums are written.
+    sums: Mutex<()>,
+    /// Blocks from which on a layer does not go on after a seal.
+    layer_blocks: u32,
 }
 
 /// Bytes that the parts of a store take on the medium.
@@ -193,7 +197,7 @@ impl Store {
     }
 
     /// Writes `data` from byte `offset` of block `block` on. After an error any part of it may have
-    /// been written. `EIO` for a sealed layer, `EROFS` once the store is latched.
+    /// been written. `EIO` for a sealed block, `EROFS` once the store is latched.
     pub fn write_blocks(
         &self,
         layer: LayerId,
@@ -204,8 +208,8 @@ impl Store {
         self.layers.write(layer, block, offset, data)
     }
 
-    /// Fills `out` from byte `offset` of the layer. With `verify`, blocks of a layer that has
-    /// checksums are checked: `EIO` and a line in the log if one differs. What is lost is `EIO` too.
+    /// Fills `out` from byte `offset` of the layer. With `verify`, blocks that have checksums are
+    /// checked: `EIO` and a line in the log if one differs. What is lost is `EIO` too.
     pub fn read(
         &self,
         layer: LayerId,
@@ -223,9 +227,22 @@ impl Store {
         self.layers.seal(layer)
     }
 
-    /// Computes the checksums of sealed layers and makes them durable; how many layers. Slow: for a
+    /// The blocks of the layer that were handed out so far are never written again; it goes on with the one that this
+    /// gives. `None`: it has enough, all of it is sealed as by [`Self::seal`]. The same holds as there; and no writer may
+    /// keep blocks that it was handed before for a write behind this.
+    pub fn seal_blocks(&self, layer: LayerId) -> io::Result<Option<u32>> {
+        let sealed = self.layers.seal_blocks(layer)?;
+        if sealed < self.layer_blocks {
+            return Ok(Some(sealed));
+        }
+        self.layers.seal(layer)?;
+        Ok(None)
+    }
+
+    /// Computes the checksums of what was sealed and makes them durable; of how many layers. Slow: for a
     /// background thread.
     pub fn finish_seals(&self) -> io::Result<usize> {
+        let _one_at_a_time = self.sums.lock();
         let sealed = self.layers.take_seals();
         if sealed.is_empty() {
             return Ok(0);
@@ -235,8 +252,8 @@ impl Store {
             self.layers.return_seals(&sealed);
             return Err(error);
         }
-        for (done, &layer) in sealed.iter().enumerate() {
-            if let Err(error) = self.layers.write_sums(layer) {
+        for (done, &pending) in sealed.iter().enumerate() {
+            if let Err(error) = self.layers.write_sums(pending) {
                 self.layers.return_seals(&sealed[done..]);
                 return Err(error);
             }

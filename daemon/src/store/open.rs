@@ -138,6 +138,9 @@ impl Store {
         };
         let reserve = Reserve::new(disk.clone(), options.reserve_bytes);
         let (header, file) = begin_segment(&*disk, &recovered, boot, options, &reserve)?;
+        if !options.read_only && Superblock::is_old(&*disk).naming(superblock::PATH)? {
+            renew_superblock(&*disk, &superblock, &reserve)?;
+        }
         let sizes = Sizes {
             segment: options.segment_bytes,
             prepare: options.prepare_bytes,
@@ -172,6 +175,8 @@ impl Store {
             reserve,
             images: parking_lot::Mutex::new(()),
             watch: std::sync::OnceLock::new(),
+            sums: parking_lot::Mutex::new(()),
+            layer_blocks: options.layer_blocks,
         };
         if !options.read_only
             && let Err(error) = store.refill_reserve()
@@ -338,6 +343,26 @@ fn settle(disk: &dyn Disk, recovered: &Recovered) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+/// A store of an older format becomes one of ours before anything is written that an older program would not understand.
+/// What older ones wrote means the same in ours.
+fn renew_superblock(
+    disk: &dyn Disk,
+    superblock: &Superblock,
+    reserve: &Reserve,
+) -> Result<(), OpenError> {
+    let written = match superblock.write(disk) {
+        Err(error) if super::is_full(&error) => {
+            reserve.release().naming(reserve::PATH)?;
+            superblock.write(disk)
+        }
+        answer => answer,
+    };
+    match written {
+        Err(error) if super::is_full(&error) => Err(OpenError::Full),
+        answer => answer.naming(superblock::PATH),
+    }
 }
 
 /// Every life of the store writes a segment of its own; making it is the commit of the recovery.

@@ -23,6 +23,8 @@ pub struct StoreOptions {
     pub inline_blocks: usize,
     /// Most layer files open at a time.
     pub open_files: usize,
+    /// A layer of so many blocks does not go on after a seal.
+    pub layer_blocks: u32,
 }
 
 impl Default for StoreOptions {
@@ -37,6 +39,7 @@ impl Default for StoreOptions {
             reserve_bytes: 4 << 20,
             inline_blocks: 16,
             open_files: 64,
+            layer_blocks: 16 << 10,
         }
     }
 }

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The format that this program writes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+/// The oldest format that it reads.
+const OLDEST_VERSION: u32 = 1;
 pub(super) const PATH: &str = "superblock";
 pub(super) const TEMPORARY: &str = "superblock.tmp";
 
@@ -85,7 +87,7 @@ impl Superblock {
             return Err(bad("its first 24 bytes do not match their checksum"));
         }
         let found = u32_at(bytes, 8);
-        if found != FORMAT_VERSION {
+        if !(OLDEST_VERSION..=FORMAT_VERSION).contains(&found) {
             return Err(OpenError::Newer {
                 found,
                 known: FORMAT_VERSION,
@@ -127,6 +129,14 @@ impl Superblock {
         let mut bytes = vec![0; MAX_LENGTH + 1];
         let read = file.read_at(&mut bytes, 0).naming(PATH)?;
         Self::decode(&bytes[..read]).map(Some)
+    }
+
+    /// Whether a store, whose superblock is known to be sound, has an older format.
+    pub(super) fn is_old(disk: &dyn Disk) -> io::Result<bool> {
+        let mut prefix = [0; PREFIX];
+        let file = disk.open(Path::new(PATH), OpenHow::Read)?;
+        file.read_at(&mut prefix, 0)?;
+        Ok(u32_at(&prefix, 8) < FORMAT_VERSION)
     }
 
     /// Replaces the store's superblock: the old one or this one is there after a crash.

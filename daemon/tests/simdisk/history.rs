@@ -34,6 +34,8 @@ pub enum Op {
     Image,
     /// The head is sealed, another begins.
     Seal,
+    /// What of the head was handed out is sealed; it goes on.
+    SealBlocks,
     FinishSeals,
     /// The oldest sealed layer is dropped.
     Remove,
@@ -90,6 +92,7 @@ pub fn options(boot: BootToken) -> StoreOptions {
         reserve_bytes: 1024,
         inline_blocks: 2,
         open_files: 2,
+        layer_blocks: 12,
         ..StoreOptions::default()
     }
 }
@@ -102,6 +105,18 @@ pub fn superblock() -> Superblock {
         base_ino: 4,
         created: 5,
     }
+}
+
+/// Makes the store on a disk one of version 1, as far as its superblock tells.
+pub fn make_old(disk: &SimDisk) {
+    disk.tamper("superblock", |bytes| {
+        bytes[8] = 1;
+        let sum = xxhash_rust::xxh3::xxh3_64(&bytes[..16]);
+        bytes[16..24].copy_from_slice(&sum.to_le_bytes());
+        let end = bytes.len() - 8;
+        let sum = xxhash_rust::xxh3::xxh3_64(&bytes[..end]);
+        bytes[end..].copy_from_slice(&sum.to_le_bytes());
+    });
 }
 
 /// The number of records that an opened store knows: those in the image, then those replayed.
@@ -141,7 +156,7 @@ pub struct History {
     records: Vec<Record>,
     promises: Vec<Promise>,
     sectors: BTreeMap<(LayerId, u32, usize), Vec<Version>>,
-    /// Blocks of the head that are in use.
+    /// Blocks of the head that are in use and not sealed.
     used: Vec<u32>,
     ballast: u8,
     /// Steps that it took to make the store.
@@ -186,11 +201,7 @@ impl History {
         assert_eq!(count, self.records.len(), "records after kill -9");
         self.store = Some(store);
         self.tell_blocks(self.store(), count);
-        for (layer, _) in self.layers_in_use(count) {
-            if self.sealed.contains(&layer) {
-                self.store().seal(layer).expect("it exists");
-            }
-        }
+        seal_all(self.store()).expect("they exist");
         for ((layer, block, sector), versions) in &self.sectors {
             if self.dropped.contains(layer) {
                 continue;
@@ -361,6 +372,24 @@ impl History {
                 self.head = self.store().open_layer();
                 self.used.clear();
             }
+            Op::SealBlocks => {
+                self.record(Meaning::Nothing, 0);
+                let goes_on = self.store().seal_blocks(self.head).expect("it exists");
+                let refused = |block| {
+                    let written = self.store().write_blocks(self.head, block, b"x", 0);
+                    assert!(
+                        written.is_err(),
+                        "block {block} of {:?} is final",
+                        self.head
+                    );
+                };
+                self.used.iter().copied().for_each(refused);
+                self.used.clear();
+                if goes_on.is_none() {
+                    self.sealed.push(self.head);
+                    self.head = self.store().open_layer();
+                }
+            }
             Op::FinishSeals => {
                 self.store().finish_seals().expect("the disk works");
             }
@@ -410,7 +439,7 @@ impl History {
         let synced = kept.iter().map(|p| p.began).max().unwrap_or(0);
         self.check_sectors(&store, count, synced, cut)?;
         self.cut_again(&image, &disk, count)?;
-        self.go_on(&store, &disk, count)?;
+        self.go_on(&store, &disk, count, synced, cut)?;
         Ok(disk)
     }
 
@@ -469,8 +498,15 @@ impl History {
     }
 
     /// The recovered store goes on: what it promises now survives the next, most forgetful cut, and
-    /// new blocks are nobody's.
-    fn go_on(&self, store: &Store, disk: &SimDisk, count: usize) -> Result<(), String> {
+    /// new blocks are nobody's. The layers get the checksums that they lack, which fit what is on the medium.
+    fn go_on(
+        &self,
+        store: &Store,
+        disk: &SimDisk,
+        count: usize,
+        synced: usize,
+        cut: usize,
+    ) -> Result<(), String> {
         let failed = |error: std::io::Error| format!("going on: {error}");
         self.tell_blocks(store, count);
         let layers = self.layers_in_use(count);
@@ -493,12 +529,28 @@ impl History {
             store.append(&payload).map_err(failed)?;
         }
         store.sync().map_err(failed)?;
+        // Not behind every cut, for it takes long.
+        let sums = cut.is_multiple_of(5);
+        if sums {
+            seal_all(store).map_err(failed)?;
+            store.finish_seals().map_err(failed)?;
+            self.check_sectors(store, count, synced, cut)?;
+        }
         for step in &disk.steps()[before..] {
             medium.apply(step);
         }
         let next = SimDisk::from_image(medium.crash(&mut |_| 0));
-        let (_store, mut recovered) = Store::open(Arc::new(next), &options(BootToken([3; 16])))
+        let (store, mut recovered) = Store::open(Arc::new(next), &options(BootToken([3; 16])))
             .map_err(|error| format!("the second recovery failed: {error}"))?;
+        for info in store.layers().map_err(failed)? {
+            let in_use = layers.get(&info.id).copied().unwrap_or(0);
+            if sums && info.summed < in_use {
+                return Err(format!("{info:?} has blocks in use without sums"));
+            }
+        }
+        if sums {
+            self.check_sectors(&store, count, synced, cut)?;
+        }
         match count_records(&mut recovered)? {
             n if n == count + more => Ok(()),
             n => Err(format!(
@@ -507,6 +559,12 @@ impl History {
             )),
         }
     }
+}
+
+/// As a mount does: no layer of an earlier life is written again.
+fn seal_all(store: &Store) -> std::io::Result<()> {
+    let layers = store.layers()?;
+    layers.iter().try_for_each(|info| store.seal(info.id))
 }
 
 fn read_sector(

@@ -165,7 +165,7 @@ impl Engine {
             return Err(e);
         }
         self.base.evict();
-        self.seal_layer();
+        self.seal_written();
         self.listings.lock().clear();
         if let Err(e) = relearn(&work) {
             tracing::warn!("some places in the base are found anew at the next mount: {e}");

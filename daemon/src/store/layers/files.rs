@@ -10,7 +10,9 @@ use std::sync::Arc;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
     Data,
-    Sums,
+    /// A file that covers at least so many blocks. A file that was opened before it was replaced by a longer one is not
+    /// found under the longer one's number, whoever puts it into the cache when.
+    Sums(u32),
 }
 
 #[derive(Default)]
@@ -42,9 +44,16 @@ impl FileCache {
         self.get(id, Part::Data, how)
     }
 
-    /// The layer's checksums.
-    pub fn sums(&self, id: LayerId) -> io::Result<Arc<dyn DiskFile>> {
-        self.get(id, Part::Sums, OpenHow::Read)
+    /// The layer's checksums, which cover at least `blocks`: so many were on the medium before this call.
+    pub fn sums(&self, id: LayerId, blocks: u32) -> io::Result<Arc<dyn DiskFile>> {
+        self.get(id, Part::Sums(blocks), OpenHow::Read)
+    }
+
+    /// The layer's checksums were replaced.
+    pub fn forget_sums(&self, id: LayerId) {
+        let mut cache = self.cache.lock();
+        let kept = |key: &(LayerId, Part)| key.0 != id || key.1 == Part::Data;
+        cache.files.retain(|key, _| kept(key));
     }
 
     /// The layer is gone.
@@ -65,7 +74,7 @@ impl FileCache {
         }
         let path = match part {
             Part::Data => data_path(id.0),
-            Part::Sums => sum_path(id.0),
+            Part::Sums(_) => sum_path(id.0),
         };
         let file = self.disk.open(&path, how)?;
         let mut cache = self.cache.lock();

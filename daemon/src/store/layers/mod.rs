@@ -19,7 +19,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Bytes of a block.
 pub const BLOCK: u64 = 4096;
@@ -38,20 +38,23 @@ pub struct LayerInfo {
     pub blocks: u32,
     /// Bytes that its files take on the medium.
     pub disk_bytes: u64,
-    /// It is never written again.
-    pub sealed: bool,
-    /// Its checksums are durable, reads are checked.
-    pub summed: bool,
+    /// Blocks below this are never written again.
+    pub sealed: u32,
+    /// Checksums of the blocks below this are durable, reads of them are checked.
+    pub summed: u32,
 }
 
-const OPEN: u8 = 0;
-const SEALED: u8 = 1;
-const SUMMED: u8 = 2;
+/// The seal of a layer that takes no more blocks: all of it is final.
+const CLOSED: u32 = u32::MAX;
 
+/// A layer. Always `summed <= sealed`, and both only grow.
 struct Layer {
     /// The next block to hand out.
     next: AtomicU32,
-    state: AtomicU8,
+    /// Blocks below this are final; [`CLOSED`]: all are, and those not handed out never will be.
+    sealed: AtomicU32,
+    /// Blocks below this have sums on the medium.
+    summed: AtomicU32,
 }
 
 /// All layers of a store. No lock is held across reads and writes.
@@ -78,26 +81,27 @@ impl Layers {
         inline_blocks: usize,
         overlay: HashMap<(u32, u32), Vec<u8>>,
     ) -> io::Result<Self> {
-        let mut map = HashMap::new();
+        let mut map: HashMap<u32, Layer> = HashMap::new();
         let names = disk.list(Path::new(DIR))?;
         for id in names.iter().filter_map(|name| number_of(name, "data")) {
             let length = disk.open(&data_path(id), OpenHow::Read)?.len()?;
             let next = u32::try_from(length.div_ceil(BLOCK)).map_err(|_| Errno::EFBIG)?;
-            map.insert(id, Arc::new(Layer::new(next)));
-        }
-        for id in names.iter().filter_map(|name| number_of(name, "sum")) {
-            if let Some(layer) = map.get(&id) {
-                layer.state.store(SUMMED, Ordering::Release);
-            }
+            map.insert(id, Layer::new(next));
         }
         let next_id = map.keys().max().map_or(1, |id| id + 1);
         let dirty = Dirty::new(inline_blocks);
-        // A daemon that was killed may have left unsynced data in any layer that has no sums.
-        for (&id, layer) in &map {
-            if layer.state.load(Ordering::Acquire) != SUMMED {
+        for id in names.iter().filter_map(|name| number_of(name, "sum")) {
+            if let Some(layer) = map.get_mut(&id) {
+                layer.found_sums(read_header(&*disk, &uuid, LayerId(id))?);
+            }
+        }
+        // A daemon that was killed may have left unsynced data in any block that has no sum.
+        for (&id, layer) in &mut map {
+            if *layer.summed.get_mut() < *layer.next.get_mut() {
                 dirty.suspect(LayerId(id));
             }
         }
+        let map = map.into_iter().map(|(id, l)| (id, Arc::new(l))).collect();
         Ok(Self {
             files: FileCache::new(disk.clone(), open_files),
             disk,
@@ -143,8 +147,8 @@ impl Layers {
     pub fn write(&self, id: LayerId, block: u32, offset: u32, data: &[u8]) -> io::Result<()> {
         self.health.check()?;
         let layer = self.layer(id)?;
-        if layer.state.load(Ordering::Acquire) != OPEN {
-            tracing::error!(layer = id.0, block, "a write to a sealed layer was refused");
+        if block < layer.sealed.load(Ordering::Acquire) {
+            tracing::error!(layer = id.0, block, "a write to a sealed block was refused");
             return Err(Errno::EIO.into());
         }
         if data.is_empty() {
@@ -207,7 +211,6 @@ impl Layers {
         };
         let mut infos = Vec::with_capacity(layers.len());
         for (id, layer) in layers {
-            let state = layer.state.load(Ordering::Acquire);
             let mut disk_bytes = 0;
             for path in [data_path(id), sum_path(id)] {
                 match self.disk.open(&path, OpenHow::Read) {
@@ -216,12 +219,13 @@ impl Layers {
                     Err(error) => return Err(error),
                 }
             }
+            let blocks = layer.next.load(Ordering::Acquire);
             infos.push(LayerInfo {
                 id: LayerId(id),
-                blocks: layer.next.load(Ordering::Acquire),
+                blocks,
                 disk_bytes,
-                sealed: state != OPEN,
-                summed: state == SUMMED,
+                sealed: layer.sealed.load(Ordering::Acquire).min(blocks),
+                summed: layer.summed.load(Ordering::Acquire),
             });
         }
         infos.sort_unstable_by_key(|info| info.id);
@@ -240,9 +244,36 @@ impl Layer {
     fn new(next: u32) -> Self {
         Self {
             next: AtomicU32::new(next),
-            state: AtomicU8::new(OPEN),
+            sealed: AtomicU32::new(0),
+            summed: AtomicU32::new(0),
         }
     }
+
+    /// Its checksum file covers the blocks below `stated`, or does not say what it covers: then, for all that is known, all.
+    fn found_sums(&mut self, stated: Option<u32>) {
+        let next = self.next.get_mut();
+        let summed = stated.unwrap_or(*next);
+        *next = summed.max(*next);
+        *self.summed.get_mut() = summed;
+        *self.sealed.get_mut() = summed;
+    }
+}
+
+/// The number of blocks that a layer's checksum file covers; `None` when it is damaged.
+fn read_header(disk: &dyn Disk, uuid: &[u8; 16], id: LayerId) -> io::Result<Option<u32>> {
+    let mut page = vec![0; sums::PAGE];
+    let read = disk
+        .open(&sum_path(id.0), OpenHow::Read)
+        .and_then(|file| file.read_at(&mut page, 0));
+    let stated = match read {
+        Ok(read) => sums::header_blocks(&page[..read], uuid, id),
+        Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => None,
+        Err(error) => return Err(error),
+    };
+    if stated.is_none() {
+        tracing::error!(layer = id.0, "the layer's checksums are damaged");
+    }
+    Ok(stated)
 }
 
 pub(crate) fn data_path(id: u32) -> PathBuf {

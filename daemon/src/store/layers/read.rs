@@ -1,6 +1,6 @@
 //! Reads from layers, checked against the sums where there are some.
 
-use super::{BLOCK, LayerId, Layers, SUMMED, sums};
+use super::{BLOCK, LayerId, Layers, sums};
 use crate::store::disk::OpenHow;
 use nix::errno::Errno;
 use std::io;
@@ -8,34 +8,35 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 impl Layers {
-    /// Fills `out` from byte `offset` of the layer. With `verify` every touched block of a summed
-    /// layer is checked: a wrong one gives `EIO` and a line in the log.
+    /// Fills `out` from byte `offset` of the layer. With `verify` every touched block that has a
+    /// sum is checked: a wrong one gives `EIO` and a line in the log.
     pub fn read(&self, id: LayerId, offset: u64, out: &mut [u8], verify: bool) -> io::Result<()> {
         if out.is_empty() {
             return Ok(());
         }
         let layer = self.layer(id)?;
-        if !verify || layer.state.load(Ordering::Acquire) != SUMMED {
+        let first = offset / BLOCK;
+        let summed = layer.summed.load(Ordering::Acquire);
+        if !verify || first >= u64::from(summed) {
             return self.read_bytes(id, offset, out);
         }
-        let first = offset / BLOCK;
         let end = (offset + out.len() as u64).div_ceil(BLOCK);
         let blocks = first as u32..end as u32;
         if offset == first * BLOCK && (offset + out.len() as u64) == end * BLOCK {
             self.read_bytes(id, offset, out)?;
-            return self.check(id, blocks, out);
+            return self.check(id, summed, blocks, out);
         }
         let mut whole = vec![0; ((end - first) * BLOCK) as usize];
         self.read_bytes(id, first * BLOCK, &mut whole)?;
-        self.check(id, blocks, &whole)?;
+        self.check(id, summed, blocks, &whole)?;
         let skip = (offset - first * BLOCK) as usize;
         out.copy_from_slice(&whole[skip..skip + out.len()]);
         Ok(())
     }
 
-    fn check(&self, id: LayerId, blocks: Range<u32>, bytes: &[u8]) -> io::Result<()> {
+    fn check(&self, id: LayerId, summed: u32, blocks: Range<u32>, bytes: &[u8]) -> io::Result<()> {
         let mut damaged = None;
-        self.compare(id, blocks, bytes, &mut |block| {
+        self.compare(id, summed, blocks, bytes, &mut |block| {
             damaged.get_or_insert(block);
         })?;
         let Some(block) = damaged else {
@@ -45,15 +46,20 @@ impl Layers {
         Err(Errno::EIO.into())
     }
 
-    /// Compares blocks with their sums, and names those that differ.
+    /// Compares blocks with their sums, which those below `summed` have, and names those that differ.
     pub(super) fn compare(
         &self,
         id: LayerId,
+        summed: u32,
         blocks: Range<u32>,
         bytes: &[u8],
         damaged: &mut dyn FnMut(u32),
     ) -> io::Result<()> {
-        let file = self.files.sums(id)?;
+        let blocks = blocks.start..blocks.end.min(summed);
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let file = self.files.sums(id, summed)?;
         let mut page = sums::Page::default();
         for (block, bytes) in blocks.zip(bytes.chunks(BLOCK as usize)) {
             match page.sum(&*file, &self.uuid, id, block)? {

@@ -1,4 +1,4 @@
-//! The checksums of a sealed layer: pages of 511 sums, each page with its own checksum, read when needed.
+//! The checksums of what is sealed of a layer: pages of 511 sums, each page with its own checksum, read when needed.
 
 use super::{BLOCK, LayerId};
 use crate::store::disk::DiskFile;
@@ -53,7 +53,7 @@ fn page_sum(page: &[u8], uuid: &[u8; 16], id: LayerId, index: u32) -> u64 {
     xxh3_64_with_seed(&page[8..], xxh3_64(uuid) ^ place)
 }
 
-fn page_is_valid(page: &[u8], uuid: &[u8; 16], id: LayerId, index: u32) -> bool {
+pub(super) fn page_is_valid(page: &[u8], uuid: &[u8; 16], id: LayerId, index: u32) -> bool {
     page.len() == PAGE && page_sum(page, uuid, id, index) == u64_at(page, 0)
 }
 
