@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use llfs::base::Base;
-use llfs::engine::{Attr, Caller, Engine, Make, OpenOptions, WriteHow};
+use llfs::engine::{Attr, Caller, Engine, Make, OpenOptions, Terms, WriteHow};
 use llfs::relay::{Asked, Op, Relay};
 use llfs::tree::{Ino, Kind, ROOT};
 
@@ -62,7 +62,8 @@ impl Site {
         };
         let base = Base::from_fd(File::open(&base).unwrap().into(), &base).unwrap();
         let lock = self.lock.take();
-        let (engine, lock) = Engine::open_as(&options, base, self.relay.clone(), lock).unwrap();
+        let (engine, lock) =
+            Engine::open_as(&options, &Terms::default(), base, self.relay.clone(), lock).unwrap();
         self.lock = Some(lock);
         engine
     }

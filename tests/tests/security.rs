@@ -184,13 +184,19 @@ fn the_log_is_not_written_through_a_link() {
 fn what_the_mount_below_forbids_stays_forbidden() {
     let scratch = Scratch::new("forbidden");
     let disk = scratch.dir("disk");
-    let options = ["-t", "tmpfs", "-o", "nosuid,nodev,noexec", "none"];
+    let options = [
+        "-t",
+        "tmpfs",
+        "-o",
+        "nosuid,nodev,noexec,nosymfollow",
+        "none",
+    ];
     Run::new("mount").args(options).arg(&disk).ok();
     let base = disk.join("base");
     fs::create_dir(&base).unwrap();
     let mounted = Mounted::prepare_in(scratch, Some(&base), None);
     mounted.mount();
-    for flag in ["nosuid", "nodev", "noexec"] {
+    for flag in ["nosuid", "nodev", "noexec", "nosymfollow"] {
         let found = flags(&mounted);
         assert!(
             found.iter().any(|f| f == flag),

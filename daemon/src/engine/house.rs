@@ -140,6 +140,9 @@ fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
 
 impl Engine {
     fn tidy(&self) {
+        if self.store.is_readonly().is_some() {
+            return;
+        }
         let done = [
             (
                 "block checksums could not be written",

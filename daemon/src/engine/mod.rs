@@ -31,6 +31,7 @@ mod rename;
 mod seed;
 pub mod service;
 pub mod snapshot;
+mod terms;
 mod untold;
 mod xattr;
 
@@ -46,6 +47,7 @@ pub use api::{
 };
 pub use apply::{ApplyDone, ApplyError, ApplyPlan};
 pub use open::{OpenError, OpenOptions};
+pub use terms::Terms;
 
 use crate::base::Base;
 use crate::relay::Relay;
@@ -125,6 +127,9 @@ impl Engine {
     /// What the disk says.
     pub fn close(&self) -> std::io::Result<()> {
         self.house.stop();
+        if self.store.opened_read_only() {
+            return Ok(());
+        }
         self.store.finish_seals()?;
         self.write_image()?;
         self.store.sync()

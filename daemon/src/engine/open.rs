@@ -9,11 +9,11 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Mutex, RwLock};
 
 use super::house::House;
-use super::{Engine, held, readdir};
+use super::{Engine, Terms, held, readdir};
 use crate::base::{Base, BaseError, Drift, Fact, Place};
 use crate::relay::Relay;
 use crate::store::{self, Disk, HostDisk, Store, StoreOptions, Superblock};
-use crate::tree::{Ino, Record, State, image};
+use crate::tree::{Apply, Ino, Record, State, image};
 
 /// What to bring up.
 #[derive(Clone, Debug)]
@@ -82,6 +82,9 @@ pub enum OpenError {
     /// An apply that was interrupted could not be finished.
     #[error("an interrupted apply could not be finished: {0}")]
     Apply(String),
+    /// The same, and it may not even be tried.
+    #[error("an apply to {base} was interrupted, which a read-only mount cannot finish", base = .0.display())]
+    Unfinished(PathBuf),
 }
 
 impl OpenError {
@@ -97,9 +100,15 @@ impl OpenError {
                     .into(),
             ),
             OpenError::Store { error, .. } => match error {
-                store::OpenError::Damaged(_) | store::OpenError::BadSuperblock(_) => Some(
+                store::OpenError::Damaged(_) => Some(
+                    "`llfs mount --read-only` shows what lies before the damage, `llfs check` tells what lies behind it and \
+                     with --repair goes on without that"
+                        .into(),
+                ),
+                store::OpenError::BadSuperblock(_) => Some(
                     "copy the store before anything else; --fresh sets it aside and begins anew".into(),
                 ),
+                store::OpenError::Empty => Some("mount it without --read-only to make one".into()),
                 store::OpenError::NoSuperblock | store::OpenError::Foreign | store::OpenError::NotEmpty => {
                     Some("give an empty directory with --store".into())
                 }
@@ -107,6 +116,7 @@ impl OpenError {
                 store::OpenError::Full => Some("free some space on the store's disk".into()),
                 _ => None,
             },
+            OpenError::Unfinished(_) => Some("mount it without --read-only: that finishes the apply".into()),
             _ => None,
         }
     }
@@ -150,7 +160,7 @@ impl Engine {
     /// See [`OpenError`].
     pub fn open(options: &OpenOptions) -> Result<Arc<Engine>, OpenError> {
         let base = Base::open(&options.base)?;
-        let (engine, _) = Engine::open_as(options, base, relay()?, None)?;
+        let (engine, _) = Engine::open_as(options, &Terms::default(), base, relay()?, None)?;
         Ok(engine)
     }
 
@@ -162,6 +172,7 @@ impl Engine {
     /// See [`OpenError`].
     pub fn open_as(
         options: &OpenOptions,
+        terms: &Terms,
         base: Base,
         relay: Arc<Relay>,
         lock: Option<OwnedFd>,
@@ -172,16 +183,23 @@ impl Engine {
             let path = path.clone();
             move |error| OpenError::Directory { what, path, error }
         };
-        if options.fresh && path.exists() {
+        if options.fresh && !terms.read_only && path.exists() {
             set_aside(&path).map_err(directory("cannot set aside"))?;
         }
-        make_private(&path).map_err(directory("cannot use"))?;
+        if terms.read_only {
+            check_private(&path).map_err(directory("cannot use"))?;
+        } else {
+            make_private(&path).map_err(directory("cannot use"))?;
+        }
         let mut disk = HostDisk::open(&path).map_err(directory("cannot open"))?;
         if let Some(lock) = lock {
             disk.inherit_lock(lock);
         }
         let disk = Arc::new(disk);
-        let store = StoreOptions::default();
+        let store = StoreOptions {
+            read_only: terms.read_only,
+            ..StoreOptions::default()
+        };
         let engine = Engine::open_with(base, disk.clone(), &path, &store, relay, again)?;
         let lock = disk.lock_fd().map_err(directory("cannot lock"))?;
         Ok((engine, lock))
@@ -214,7 +232,7 @@ impl Engine {
         };
         let identity = base.identity().clone();
         let (store, mut recovered) = match Store::open(disk.clone(), options) {
-            Err(store::OpenError::Empty) => {
+            Err(store::OpenError::Empty) if !options.read_only => {
                 let superblock = Superblock::new(identity.path.clone(), identity.dev, identity.ino)
                     .map_err(|error| OpenError::State {
                         path: path.to_owned(),
@@ -250,8 +268,14 @@ impl Engine {
             })
             .map_err(failed)?;
         // Before anything is asked of the base: an apply that was interrupted changes where things are.
-        super::apply::resume(&base, &store, &mut state)
-            .map_err(|e| OpenError::Apply(e.to_string()))?;
+        if options.read_only {
+            if state.applying == Some(Apply::Staged) {
+                return Err(OpenError::Unfinished(identity.path));
+            }
+        } else {
+            super::apply::resume(&base, &store, &mut state)
+                .map_err(|e| OpenError::Apply(e.to_string()))?;
+        }
         learn(&base, &state)?;
         for layer in store.layers().map_err(unreadable)? {
             store.seal(layer.id).map_err(unreadable)?;
@@ -360,26 +384,29 @@ pub(super) fn fact(f: &crate::tree::Fact) -> Fact {
 /// Makes the store's directory, for its owner alone, and those above it. One that is there must be like that: who can write
 /// to a store decides what the mount shows.
 fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    use std::os::unix::fs::DirBuilderExt;
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            let found = std::fs::metadata(path)?;
-            let refused = |why: &str| {
-                let what = format!("{why}; name a directory of your own with --store");
-                Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
-            };
-            if found.uid() != nix::unistd::geteuid().as_raw() {
-                refused("it belongs to somebody else")
-            } else if found.mode() & 0o022 != 0 {
-                refused("others may write to it")
-            } else {
-                Ok(())
-            }
-        }
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => check_private(path),
         answer => answer,
+    }
+}
+
+fn check_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::metadata(path)?;
+    let refused = |why: &str| {
+        let what = format!("{why}; name a directory of your own with --store");
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
+    };
+    if found.uid() != nix::unistd::geteuid().as_raw() {
+        refused("it belongs to somebody else")
+    } else if found.mode() & 0o022 != 0 {
+        refused("others may write to it")
+    } else {
+        Ok(())
     }
 }
 

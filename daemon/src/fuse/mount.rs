@@ -7,9 +7,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::NixPath;
 use nix::errno::Errno;
 use nix::mount::MsFlags;
-use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{getegid, geteuid};
 
 use super::fusermount;
@@ -95,15 +95,15 @@ pub fn check() -> Result<(), MountError> {
 }
 
 /// Mounts over `mountpoint`, an absolute path without symbolic links, and gives back the `/dev/fuse` descriptor on which
-/// the kernel now sends requests.
+/// the kernel now sends requests. In a `read_only` mount it refuses all changes by itself.
 ///
 /// # Errors
 /// Whatever stands in the way; nothing is mounted then.
-pub fn mount(mountpoint: &Path) -> Result<OwnedFd, MountError> {
+pub fn mount(mountpoint: &Path, read_only: bool) -> Result<OwnedFd, MountError> {
     if geteuid().is_root() {
-        mount_directly(mountpoint)
+        mount_directly(mountpoint, read_only)
     } else {
-        mount_as_user(mountpoint)
+        mount_as_user(mountpoint, read_only)
     }
 }
 
@@ -122,7 +122,7 @@ fn errno_of(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
-fn mount_directly(mountpoint: &Path) -> Result<OwnedFd, MountError> {
+fn mount_directly(mountpoint: &Path, read_only: bool) -> Result<OwnedFd, MountError> {
     let directory = |errno| MountError::Directory {
         path: mountpoint.to_path_buf(),
         errno,
@@ -131,7 +131,8 @@ fn mount_directly(mountpoint: &Path) -> Result<OwnedFd, MountError> {
     let mode = fs::metadata(mountpoint)
         .map_err(|error| directory(errno_of(&error)))?
         .mode();
-    let flags = statvfs(mountpoint).map_err(directory)?.flags();
+    let mut flags = like(flags_of(mountpoint).map_err(directory)?);
+    flags.set(MsFlags::MS_RDONLY, read_only);
     let data = format!(
         "fd={},rootmode={mode:o},user_id={},group_id={},default_permissions,allow_other",
         device.as_raw_fd(),
@@ -142,7 +143,7 @@ fn mount_directly(mountpoint: &Path) -> Result<OwnedFd, MountError> {
         Some(mountpoint),
         mountpoint,
         Some(FS_TYPE),
-        like(flags),
+        flags,
         Some(data.as_str()),
     )
     .map_err(|errno| MountError::Refused {
@@ -152,25 +153,54 @@ fn mount_directly(mountpoint: &Path) -> Result<OwnedFd, MountError> {
     Ok(device)
 }
 
+/// `nosymfollow` as statvfs(3) tells it (Linux 5.10).
+const ST_NOSYMFOLLOW: u64 = 0x2000;
+
+/// The flags of the mount that `path` is on (`ST_...`).
+fn flags_of(path: &Path) -> nix::Result<u64> {
+    // Not by way of the library's type, which drops the flags that it has no name for.
+    path.with_nix_path(|path| {
+        let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+        // SAFETY: the path ends with a zero, and there is room for the answer.
+        Errno::result(unsafe { libc::statvfs(path.as_ptr(), found.as_mut_ptr()) })?;
+        // SAFETY: the call succeeded, so it has filled the answer in.
+        Ok(unsafe { found.assume_init() }.f_flag)
+    })?
+}
+
 /// What the mount below forbids stays forbidden. Only `ro` does not: changes go into the store.
-fn like(base: FsFlags) -> MsFlags {
+fn like(base: u64) -> MsFlags {
     [
-        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (libc::ST_NOSUID, MsFlags::MS_NOSUID),
+        (libc::ST_NODEV, MsFlags::MS_NODEV),
+        (libc::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (
+            ST_NOSYMFOLLOW,
+            MsFlags::from_bits_retain(libc::MS_NOSYMFOLLOW),
+        ),
     ]
     .into_iter()
-    .filter(|(has, _)| base.contains(*has))
+    .filter(|(has, _)| base & has != 0)
     .fold(MsFlags::empty(), |flags, (_, set)| flags | set)
 }
 
-/// fusermount3 adds `nosuid` and `nodev` by itself.
-fn mount_as_user(mountpoint: &Path) -> Result<OwnedFd, MountError> {
+/// fusermount3 adds `nosuid` and `nodev` by itself, and knows no `nosymfollow`.
+fn mount_as_user(mountpoint: &Path, read_only: bool) -> Result<OwnedFd, MountError> {
     let program = fusermount::find().ok_or(MountError::NoFusermount)?;
     let mut options: OsString = fusermount::option("fsname", mountpoint.as_os_str());
     options.push(format!(",subtype={SUBTYPE},default_permissions"));
     if fusermount::users_may_allow_others() {
         options.push(",allow_other");
+    }
+    if read_only {
+        options.push(",ro");
+    }
+    let below = flags_of(mountpoint).map_err(|errno| MountError::Directory {
+        path: mountpoint.to_path_buf(),
+        errno,
+    })?;
+    if like(below).contains(MsFlags::MS_NOEXEC) {
+        options.push(",noexec");
     }
     fusermount::mount(&program, mountpoint, &options).map_err(MountError::FusermountRefused)
 }
@@ -181,15 +211,12 @@ mod tests {
 
     #[test]
     fn the_mount_forbids_what_the_one_below_forbids() {
-        assert_eq!(like(FsFlags::ST_RDONLY), MsFlags::empty());
+        use libc::{ST_NODEV, ST_NOEXEC, ST_NOSUID, ST_RDONLY};
+        assert_eq!(like(ST_RDONLY), MsFlags::empty());
+        assert_eq!(like(ST_NOSUID | ST_RDONLY), MsFlags::MS_NOSUID);
         assert_eq!(
-            like(FsFlags::ST_NOSUID | FsFlags::ST_RDONLY),
-            MsFlags::MS_NOSUID
-        );
-        let all = FsFlags::ST_NOSUID | FsFlags::ST_NODEV | FsFlags::ST_NOEXEC;
-        assert_eq!(
-            like(all),
-            MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC
+            like(ST_NOSUID | ST_NODEV | ST_NOEXEC | ST_NOSYMFOLLOW).bits(),
+            libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_NOSYMFOLLOW
         );
     }
 

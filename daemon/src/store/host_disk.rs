@@ -93,7 +93,13 @@ impl Disk for HostDisk {
         if let Some(inherited) = &self.inherited {
             return Ok(locked(inherited.try_clone()?));
         }
-        let file = self.open_file(path, OFlag::O_RDWR | OFlag::O_CREAT)?;
+        let file = match self.open_file(path, OFlag::O_RDWR | OFlag::O_CREAT) {
+            // Whoever only looks can lock a file that cannot be written.
+            Err(error) if error.raw_os_error() == Some(libc::EROFS) => {
+                self.open_file(path, OFlag::O_RDONLY)?
+            }
+            answer => answer?,
+        };
         match file.try_lock() {
             Ok(()) => Ok(locked(file)),
             Err(TryLockError::WouldBlock) => Err(Errno::EWOULDBLOCK.into()),

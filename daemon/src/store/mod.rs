@@ -71,6 +71,9 @@ pub struct Store {
     sums: Mutex<()>,
     /// Blocks from which on a layer does not go on after a seal.
     layer_blocks: u32,
+    read_only: bool,
+    /// Where the journal was damaged when it was opened.
+    damage: Option<Damage>,
 }
 
 /// Bytes that the parts of a store take on the medium.
@@ -392,6 +395,16 @@ impl Store {
     /// Why the store cannot be written any more, if so.
     pub fn is_readonly(&self) -> Option<String> {
         self.health.reason()
+    }
+
+    /// Whether it was opened to be looked at only.
+    pub fn opened_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Where the journal was found damaged at opening: what lies behind that is not in the state.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
     }
 
     /// Lets nothing be written any more.

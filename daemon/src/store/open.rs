@@ -177,6 +177,8 @@ impl Store {
             watch: std::sync::OnceLock::new(),
             sums: parking_lot::Mutex::new(()),
             layer_blocks: options.layer_blocks,
+            read_only: options.read_only,
+            damage: recovered.scan.damage.clone(),
         };
         if !options.read_only
             && let Err(error) = store.refill_reserve()

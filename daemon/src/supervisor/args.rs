@@ -71,6 +71,10 @@ pub(super) struct MountArgs {
     /// Begin anew from what is in the directory now; the store that is there is set aside under another name.
     #[arg(long)]
     pub(super) fresh: bool,
+    /// Write nothing, neither into the store nor into the directory: to look at a store, or to save what can be read of a
+    /// damaged one. If its journal is damaged, the tree and the snapshots are shown as they were before the damage.
+    #[arg(long, visible_alias = "ro", conflicts_with = "fresh")]
+    pub(super) read_only: bool,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

@@ -29,15 +29,18 @@ pub(super) struct Mounted {
     pub(super) pid: u32,
     /// A mount whose daemon had died was there, and was cleaned away.
     pub(super) revived: bool,
+    /// Nothing can be written.
+    pub(super) read_only: bool,
 }
 
 impl Mounted {
-    pub(super) fn new(mountpoint: &Path, store: &Path, revived: bool) -> Self {
+    pub(super) fn new(mountpoint: &Path, store: &Path, revived: bool, read_only: bool) -> Self {
         Self {
             mountpoint: mountpoint.into(),
             store: store.into(),
             pid: std::process::id(),
             revived,
+            read_only,
         }
     }
 }
@@ -70,7 +73,7 @@ mod tests {
 
     #[test]
     fn both_outcomes_arrive_and_silence_is_noticed() {
-        let mounted = Mounted::new(Path::new("/a\n"), Path::new("/s"), true);
+        let mounted = Mounted::new(Path::new("/a\n"), Path::new("/s"), true, false);
         let failed = Trouble::new("no").hint("try").code(8);
         for outcome in [Outcome::Mounted(mounted), Outcome::Failed(failed)] {
             let bytes = rmp_serde::to_vec_named(&outcome).unwrap();

@@ -88,6 +88,18 @@ pub(crate) fn redirect(store: &Path, begin: bool) -> io::Result<()> {
     Ok(())
 }
 
+/// As [`redirect`]. A store that is only looked at may be where nothing can be written; then nothing is.
+pub(crate) fn redirect_for(store: &Path, begin: bool, read_only: bool) -> io::Result<()> {
+    match redirect(store, begin) {
+        Err(error) if read_only && error.raw_os_error() == Some(nix::libc::EROFS) => {
+            let null = OpenOptions::new().write(true).open("/dev/null")?;
+            nix::unistd::dup2_stderr(&null)?;
+            Ok(())
+        }
+        answer => answer,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

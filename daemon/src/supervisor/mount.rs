@@ -76,6 +76,7 @@ fn order(args: &MountArgs) -> Result<Order, Trouble> {
         base,
         store: checks::canonical(&store)?,
         fresh: args.fresh,
+        read_only: args.read_only,
     })
 }
 
@@ -86,6 +87,9 @@ fn start_daemon(order: &Order) -> Result<Mounted, Trouble> {
     command.arg("serve").arg("--store").arg(&order.store);
     if order.fresh {
         command.arg("--fresh");
+    }
+    if order.read_only {
+        command.arg("--read-only");
     }
     let mut child = command
         .arg("--")
@@ -141,14 +145,16 @@ fn print(mounted: &Mounted, json: bool, stands_there: bool) {
             "store": mounted.store,
             "pid": mounted.pid,
             "revived": mounted.revived,
+            "read_only": mounted.read_only,
             "reenter": stands_there,
         })
         .to_string()
     } else {
         let store = shown(mounted.store.as_path());
         format!(
-            "mounted {} (store {store})",
-            shown(mounted.mountpoint.as_path())
+            "mounted {} {}(store {store})",
+            shown(mounted.mountpoint.as_path()),
+            if mounted.read_only { "read-only " } else { "" }
         )
     };
     // The mount stands, whether or not anybody reads that.
@@ -178,6 +184,7 @@ mod tests {
             store: None,
             foreground: false,
             fresh: false,
+            read_only: false,
             json: false,
         };
         let trouble = order(&args).err().unwrap();

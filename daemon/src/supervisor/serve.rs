@@ -45,6 +45,7 @@ pub(super) struct Order {
     pub(super) base: PathBuf,
     pub(super) store: PathBuf,
     pub(super) fresh: bool,
+    pub(super) read_only: bool,
 }
 
 /// Mounts, calls `ready` when the mount is usable, and serves until it has ended.
@@ -62,7 +63,9 @@ pub(super) fn serve(
     let revived = checks::base(&order.base)?;
     let signals = stop::listen(foreground)
         .map_err(|error| Trouble::because("cannot listen to signals", error))?;
-    make_parent(&order.store)?;
+    if !order.read_only {
+        make_parent(&order.store)?;
+    }
     let open = Open {
         base: order.base.as_path().into(),
         store: order.store.as_path().into(),
@@ -70,6 +73,7 @@ pub(super) fn serve(
         foreground,
         revived,
         supervisor: std::process::id(),
+        read_only: order.read_only,
     };
     let mut supervisor = Supervisor::begin(order, open, signals)?;
     let ended = supervisor.run(&mut || {
@@ -78,7 +82,12 @@ pub(super) fn serve(
             order.base.display(),
             order.store.display()
         );
-        if let Err(error) = ready(&Mounted::new(&order.base, &order.store, revived)) {
+        if let Err(error) = ready(&Mounted::new(
+            &order.base,
+            &order.store,
+            revived,
+            order.read_only,
+        )) {
             tracing::warn!(%error, "whoever started the daemon does not listen");
         }
     });
@@ -165,10 +174,10 @@ impl Supervisor {
             Worker::start(&program, &order.base, &first, &with, None).map_err(failed)?;
         let lock = opened(&mut worker, &signals)?;
         if !open.foreground {
-            logging::redirect(&order.store, false)
+            logging::redirect_for(&order.store, false, order.read_only)
                 .map_err(|error| Trouble::because("cannot write the log", error))?;
         }
-        let mounted = mount(&order.base, lock);
+        let mounted = mount(order, lock);
         let estate = match mounted {
             Ok(estate) => estate,
             Err(trouble) => {
@@ -547,11 +556,12 @@ fn opened(worker: &mut Worker, signals: &UnixStream) -> Result<OwnedFd, Trouble>
 }
 
 /// Binds the control socket and mounts.
-fn mount(base: &Path, lock: OwnedFd) -> Result<Estate, Trouble> {
+fn mount(order: &Order, lock: OwnedFd) -> Result<Estate, Trouble> {
+    let base = &order.base;
     locate::create_runtime_dir().map_err(|error| Trouble::new(error.to_string()))?;
     let listener = Listener::bind(&locate::socket_path(base))
         .map_err(|error| Trouble::new(error.to_string()))?;
-    let device = fuse::mount(base)?;
+    let device = fuse::mount(base, order.read_only)?;
     match Greeting::receive(&device) {
         Ok(greeting) => Ok(Estate {
             greeting,

@@ -50,6 +50,9 @@ pub(crate) struct Open {
     pub revived: bool,
     /// The supervisor's process id.
     pub supervisor: u32,
+    /// Write nothing.
+    #[serde(default)]
+    pub read_only: bool,
 }
 
 /// How to begin.

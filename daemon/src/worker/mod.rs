@@ -20,7 +20,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use crate::base::Base;
 use crate::control::{Listener, Server};
 use crate::engine::service::Host;
-use crate::engine::{Engine, OpenError, OpenOptions};
+use crate::engine::{Engine, OpenError, OpenOptions, Terms};
 use crate::fuse::{Device, Greeting, Session};
 use crate::relay::Relay;
 use crate::supervisor::logging;
@@ -145,6 +145,9 @@ fn open(
         store: order.store.as_path().to_path_buf(),
         fresh: order.fresh,
     };
+    let terms = Terms {
+        read_only: order.read_only,
+    };
     let first = lock.is_none();
     let relay = Relay::inherit(relay)
         .map_err(|error| Trouble::because("cannot take over from another worker", error))?;
@@ -158,7 +161,7 @@ fn open(
             Some(lock) => Some(again(lock.as_fd()).map_err(failed)?),
             None => None,
         };
-        match Engine::open_as(&options, base, relay.clone(), lock) {
+        match Engine::open_as(&options, &terms, base, relay.clone(), lock) {
             Err(OpenError::Store {
                 error: crate::store::OpenError::Locked { .. },
                 ..
@@ -170,7 +173,7 @@ fn open(
     };
     relay.count_worker();
     if first && !order.foreground {
-        logging::redirect(&options.store, true)
+        logging::redirect_for(&options.store, true, order.read_only)
             .map_err(|error| Trouble::because("cannot write the log", error))?;
     }
     Ok(Some((engine, lock)))

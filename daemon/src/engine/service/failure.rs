@@ -25,6 +25,11 @@ pub(super) fn failure(engine: &Engine, refusal: &Refusal) -> Failure {
 /// What a client is told when `what` could not be done for `errno`.
 pub(super) fn failed(engine: &Engine, what: &str, errno: Errno) -> Failure {
     match (engine.store.is_readonly(), errno) {
+        (Some(_), _) if engine.store.opened_read_only() => Failure::new(
+            ErrorKind::ReadOnly,
+            format!("{what}: the mount is read-only"),
+        )
+        .with_hint("`llfs unmount` and mount again without --read-only"),
         (Some(reason), _) => Failure::new(
             ErrorKind::ReadOnly,
             format!("{what}: the store is read-only: {reason}"),

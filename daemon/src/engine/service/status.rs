@@ -30,6 +30,11 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
     };
     let mut warnings = Vec::new();
     warnings.extend(low_space(engine, sizes.free));
+    if let Some(damage) = engine.store.damage() {
+        warnings.push(format!(
+            "{damage}; what came after that is not shown: `llfs check` tells what it is"
+        ));
+    }
     if applying {
         warnings.push("an apply has begun and not ended; the next mount ends it".to_owned());
     }

@@ -1,0 +1,9 @@
+//! On what terms a store is served.
+
+/// What whoever mounts a store allows. The same for all workers of a mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Nothing is written, neither to the store nor to the base; a store whose journal is damaged is shown as it was
+    /// before the damage.
+    pub read_only: bool,
+}
