@@ -59,7 +59,10 @@ pub fn of_client(error: &ClientError) -> u8 {
             REFUSED
         }
         ClientError::Failure(failure) => of_kind(failure.kind),
-        ClientError::Lost(_) | ClientError::Unexpected(_) | ClientError::Sink(_) => FAILED,
+        ClientError::Lost(_)
+        | ClientError::Overtaken
+        | ClientError::Unexpected(_)
+        | ClientError::Sink(_) => FAILED,
     }
 }
 

@@ -439,6 +439,41 @@ fn a_change_that_was_done_and_not_answered_is_not_done_again() {
     mounted.verify();
 }
 
+/// The same, so early that the supervisor has not heard from any of them: as long as requests are answered it goes on.
+#[test]
+fn workers_that_die_before_they_serve_are_followed_by_others_as_long_as_requests_are_answered() {
+    let mut mounted = Mounted::prepare("failover-early");
+    mounted.allow(Duration::from_secs(120));
+    mounted.mount_run().env("LLFS_TEST_UNANSWERED", "5,0").ok();
+    let log = || fs::read_to_string(mounted.store.join("llfs.log")).unwrap();
+    let most_in_a_row = || {
+        let (mut row, mut most) = (0, 0);
+        for line in log().lines() {
+            match line {
+                line if line.contains("the worker died") => row += 1,
+                line if line.contains("another worker goes on") => row = 0,
+                _ => {}
+            }
+            most = most.max(row);
+        }
+        most
+    };
+    let enough = AtomicBool::new(false);
+    let there = std::thread::scope(|scope| {
+        let names = scope.spawn(|| names(&mounted.dir, &enough));
+        until("deaths before they served", Duration::from_secs(60), || {
+            (names.is_finished() || most_in_a_row() > 10).then_some(())
+        });
+        enough.store(true, Ordering::Relaxed);
+        names.join().unwrap()
+    });
+    let entries = fs::read_dir(&mounted.dir).unwrap();
+    let found: BTreeSet<String> = entries
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(found, there);
+}
+
 #[test]
 fn a_request_that_kills_every_worker_is_answered_with_an_error() {
     let mounted = Mounted::prepare("failover-lethal");

@@ -17,6 +17,8 @@ use crate::protocol::{Hello, Welcome};
 pub(super) const LOSSES_MAX: u32 = 20;
 /// How long workers may die before they have greeted.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a next worker may take to greet: it may have an apply to finish before it serves anybody.
+pub(super) const RECOVERY: Duration = Duration::from_secs(600);
 /// The pause after each.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -35,8 +37,13 @@ pub(super) fn made_up() -> u64 {
 }
 
 /// Connects as the client `id`, whose next request has the number `next`. The socket outlives the workers behind it: one
-/// that dies before it has greeted is followed by another.
-pub(super) fn connect(place: &Place, id: u64, next: u64) -> Result<(UnixStream, Welcome)> {
+/// that dies before it has greeted is followed by another. One that is silent is waited for during `silence`.
+pub(super) fn connect(
+    place: &Place,
+    id: u64,
+    next: u64,
+    silence: Duration,
+) -> Result<(UnixStream, Welcome)> {
     let hello = Hello::new(concat!("llctl ", env!("CARGO_PKG_VERSION"))).numbered(id, next);
     let begun = Instant::now();
     let mut first = None;
@@ -50,6 +57,7 @@ pub(super) fn connect(place: &Place, id: u64, next: u64) -> Result<(UnixStream, 
                 first.get_or_insert(error);
                 thread::sleep(PAUSE);
             }
+            Err(ClientError::Lost(error)) if error.is_timeout() && begun.elapsed() < silence => {}
             // Its supervisor is dead too. That it had been there says more.
             Err(ClientError::Unreachable { socket, source }) => {
                 return Err(match first {

@@ -51,6 +51,9 @@ pub enum ClientError {
     /// The connection broke, or the daemon sent what is no message.
     #[error("the connection to the daemon broke: {0}")]
     Lost(CodecError),
+    /// The daemon's worker died in the middle of an answer, and what the next one would say does not go on from there.
+    #[error("the daemon's worker died in the middle of the answer, and the tree has changed since")]
+    Overtaken,
     /// The daemon sent a message that does not belong to the request.
     #[error("the daemon sent an unexpected answer: {0}")]
     Unexpected(String),
@@ -89,6 +92,7 @@ impl ClientError {
             Self::Lost(_) => {
                 Some("run `llctl status` to see whether the daemon is back".to_owned())
             }
+            Self::Overtaken => Some("what was shown is incomplete: run it again".to_owned()),
             _ => None,
         }
     }
@@ -103,7 +107,7 @@ impl ClientError {
             Self::Version { .. } => "version",
             Self::Refused(_) | Self::Stranger { .. } => "refused",
             Self::Failure(failure) => failure.kind.as_str(),
-            Self::Lost(_) | Self::Unexpected(_) => "connection",
+            Self::Lost(_) | Self::Overtaken | Self::Unexpected(_) => "connection",
             Self::Sink(_) => "output",
         }
     }

@@ -13,11 +13,13 @@
 mod again;
 mod connect;
 mod error;
+mod stream;
 
 use std::io::{self, BufRead};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 pub use connect::HANDSHAKE_TIMEOUT;
 pub use error::ClientError;
@@ -28,8 +30,8 @@ use crate::codec::{self, CodecError};
 use crate::locate::{self, Mount};
 use crate::name::{SnapName, StateRef};
 use crate::protocol::{
-    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Finding, Listing, Progress, Request,
-    Response, RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary, Welcome,
+    ApplyPlan, Finding, Listing, Progress, Request, Response, RevertInfo, SnapDetail, SnapInfo,
+    StatusInfo, Welcome,
 };
 
 /// What a request came to.
@@ -37,7 +39,8 @@ pub type Result<T> = std::result::Result<T, ClientError>;
 
 /// A connection to the daemon of one mount, with the handshake done.
 ///
-/// Requests go one after the other. After [`ClientError::Lost`], [`ClientError::Unexpected`] or
+/// Requests go one after the other. If the worker that does one dies, the next one goes on with it (`again.rs`,
+/// `stream.rs`). After [`ClientError::Lost`], [`ClientError::Unexpected`] or
 /// [`ClientError::Sink`] the connection is closed and every further request fails.
 #[derive(Debug)]
 pub struct Client {
@@ -88,7 +91,7 @@ impl Client {
 
     fn connect_to(place: Place) -> Result<Self> {
         let id = again::made_up();
-        let (stream, welcome) = again::connect(&place, id, 1)?;
+        let (stream, welcome) = again::connect(&place, id, 1, Duration::ZERO)?;
         Ok(Self {
             reader: io::BufReader::new(stream),
             welcome,
@@ -144,35 +147,6 @@ impl Client {
         }
     }
 
-    /// What differs between two states, each change handed to `each` as it arrives. Without `from`, the last snapshot;
-    /// without `paths`, everything; with `patch`, contents too. An error from `each` ends the connection.
-    pub fn diff(
-        &mut self,
-        from: Option<StateRef>,
-        to: StateRef,
-        paths: Vec<BytePath>,
-        patch: bool,
-        mut each: impl FnMut(Change) -> io::Result<()>,
-    ) -> Result<ChangeCounts> {
-        let mut next = self.ask(&Request::Diff {
-            from,
-            to,
-            paths,
-            patch,
-        })?;
-        loop {
-            match next {
-                Response::Change(change) => {
-                    let done = each(change);
-                    self.sink(done)?;
-                }
-                Response::DiffEnd(counts) => return Ok(counts),
-                other => return self.unexpected(other),
-            }
-            next = self.receive()?;
-        }
-    }
-
     /// Makes the tree what `to` was.
     pub fn revert(&mut self, to: StateRef) -> Result<RevertInfo> {
         self.reverted(&Request::Revert { to })
@@ -214,67 +188,11 @@ impl Client {
         }
     }
 
-    /// Reads and checks everything stored. An error from `each` ends the connection.
-    pub fn verify(
-        &mut self,
-        mut each: impl FnMut(VerifyEvent) -> io::Result<()>,
-    ) -> Result<VerifySummary> {
-        self.send(&Request::Verify)?;
-        loop {
-            let event = match self.receive()? {
-                Response::Progress(progress) => VerifyEvent::Progress(progress),
-                Response::Finding(finding) => VerifyEvent::Finding(finding),
-                Response::Verified(summary) => return Ok(summary),
-                other => return self.unexpected(other),
-            };
-            let done = each(event);
-            self.sink(done)?;
-        }
-    }
-
     /// What [`Client::apply`] would do.
     pub fn plan_apply(&mut self) -> Result<ApplyPlan> {
         match self.ask(&Request::Apply { yes: false })? {
             Response::Plan(plan) => Ok(plan),
             other => self.unexpected(other),
-        }
-    }
-
-    /// Writes the tree into the base. An error from `each` ends the connection, but not the apply.
-    pub fn apply(
-        &mut self,
-        mut each: impl FnMut(ApplyEvent) -> io::Result<()>,
-    ) -> Result<ApplyDone> {
-        self.send(&Request::Apply { yes: true })?;
-        loop {
-            let event = match self.receive()? {
-                Response::Plan(plan) => ApplyEvent::Plan(plan),
-                Response::Progress(progress) => ApplyEvent::Progress(progress),
-                Response::Applied(done) => return Ok(done),
-                other => return self.unexpected(other),
-            };
-            let done = each(event);
-            self.sink(done)?;
-        }
-    }
-
-    /// Stops the daemon; with `apply`, the tree is written into the base before. When this returns, the daemon has
-    /// agreed and is about to unmount; it may not be gone yet.
-    pub fn shutdown(
-        &mut self,
-        apply: bool,
-        mut each: impl FnMut(Progress) -> io::Result<()>,
-    ) -> Result<()> {
-        self.send(&Request::Shutdown { apply })?;
-        loop {
-            match self.receive()? {
-                Response::Progress(progress) => {
-                    let done = each(progress);
-                    self.sink(done)?;
-                }
-                Response::ShuttingDown => return Ok(()),
-                other => return self.unexpected(other),
-            }
         }
     }
 
@@ -311,7 +229,7 @@ impl Client {
             return Err(error);
         }
         self.losses += 1;
-        match again::connect(&self.place, self.id, self.number) {
+        match again::connect(&self.place, self.id, self.number, again::RECOVERY) {
             // Another daemon knows nothing of what this one was asked.
             Ok((stream, welcome)) if welcome.pid == self.welcome.pid => {
                 self.reader = io::BufReader::new(stream);

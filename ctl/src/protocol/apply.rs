@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::ChangeCounts;
 
 /// What writing the tree into the base would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ApplyPlan {
     /// The paths that change, by kind.
     pub changes: ChangeCounts,

@@ -13,7 +13,7 @@ pub const CONTENT_MAX: usize = 4 << 20;
 const BINARY_PROBE: usize = 8000;
 
 /// One path that differs between two states.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Change {
     /// The path in the newer state (in the older one if it was removed), relative to the mount's root.
     pub path: BytePath,
@@ -34,7 +34,7 @@ pub struct Change {
 }
 
 /// What happened to a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// It is only in the newer state.
@@ -56,7 +56,7 @@ pub enum ChangeKind {
 }
 
 /// An object in one of the two states.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Side {
     /// Its type.
     pub file_type: FileType,
@@ -73,7 +73,7 @@ pub struct Side {
 }
 
 /// The type of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileType {
     /// A regular file.
@@ -93,7 +93,7 @@ pub enum FileType {
 }
 
 /// Both contents of a changed path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Patch {
     /// The older content.
     pub old: Content,
@@ -102,7 +102,7 @@ pub struct Patch {
 }
 
 /// The content of one side.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
     /// There is nothing on this side, or nothing that has content.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::BytePath;
 
 /// What kind of damage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
     /// File content is not what was written: reading it gives EIO.
@@ -24,7 +24,7 @@ pub enum FindingKind {
 }
 
 /// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Finding {
     /// What kind.
     pub kind: FindingKind,

@@ -1,6 +1,7 @@
 //! What clients of the control socket asked for last, so that one that lost its worker can ask again and nothing is
 //! done twice.
 
+use std::cell::RefCell;
 use std::sync::atomic::{
     AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
 };
@@ -37,12 +38,21 @@ pub struct Errand {
     pub number: u64,
 }
 
+/// An errand that another thread is to carry out than the one that began it.
+#[derive(Clone, Copy, Debug)]
+pub struct Passed(usize);
+
+thread_local! {
+    /// What is kept of this thread's errand instead of its record.
+    static ANSWER: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
 /// What is known of an errand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// It is to be done now.
     New,
-    /// An earlier worker did it, with this record (its beginning, if it is very long).
+    /// An earlier worker did it, with this record (its beginning, if it is very long), or what was to be kept instead.
     Done(Vec<u8>),
 }
 
@@ -50,7 +60,9 @@ impl Ring {
     pub fn expect(&self, turn: usize, after: u64, record: &[u8]) {
         let place = &self.turns[turn];
         place.expected.clear();
-        let kept = &record[..record.len().min(RECORD_MAX)];
+        let answer = ANSWER.take();
+        let kept = answer.as_deref().unwrap_or(record);
+        let kept = &kept[..kept.len().min(RECORD_MAX)];
         for (to, byte) in place.record.iter().zip(kept) {
             to.store(*byte, Relaxed);
         }
@@ -91,6 +103,21 @@ impl Relay {
         place.client.store(errand.client, Release);
         WRITER.set(Writer::Errand(turn));
         Turn::New
+    }
+
+    /// The errand that this thread has begun, for another to carry out.
+    pub fn pass_errand(&self) -> Option<Passed> {
+        match WRITER.replace(Writer::Nobody) {
+            Writer::Errand(turn) => Some(Passed(turn)),
+            _ => None,
+        }
+    }
+
+    /// The next record that this thread writes is the one with which an errand counts as done; `answer` is kept instead of
+    /// it.
+    pub fn carry_out(&self, Passed(turn): Passed, answer: Vec<u8>) {
+        ANSWER.set(Some(answer));
+        WRITER.set(Writer::Errand(turn));
     }
 
     /// This thread has done with its errand.

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relea
 
 use memory::Mapping;
 
-pub use errands::{Errand, Turn};
+pub use errands::{Errand, Passed, Turn};
 pub use progress::Reverting;
 pub use requests::{Asked, InPool, Notifying, Op};
 pub use table::{Entry, Table};

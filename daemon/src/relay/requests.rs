@@ -313,16 +313,22 @@ impl Relay {
     }
 }
 
-/// So many changes at least each worker carries out, and dies before it has said so anywhere but in the journal: for the tests.
+/// So many changes at least each worker carries out, and dies before it has said so anywhere but in the journal: for the
+/// tests. A second number, after a comma, is how many milliseconds it lives at least, without one long enough to have told
+/// the supervisor that it serves.
 const UNANSWERED: &str = "LLFS_TEST_UNANSWERED";
-/// So long it lives after the first of them, to have told the supervisor that it serves.
 const LIVES: Duration = Duration::from_millis(400);
 
 fn test_hook() {
     static DUE: OnceLock<Option<(AtomicU64, Instant)>> = OnceLock::new();
     let due = DUE.get_or_init(|| {
-        let changes = std::env::var(UNANSWERED).ok()?.parse().ok()?;
-        Some((AtomicU64::new(changes), Instant::now() + LIVES))
+        let wanted = std::env::var(UNANSWERED).ok()?;
+        let (changes, lives) = match wanted.split_once(',') {
+            Some((changes, lives)) => (changes, Duration::from_millis(lives.parse().ok()?)),
+            None => (wanted.as_str(), LIVES),
+        };
+        let changes = changes.parse().ok()?;
+        Some((AtomicU64::new(changes), Instant::now() + lives))
     });
     let Some((left, at)) = due else { return };
     let none_left = left.fetch_update(AcqRel, Acquire, |n| n.checked_sub(1).filter(|n| *n > 0));

@@ -154,6 +154,38 @@ fn an_errand_is_done_once() {
 }
 
 #[test]
+fn an_errand_that_another_thread_carries_out_is_done_with_the_record_that_it_names() {
+    let relay = Relay::new().unwrap();
+    let errand = Errand {
+        client: 99,
+        number: 1,
+    };
+    assert_eq!(relay.begin_errand(errand), Turn::New);
+    let passed = relay.pass_errand().unwrap();
+    assert!(relay.pass_errand().is_none());
+    let carry = |relay: &Arc<Relay>, name: bool| {
+        let relay = relay.clone();
+        std::thread::spawn(move || {
+            relay.appending(3, b"begins");
+            relay.appended();
+            if name {
+                relay.carry_out(passed, b"the answer".to_vec());
+                relay.appending(4, b"staged");
+                relay.appended();
+            }
+        })
+        .join()
+        .unwrap();
+    };
+    carry(&relay, false);
+    let later = heir(&relay);
+    assert_eq!(later.begin_errand(errand), Turn::New, "it was only begun");
+    carry(&relay, true);
+    let answer = Turn::Done(b"the answer".to_vec());
+    assert_eq!(heir(&relay).begin_errand(errand), answer);
+}
+
+#[test]
 fn what_was_asked_when_it_died_is_known() {
     let relay = Relay::new().unwrap();
     relay.begin(&ask(3));

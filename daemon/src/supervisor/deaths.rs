@@ -1,6 +1,6 @@
 //! How often workers died, and of what.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::relay::{Asked, Op};
@@ -11,7 +11,7 @@ use super::crew::Death;
 const LETHAL: u32 = 3;
 /// The same if that proves little: the workers were killed from outside, or the request was one of several that were waiting.
 const LETHAL_PERHAPS: u32 = 20;
-/// So many workers in a row may die before they serve.
+/// So many workers in a row may die before they serve, without having answered a request.
 const STILLBORN: u32 = 5;
 /// The same if they were killed.
 const STILLBORN_BY_KILL: u32 = 100;
@@ -26,12 +26,16 @@ pub(super) struct Deaths {
     requests: HashMap<u64, (Asked, u32, u32)>,
     /// In a row, before they served: own deaths, kills.
     stillborn: (u32, u32),
+    /// Requests with which those had begun. A worker that died with another one has answered what was there before, or
+    /// meets one of the few that waited: it was of use.
+    begun: HashSet<u64>,
 }
 
 impl Deaths {
     /// A worker serves.
     pub(super) fn serves(&mut self) {
         self.stillborn = (0, 0);
+        self.begun.clear();
     }
 
     /// One died that had begun with the requests `asked`. The requests that the next one is to refuse.
@@ -42,7 +46,11 @@ impl Deaths {
             false => (own + 1, kills),
         };
         if !served {
-            self.stillborn = count(self.stillborn);
+            let mut further = false;
+            for asked in &asked {
+                further |= asked.op != Op::None && self.begun.insert(asked.key());
+            }
+            self.stillborn = count(if further { (0, 0) } else { self.stillborn });
         }
         let mut before = std::mem::take(&mut self.requests);
         for asked in asked.into_iter().filter(|a| a.op != Op::None) {
@@ -159,6 +167,21 @@ mod tests {
                     .is_empty()
             );
         }
+    }
+
+    #[test]
+    fn workers_that_answer_requests_before_they_serve_are_not_given_up() {
+        let mut deaths = Deaths::default();
+        for request in 0..100 {
+            deaths.count(death(ABORTED), false, vec![asked(8 + 2 * request)]);
+            assert!(!deaths.hopeless(), "after {request}");
+            assert!(!deaths.pause().is_zero(), "they take turns without an end");
+        }
+        // Two that are never answered, in turn, are no progress.
+        for round in 0..2 * u64::from(STILLBORN) {
+            deaths.count(death(ABORTED), false, vec![asked(1000 + round % 2)]);
+        }
+        assert!(deaths.hopeless());
     }
 
     #[test]

@@ -85,12 +85,23 @@ impl Engine {
     /// See [`ApplyError`]. After [`ApplyError::Halfway`] and [`ApplyError::Lost`] the store takes no more writes, and
     /// what the mount shows means nothing: the daemon must end.
     pub fn apply(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<ApplyDone, ApplyError> {
-        self.apply_with(progress, &|_| Ok(()))
+        self.apply_for(progress, &mut |_| ())
+    }
+
+    /// The same for a client. The next record that this thread writes after `staged` was called is the one after which
+    /// the apply is finished in any case, by the next worker if need be.
+    pub(super) fn apply_for(
+        &self,
+        progress: &mut dyn FnMut(u64, u64),
+        staged: &mut dyn FnMut(&ApplyPlan),
+    ) -> Result<ApplyDone, ApplyError> {
+        self.apply_with(progress, staged, &|_| Ok(()))
     }
 
     fn apply_with(
         &self,
         progress: &mut dyn FnMut(u64, u64),
+        staged: &mut dyn FnMut(&ApplyPlan),
         hook: Hook<'_>,
     ) -> Result<ApplyDone, ApplyError> {
         let _turn = self.turn.lock();
@@ -104,7 +115,7 @@ impl Engine {
         self.relay.set_applying(true);
         let done = {
             let _gate = self.gate.write();
-            self.apply_alone(progress, hook)
+            self.apply_alone(progress, staged, hook)
         };
         let (plan, old) = done.inspect_err(|_| self.relay.set_applying(false))?;
         self.forget_old_names(&old);
@@ -121,6 +132,7 @@ impl Engine {
     fn apply_alone(
         &self,
         progress: &mut dyn FnMut(u64, u64),
+        staged: &mut dyn FnMut(&ApplyPlan),
         hook: Hook<'_>,
     ) -> Result<(ApplyPlan, Root), ApplyError> {
         // The area comes and goes in the base's root: what its times were must be known.
@@ -153,6 +165,7 @@ impl Engine {
             return Err(ApplyError::Unprepared(trouble));
         }
         // The layers are synced with it, from which base files will be written.
+        staged(&plan);
         if let Err(trouble) = self.note(Apply::Staged) {
             self.store.latch_readonly(&trouble.to_string());
             return Err(ApplyError::Unprepared(trouble));

@@ -22,6 +22,7 @@ pub(super) fn begin(
             | Request::Undo
             | Request::Delete { .. }
             | Request::Rename { .. }
+            | Request::Apply { yes: true }
     );
     if !changes {
         return None;
@@ -43,6 +44,10 @@ fn answer(engine: &Engine, request: &Request, record: &[u8]) -> Result<Response,
             listing::info_by_name(engine, to.as_str()).map(Response::Renamed)
         }
         Request::Revert { to } => reverted(engine, to.to_string(), record),
+        // A worker that began after it was staged has finished it before it served anybody.
+        Request::Apply { .. } => rmp_serde::from_slice(record)
+            .map(Response::Applied)
+            .map_err(|_| unknown()),
         Request::Undo => reverted(engine, StateRef::Undo.to_string(), record),
         _ => match rmp_serde::from_slice(record) {
             Ok(Record::Snap { id, .. }) => listing::brief(engine, id).map(Response::Snap),

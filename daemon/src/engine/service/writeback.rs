@@ -65,15 +65,28 @@ pub(super) fn apply(engine: &Engine, sink: Sink<'_, Progress>) -> Result<ApplyDo
         failure,
         fatal: false,
     })?;
+    let errand = engine.relay().pass_errand();
+    let begun = Instant::now();
+    let done_by = |bytes| ApplyDone {
+        changes,
+        bytes,
+        took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
     let (to, from) = bounded(1);
     let done = std::thread::scope(|scope| {
         let work = scope.spawn(move || {
             let mut told = Instant::now();
-            engine.apply(&mut |done, total| {
+            let mut tell = |done, total| {
                 if told.elapsed() >= TOLD {
                     told = Instant::now();
                     // While the client reads the last one, it does without this one.
                     to.try_send((done, total)).unwrap_or_default();
+                }
+            };
+            engine.apply_for(&mut tell, &mut |plan| {
+                let answer = rmp_serde::to_vec_named(&done_by(plan.bytes));
+                if let (Some(errand), Ok(answer)) = (errand, answer) {
+                    engine.relay().carry_out(errand, answer);
                 }
             })
         });
@@ -88,11 +101,7 @@ pub(super) fn apply(engine: &Engine, sink: Sink<'_, Progress>) -> Result<ApplyDo
         failure: failed(engine, &error),
         fatal: matches!(error, ApplyError::Halfway(_) | ApplyError::Lost { .. }),
     })?;
-    Ok(ApplyDone {
-        changes,
-        bytes: done.plan.bytes,
-        took_ms: u64::try_from(done.took.as_millis()).unwrap_or(u64::MAX),
-    })
+    Ok(done_by(done.plan.bytes))
 }
 
 fn progress(done: u64, total: u64) -> Progress {

@@ -1,0 +1,381 @@
+//! Answers of many messages, which may be longer than the life of the worker that gives them.
+//!
+//! The next worker is asked from the beginning. What it says again is not handed on a second time: a diff must begin
+//! with just what was handed on, findings are known by what they say, and an apply is finished, not repeated.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::time::Instant;
+
+use super::{ApplyEvent, Client, ClientError, Result, VerifyEvent};
+use crate::name::StateRef;
+use crate::protocol::{
+    ApplyDone, BytePath, Change, ChangeCounts, Progress, Request, Response, VerifySummary,
+};
+
+/// The beginning of a stream: how long it is, and its hash.
+#[derive(Default)]
+struct Beginning {
+    length: u64,
+    hasher: DefaultHasher,
+}
+
+impl Beginning {
+    fn add(&mut self, change: &Change) {
+        change.hash(&mut self.hasher);
+        self.length += 1;
+    }
+}
+
+impl Client {
+    /// What differs between two states, each change handed to `each` as it arrives. Without `from`, the last snapshot;
+    /// without `paths`, everything; with `patch`, contents too. An error from `each` ends the connection.
+    ///
+    /// # Errors
+    /// [`ClientError::Overtaken`]: the worker died meanwhile, and the states are not what they were. Those of every request.
+    pub fn diff(
+        &mut self,
+        from: Option<StateRef>,
+        to: StateRef,
+        paths: Vec<BytePath>,
+        patch: bool,
+        mut each: impl FnMut(Change) -> io::Result<()>,
+    ) -> Result<ChangeCounts> {
+        let request = Request::Diff {
+            from,
+            to,
+            paths,
+            patch,
+        };
+        let mut handed_on = Beginning::default();
+        self.repeatedly(|client| client.diff_once(&request, &mut handed_on, &mut each))
+    }
+
+    fn diff_once(
+        &mut self,
+        request: &Request,
+        handed_on: &mut Beginning,
+        each: &mut impl FnMut(Change) -> io::Result<()>,
+    ) -> Result<ChangeCounts> {
+        self.send(request)?;
+        let mut again = Beginning::default();
+        loop {
+            match self.receive()? {
+                Response::Change(change) if again.length < handed_on.length => {
+                    again.add(&change);
+                    if again.length == handed_on.length
+                        && again.hasher.finish() != handed_on.hasher.finish()
+                    {
+                        return self.overtaken();
+                    }
+                }
+                Response::Change(change) => {
+                    handed_on.add(&change);
+                    again.length += 1;
+                    let done = each(change);
+                    self.sink(done)?;
+                }
+                Response::DiffEnd(_) if again.length < handed_on.length => return self.overtaken(),
+                Response::DiffEnd(counts) => return Ok(counts),
+                other => return self.unexpected(other),
+            }
+        }
+    }
+
+    /// Reads and checks everything stored. An error from `each` ends the connection. After the death of a worker it begins
+    /// anew, but what was found before is not told again.
+    ///
+    /// # Errors
+    /// Those of every request.
+    pub fn verify(
+        &mut self,
+        mut each: impl FnMut(VerifyEvent) -> io::Result<()>,
+    ) -> Result<VerifySummary> {
+        let mut told = HashSet::new();
+        self.repeatedly(|client| client.verify_once(&mut told, &mut each))
+    }
+
+    fn verify_once(
+        &mut self,
+        told: &mut HashSet<u64>,
+        each: &mut impl FnMut(VerifyEvent) -> io::Result<()>,
+    ) -> Result<VerifySummary> {
+        self.send(&Request::Verify)?;
+        loop {
+            let event = match self.receive()? {
+                Response::Progress(progress) => VerifyEvent::Progress(progress),
+                Response::Finding(finding) => {
+                    let mut hasher = DefaultHasher::new();
+                    finding.hash(&mut hasher);
+                    if !told.insert(hasher.finish()) {
+                        continue;
+                    }
+                    VerifyEvent::Finding(finding)
+                }
+                Response::Verified(mut summary) => {
+                    summary.findings = summary.findings.max(told.len() as u64);
+                    return Ok(summary);
+                }
+                other => return self.unexpected(other),
+            };
+            let done = each(event);
+            self.sink(done)?;
+        }
+    }
+
+    /// Writes the tree into the base. An error from `each` ends the connection, but not the apply. If a worker dies of it or
+    /// meanwhile, the next one finishes it, or does it if nothing of it was done.
+    ///
+    /// # Errors
+    /// Those of every request.
+    pub fn apply(
+        &mut self,
+        mut each: impl FnMut(ApplyEvent) -> io::Result<()>,
+    ) -> Result<ApplyDone> {
+        let begun = Instant::now();
+        let (mut workers, mut planned) = (0, false);
+        let mut done = self.repeatedly(|client| {
+            workers += 1;
+            client.apply_once(&mut planned, &mut each)
+        })?;
+        if workers > 1 {
+            done.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        }
+        Ok(done)
+    }
+
+    fn apply_once(
+        &mut self,
+        planned: &mut bool,
+        each: &mut impl FnMut(ApplyEvent) -> io::Result<()>,
+    ) -> Result<ApplyDone> {
+        self.send(&Request::Apply { yes: true })?;
+        loop {
+            let event = match self.receive()? {
+                Response::Plan(_) if *planned => continue,
+                Response::Plan(plan) => {
+                    *planned = true;
+                    ApplyEvent::Plan(plan)
+                }
+                Response::Progress(progress) => ApplyEvent::Progress(progress),
+                Response::Applied(done) => return Ok(done),
+                other => return self.unexpected(other),
+            };
+            let done = each(event);
+            self.sink(done)?;
+        }
+    }
+
+    /// Stops the daemon; with `apply`, the tree is written into the base before. When this returns, the daemon has
+    /// agreed and is about to unmount; it may not be gone yet.
+    ///
+    /// # Errors
+    /// Those of every request.
+    pub fn shutdown(
+        &mut self,
+        apply: bool,
+        mut each: impl FnMut(Progress) -> io::Result<()>,
+    ) -> Result<()> {
+        self.repeatedly(|client| {
+            client.send(&Request::Shutdown { apply })?;
+            loop {
+                match client.receive()? {
+                    Response::Progress(progress) => {
+                        let done = each(progress);
+                        client.sink(done)?;
+                    }
+                    Response::ShuttingDown => return Ok(()),
+                    other => return client.unexpected(other),
+                }
+            }
+        })
+    }
+
+    /// Asks with `ask`, and again after each death of a worker.
+    fn repeatedly<T>(&mut self, mut ask: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        self.losses = 0;
+        loop {
+            match ask(self) {
+                Err(error) => self.go_on(error)?,
+                done => return done,
+            }
+        }
+    }
+
+    fn overtaken<T>(&mut self) -> Result<T> {
+        self.close();
+        Err(ClientError::Overtaken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{self, HELLO_MAX, REPLY_MAX, REQUEST_MAX};
+    use crate::protocol::{
+        ApplyPlan, ChangeKind, Finding, FindingKind, Hello, HelloReply, PROTOCOL_VERSION, Welcome,
+    };
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+
+    /// A daemon of which each worker gives one of these answers, whole or not, and dies.
+    struct Daemon(PathBuf);
+
+    impl Daemon {
+        fn new(name: &str, answers: Vec<Vec<Response>>) -> Daemon {
+            let file = format!("llctl-stream-{name}-{}", std::process::id());
+            let path = std::env::temp_dir().join(file);
+            let listener = UnixListener::bind(&path).unwrap();
+            // Ends with the answers.
+            std::thread::spawn(move || {
+                for answer in answers {
+                    let (mut stream, _) = listener.accept().unwrap();
+                    codec::read::<Hello>(&mut stream, HELLO_MAX).unwrap();
+                    let welcome = Welcome {
+                        version: PROTOCOL_VERSION,
+                        daemon: "1".to_owned(),
+                        pid: 7,
+                        mountpoint: BytePath::from("/m"),
+                        store: BytePath::from("/s"),
+                    };
+                    codec::write(&mut stream, &HelloReply::Welcome(welcome), HELLO_MAX).unwrap();
+                    codec::read::<Request>(&mut stream, REQUEST_MAX).unwrap();
+                    for part in answer {
+                        codec::write(&mut stream, &part, REPLY_MAX).unwrap();
+                    }
+                }
+            });
+            Daemon(path)
+        }
+
+        fn client(&self) -> Client {
+            Client::connect_socket(&self.0).unwrap()
+        }
+    }
+
+    impl Drop for Daemon {
+        fn drop(&mut self) {
+            std::fs::remove_file(&self.0).unwrap();
+        }
+    }
+
+    fn change(path: &str) -> Response {
+        Response::Change(Change {
+            path: BytePath::from(path),
+            kind: ChangeKind::Added,
+            from: None,
+            old: None,
+            new: None,
+            patch: None,
+        })
+    }
+
+    fn diff(client: &mut Client) -> (Result<ChangeCounts>, Vec<String>) {
+        let mut paths = Vec::new();
+        let done = client.diff(None, StateRef::Live, Vec::new(), false, |change| {
+            paths.push(change.path.to_string());
+            Ok(())
+        });
+        (done, paths)
+    }
+
+    #[test]
+    fn a_diff_goes_on_where_it_was_cut() {
+        let counts = ChangeCounts {
+            added: 3,
+            ..Default::default()
+        };
+        let end = Response::DiffEnd(counts);
+        let daemon = Daemon::new(
+            "cut",
+            vec![
+                vec![change("a"), change("b")],
+                vec![change("a")],
+                vec![change("a"), change("b"), change("c"), end],
+            ],
+        );
+        let (done, paths) = diff(&mut daemon.client());
+        assert_eq!(done.unwrap(), counts);
+        assert_eq!(paths, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_diff_that_would_be_of_two_states_is_an_error() {
+        for (name, then) in [
+            ("other", vec![change("a"), change("x"), change("b")]),
+            (
+                "shorter",
+                vec![change("a"), Response::DiffEnd(ChangeCounts::default())],
+            ),
+        ] {
+            let daemon = Daemon::new(name, vec![vec![change("a"), change("b")], then]);
+            let mut client = daemon.client();
+            let (done, paths) = diff(&mut client);
+            assert!(matches!(done, Err(ClientError::Overtaken)), "{done:?}");
+            assert_eq!(paths, ["a", "b"]);
+            assert!(client.ping().is_err(), "the connection is closed");
+        }
+    }
+
+    #[test]
+    fn findings_are_told_once() {
+        let finding = |what: &str| {
+            Response::Finding(Finding {
+                kind: FindingKind::Content,
+                what: what.to_owned(),
+                path: None,
+                states: Vec::new(),
+            })
+        };
+        let end = Response::Verified(VerifySummary {
+            files: 9,
+            bytes: 9,
+            snapshots: 1,
+            findings: 2,
+            took_ms: 1,
+        });
+        let daemon = Daemon::new(
+            "findings",
+            vec![
+                vec![finding("one")],
+                vec![finding("one"), finding("two"), end],
+            ],
+        );
+        let mut told = Vec::new();
+        let summary = daemon.client().verify(|event| {
+            if let VerifyEvent::Finding(finding) = event {
+                told.push(finding.what);
+            }
+            Ok(())
+        });
+        assert_eq!(summary.unwrap().findings, 2);
+        assert_eq!(told, ["one", "two"]);
+    }
+
+    #[test]
+    fn an_apply_that_the_next_worker_finished_is_done() {
+        let plan = || Response::Plan(ApplyPlan::default());
+        let done = ApplyDone {
+            changes: ChangeCounts::default(),
+            bytes: 5,
+            took_ms: 1,
+        };
+        let daemon = Daemon::new(
+            "apply",
+            vec![
+                Vec::new(),
+                vec![plan()],
+                vec![plan()],
+                vec![Response::Applied(done.clone())],
+            ],
+        );
+        let mut plans = 0;
+        let applied = daemon.client().apply(|event| {
+            plans += usize::from(matches!(event, ApplyEvent::Plan(_)));
+            Ok(())
+        });
+        assert_eq!(applied.unwrap().bytes, 5);
+        assert_eq!(plans, 1);
+    }
+}
