@@ -1,5 +1,6 @@
 //! The llfs daemon.
 pub mod base;
+mod check;
 pub mod control;
 pub mod engine;
 pub mod fuse;

@@ -22,3 +22,4 @@ pub mod seeded;
 pub mod sys;
 pub mod tree;
 pub mod watchdog;
+pub mod wound;

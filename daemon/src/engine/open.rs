@@ -106,10 +106,14 @@ impl OpenError {
                         .into(),
                 ),
                 store::OpenError::BadSuperblock(_) => Some(
-                    "copy the store before anything else; --fresh sets it aside and begins anew".into(),
+                    "`llfs check --repair` writes a new one, if the store has a journal".into(),
                 ),
                 store::OpenError::Empty => Some("mount it without --read-only to make one".into()),
-                store::OpenError::NoSuperblock | store::OpenError::Foreign | store::OpenError::NotEmpty => {
+                store::OpenError::NoSuperblock => Some(
+                    "if it is a store, `llfs check --repair` writes a new superblock; otherwise give an empty directory with --store"
+                        .into(),
+                ),
+                store::OpenError::Foreign | store::OpenError::NotEmpty => {
                     Some("give an empty directory with --store".into())
                 }
                 store::OpenError::Newer { .. } => Some("mount it with the llfs that wrote it, or a newer one".into()),
@@ -200,7 +204,7 @@ impl Engine {
             read_only: terms.read_only,
             ..StoreOptions::default()
         };
-        let engine = Engine::open_with(base, disk.clone(), &path, &store, relay, again)?;
+        let engine = Engine::open_with(base, disk.clone(), &path, (&store, terms), relay, again)?;
         let lock = disk.lock_fd().map_err(directory("cannot lock"))?;
         Ok((engine, lock))
     }
@@ -215,14 +219,21 @@ impl Engine {
         path: &Path,
         options: &StoreOptions,
     ) -> Result<Arc<Engine>, OpenError> {
-        Engine::open_with(base, disk, path, options, relay()?, false)
+        Engine::open_with(
+            base,
+            disk,
+            path,
+            (options, &Terms::default()),
+            relay()?,
+            false,
+        )
     }
 
     fn open_with(
         base: Base,
         disk: Arc<dyn Disk>,
         path: &Path,
-        options: &StoreOptions,
+        (options, terms): (&StoreOptions, &Terms),
         relay: Arc<Relay>,
         again: bool,
     ) -> Result<Arc<Engine>, OpenError> {
@@ -311,7 +322,7 @@ impl Engine {
         });
         if again {
             engine.take_over();
-        } else {
+        } else if !terms.any_base {
             engine.check_drift()?;
         }
         // Nobody holds anything of a mount that is just beginning. What the kernel has let go of while no worker lived is

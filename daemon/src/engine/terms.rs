@@ -6,4 +6,6 @@ pub struct Terms {
     /// Nothing is written, neither to the store nor to the base; a store whose journal is damaged is shown as it was
     /// before the damage.
     pub read_only: bool,
+    /// The base need not be what it was when changes to it were made: only for looking at the store.
+    pub any_base: bool,
 }

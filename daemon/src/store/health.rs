@@ -39,6 +39,12 @@ impl Health {
         }
     }
 
+    /// A store that is only looked at, from the beginning.
+    pub fn look_only(&self) {
+        *self.reason.lock() = Some("it was opened read-only".to_owned());
+        self.latched.store(true, Ordering::Release);
+    }
+
     /// Why it was latched.
     pub fn reason(&self) -> Option<String> {
         self.reason.lock().clone()

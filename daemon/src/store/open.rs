@@ -9,7 +9,7 @@ use super::images::{self, ImageReader};
 use super::journal::frame::{Barrier, Kind};
 use super::journal::scan::{self, Scan};
 use super::journal::segment::{self, SegmentHeader};
-use super::journal::{Journal, Sizes};
+use super::journal::{Journal, Sizes, behind};
 use super::layers::{self, BLOCK, Layers};
 use super::options::StoreOptions;
 use super::repair;
@@ -64,6 +64,24 @@ impl Recovered {
         self.scan.damage.as_ref()
     }
 
+    /// The sequence number of the last record that counts.
+    pub fn last_seq(&self) -> u64 {
+        self.scan.limit
+    }
+
+    /// Shows the records behind the damage that are whole, with their sequence numbers. They count for nothing.
+    pub fn behind_damage(&self, record: &mut dyn FnMut(u64, &[u8])) -> io::Result<()> {
+        match &self.scan.damage {
+            Some(damage) => behind::records(&*self.disk, &self.uuid, damage, record),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is a state at all, however old; without one there is nothing to go on with.
+    pub fn has_state(&self) -> bool {
+        self.image_seq > 0 || !self.scan.segments.is_empty()
+    }
+
     /// Images that were passed over because they are damaged, by number.
     pub fn damaged_images(&self) -> &[u32] {
         &self.damaged_images
@@ -106,8 +124,13 @@ impl Store {
         options: &StoreOptions,
     ) -> Result<(Self, Recovered), OpenError> {
         // Somebody else's directory is left as it is, without so much as a lock in it.
-        if Superblock::read(&*disk)?.is_none() && !is_fresh(&*disk)? {
-            return Err(OpenError::NoSuperblock);
+        match Superblock::read(&*disk) {
+            Ok(None) if !is_fresh(&*disk)? => return Err(OpenError::NoSuperblock),
+            // Its first bytes are not what they should be, but its journal is one of ours.
+            Err(OpenError::Foreign) if uuid_of_journal(&*disk).is_ok_and(|u| u.is_some()) => {
+                return Err(OpenError::BadSuperblock("its signature is gone"));
+            }
+            found => drop(found?),
         }
         let lock = match lock(&*disk) {
             Err(OpenError::Io { .. }) if options.read_only => None,
@@ -123,15 +146,17 @@ impl Store {
         let recovered = find_state(disk.clone(), superblock.uuid, boot)?;
         let health = Arc::new(Health::default());
         let overlay = if options.read_only {
-            health.latch("it was opened read-only");
+            health.look_only();
             data_frames(&recovered)?
         } else {
             if let Some(damage) = recovered.scan.damage.clone() {
-                let has_state = recovered.image.is_some() || !recovered.scan.segments.is_empty();
-                if !options.repair || !has_state {
+                if !options.repair || !recovered.has_state() {
                     return Err(OpenError::Damaged(damage));
                 }
                 repair::set_aside(&*disk, &damage)?;
+            }
+            if options.repair {
+                repair::set_images_aside(&*disk, &recovered.damaged_images)?;
             }
             settle(&*disk, &recovered)?;
             HashMap::new()
@@ -187,6 +212,26 @@ impl Store {
         }
         Ok((store, recovered))
     }
+}
+
+/// The number that the journal of a store without a superblock has in its segments' headers.
+pub fn uuid_of_journal(disk: &dyn Disk) -> io::Result<Option<[u8; 16]>> {
+    for number in segment::list(disk)? {
+        let mut bytes = [0; segment::HEADER_LEN as usize];
+        let file = disk.open(&segment::path(number), OpenHow::Read)?;
+        let read = file.read_at(&mut bytes, 0)?;
+        if let Some(uuid) = segment::uuid_of(&bytes[..read]) {
+            return Ok(Some(uuid));
+        }
+    }
+    Ok(None)
+}
+
+/// Gives a store that has lost its superblock a new one. What is there of the old one is kept beside it.
+pub fn replace_superblock(disk: &dyn Disk, superblock: &Superblock) -> Result<(), OpenError> {
+    let _lock = lock(disk)?;
+    repair::keep_superblock(disk).naming(superblock::PATH)?;
+    superblock.write(disk).naming(superblock::PATH)
 }
 
 /// One daemon per store.

@@ -120,7 +120,7 @@ impl Superblock {
     }
 
     /// Reads a store's superblock; `None` when there is no such file.
-    pub(super) fn read(disk: &dyn Disk) -> Result<Option<Self>, OpenError> {
+    pub fn read(disk: &dyn Disk) -> Result<Option<Self>, OpenError> {
         let file = match disk.open(Path::new(PATH), OpenHow::Read) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

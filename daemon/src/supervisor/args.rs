@@ -38,6 +38,12 @@ pub(super) enum Command {
     /// Unmount: the directory shows again what was there before. The changes stay in the store.
     #[command(visible_alias = "umount")]
     Unmount(UnmountArgs),
+    /// Check a store that is not mounted: tell what is damaged, and repair it as far as that is possible.
+    ///
+    /// Reads everything and changes nothing, unless --repair is given: then the journal ends before its first damage, a
+    /// damaged superblock is written anew, and what is taken out of use that way is kept aside in the store, under names that
+    /// end in `.damaged`. What would be given up is said before. Content of files that is damaged stays an error (EIO) where it is.
+    Check(CheckArgs),
     /// Go on with the llfs that is installed now, without unmounting: programs notice nothing.
     Upgrade(UpgradeArgs),
     /// Serve a mount in the background.
@@ -89,6 +95,24 @@ pub(super) struct UnmountArgs {
     pub(super) apply: bool,
     /// Apply without asking.
     #[arg(long, short, requires = "apply")]
+    pub(super) yes: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArgs {
+    /// The directory that the store belongs to.
+    pub(super) dir: PathBuf,
+    /// The store, if it is not the directory's usual one.
+    #[arg(long, value_name = "DIR")]
+    pub(super) store: Option<PathBuf>,
+    /// Take out of use what is damaged, after asking.
+    #[arg(long)]
+    pub(super) repair: bool,
+    /// Repair without asking.
+    #[arg(long, short, requires = "repair")]
     pub(super) yes: bool,
     /// Print JSON.
     #[arg(long)]

@@ -15,7 +15,7 @@ mod mount;
 mod notify;
 mod place;
 mod process;
-mod progress;
+pub(crate) mod progress;
 mod serve;
 mod stop;
 pub(crate) mod trouble;
@@ -35,18 +35,24 @@ use trouble::Trouble;
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let (json, done) = match Args::parse().command {
-        Command::Mount(options) => (options.json, mount::run(&options)),
-        Command::Unmount(options) => (options.json, unmount::run(&options)),
-        Command::Upgrade(options) => (options.json, upgrade::run(&options)),
-        Command::Serve(options) => (false, mount::run_daemon(&options)),
-        Command::Work { .. } => (false, crate::worker::run()),
-        Command::Visit { dir } => (
-            false,
-            crate::fuse::visit(&dir).map_err(|e| Trouble::because("the visitor ends", e)),
-        ),
+        Command::Mount(options) => (options.json, mount::run(&options).map(whole)),
+        Command::Unmount(options) => (options.json, unmount::run(&options).map(whole)),
+        Command::Upgrade(options) => (options.json, upgrade::run(&options).map(whole)),
+        Command::Check(options) => (options.json, mount::check(&options)),
+        Command::Serve(options) => (false, mount::run_daemon(&options).map(whole)),
+        Command::Work { .. } => (false, crate::worker::run().map(whole)),
+        Command::Visit { dir } => {
+            let visited = crate::fuse::visit(&dir).map(whole);
+            let ends = |e| Trouble::because("the visitor ends", e);
+            (false, visited.map_err(ends))
+        }
     };
     match done {
-        Ok(()) => ExitCode::from(llctl::exit::OK),
+        Ok(code) => ExitCode::from(code),
         Err(trouble) => trouble.report(json),
     }
+}
+
+fn whole((): ()) -> u8 {
+    llctl::exit::OK
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use llctl::escape::escaped;
 use llctl::locate;
 
-use super::args::MountArgs;
+use super::args::{CheckArgs, MountArgs};
 use super::handoff::{self, Mounted, Outcome};
 use super::serve::{Order, serve};
 use super::trouble::Trouble;
@@ -55,26 +55,44 @@ pub(super) fn run_daemon(args: &MountArgs) -> Result<(), Trouble> {
     }
 }
 
+/// Checks a store; the exit code.
+pub(super) fn check(args: &CheckArgs) -> Result<u8, Trouble> {
+    let (base, store) = places(&args.dir, args.store.as_deref())?;
+    crate::check::run(&crate::check::Order {
+        base,
+        store,
+        repair: args.repair,
+        yes: args.yes,
+        json: args.json,
+    })
+}
+
 /// Settles which directory and which store are meant.
-fn order(args: &MountArgs) -> Result<Order, Trouble> {
-    let base = locate::resolve(&args.dir).map_err(|error| {
+fn places(dir: &Path, store: Option<&Path>) -> Result<(PathBuf, PathBuf), Trouble> {
+    let base = locate::resolve(dir).map_err(|error| {
         let trouble = Trouble::new(error.to_string());
-        if args.dir.exists() {
+        if dir.exists() {
             trouble
         } else {
             trouble.hint("make the directory first: mkdir DIR")
         }
     })?;
-    let store = match &args.store {
-        Some(store) => store.clone(),
+    let store = match store {
+        Some(store) => store.to_path_buf(),
         None => place::default_store(&base).ok_or_else(|| {
             Trouble::new("there is no place for the store: neither XDG_STATE_HOME nor HOME is set")
                 .hint("name one with --store DIR")
         })?,
     };
+    let store = checks::canonical(&store)?;
+    Ok((base, store))
+}
+
+fn order(args: &MountArgs) -> Result<Order, Trouble> {
+    let (base, store) = places(&args.dir, args.store.as_deref())?;
     Ok(Order {
         base,
-        store: checks::canonical(&store)?,
+        store,
         fresh: args.fresh,
         read_only: args.read_only,
     })

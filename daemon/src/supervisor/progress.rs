@@ -7,10 +7,10 @@ use llctl::escape::escaped_text;
 use llctl::protocol::{Progress, ProgressUnit};
 
 /// Shows how far an operation is. Elsewhere than on a terminal it shows nothing.
-pub(super) struct Bar(ProgressBar);
+pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
-    pub(super) fn new(wanted: bool) -> Self {
+    pub(crate) fn new(wanted: bool) -> Self {
         let target = if wanted && io::stderr().is_terminal() {
             ProgressDrawTarget::stderr()
         } else {
@@ -19,7 +19,7 @@ impl Bar {
         Self(ProgressBar::with_draw_target(None, target))
     }
 
-    pub(super) fn show(&self, progress: &Progress) {
+    pub(crate) fn show(&self, progress: &Progress) {
         let counts = match progress.unit {
             ProgressUnit::Bytes => "{bytes}/{total_bytes}",
             ProgressUnit::Items => "{pos}/{len}",

@@ -147,6 +147,7 @@ fn open(
     };
     let terms = Terms {
         read_only: order.read_only,
+        any_base: false,
     };
     let first = lock.is_none();
     let relay = Relay::inherit(relay)

@@ -1,6 +1,7 @@
 //! The journal: an append-only run of checksummed frames in segments. `scan` reads it back after a
 //! start; here is the writing half.
 
+pub(crate) mod behind;
 mod check;
 pub(crate) mod frame;
 pub(crate) mod scan;

@@ -94,6 +94,14 @@ impl SegmentHeader {
     }
 }
 
+/// The store's number in a header that is whole, of whichever store it is.
+pub(crate) fn uuid_of(bytes: &[u8]) -> Option<[u8; 16]> {
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(bytes.get(16..32)?);
+    let number = u32_at(bytes, 8);
+    SegmentHeader::decode(bytes, &uuid, number).map(|_| uuid)
+}
+
 pub(crate) fn path(number: u32) -> PathBuf {
     Path::new(DIR).join(format!("{number:08}.log"))
 }
