@@ -5,15 +5,18 @@
 //! * [`locate`]: from a directory to the mount that holds it, and from a mount to its socket.
 //! * [`client`]: a blocking client with one method a request.
 //! * [`name`]: snapshot names and references to states, validated in one place for both sides.
+//! * [`moment`]: points in time as users name them.
 //! * [`exit`]: the exit codes of the `llctl` program.
 pub mod client;
 pub mod codec;
 pub mod escape;
 pub mod exit;
 pub mod locate;
+pub mod moment;
 pub mod name;
 pub mod protocol;
 
 pub use client::{Client, ClientError};
+pub use moment::Moment;
 pub use name::{SnapName, StateRef};
 pub use protocol::{ErrorKind, Failure};

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::moment::Moment;
+
 /// The longest snapshot name, in bytes of UTF-8.
 pub const NAME_MAX: usize = 128;
 
@@ -35,7 +37,9 @@ pub enum NameError {
     #[error("a snapshot name cannot contain {0:?}")]
     Character(char),
     /// A reference that begins with `@` but is none of those that exist.
-    #[error("there is no such state; after @ come live, base or undo")]
+    #[error(
+        "there is no such state; after @ come live, base, undo, an age such as 10m, or a time such as 2026-11-21T10:00"
+    )]
     Reference,
 }
 
@@ -129,6 +133,8 @@ pub enum StateRef {
     Base,
     /// `@undo`: what the last revert discarded, the state that `undo` brings back.
     Undo,
+    /// `@10m`, `@2026-11-21T10:00`: the newest snapshot that is as old as that, or older.
+    At(Moment),
     /// A snapshot by its name.
     Snapshot(SnapName),
 }
@@ -141,8 +147,12 @@ impl FromStr for StateRef {
             "@live" => Ok(Self::Live),
             "@base" => Ok(Self::Base),
             "@undo" => Ok(Self::Undo),
-            _ if text.starts_with('@') => Err(NameError::Reference),
-            _ => SnapName::new(text).map(Self::Snapshot),
+            _ => match text.strip_prefix('@') {
+                Some(time) => Moment::parse(time)
+                    .map(Self::At)
+                    .ok_or(NameError::Reference),
+                None => SnapName::new(text).map(Self::Snapshot),
+            },
         }
     }
 }
@@ -173,6 +183,7 @@ impl fmt::Display for StateRef {
             Self::Live => f.write_str("@live"),
             Self::Base => f.write_str("@base"),
             Self::Undo => f.write_str("@undo"),
+            Self::At(moment) => write!(f, "@{moment}"),
             Self::Snapshot(name) => f.write_str(name.as_str()),
         }
     }
@@ -218,7 +229,13 @@ mod tests {
 
     #[test]
     fn references_survive_their_text() {
-        for text in ["@live", "@base", "@undo", "release"] {
+        for text in [
+            "@live",
+            "@base",
+            "@undo",
+            "@2026-11-21T10:00:00Z",
+            "release",
+        ] {
             let state: StateRef = text.parse().unwrap();
             assert_eq!(state.to_string(), text);
         }

@@ -34,8 +34,10 @@ Examples:
 Which mount: -C DIR if given, else the directory in $LLFS_MOUNT if set, else the current directory; any directory inside \
 the mount will do.
 
-States: besides snapshot names, diff and revert know @base (the directory as it is below the mount), @undo (what the last \
-revert discarded) and, for diff, @live (everything as it is now).
+States: besides snapshot names, diff and revert know @base (the directory as it is below the mount), @10m or \
+@2026-11-21T10:00 (the newest snapshot that is as old as that) and, for diff, @undo (what the last revert discarded) and @live \
+(everything as it is now). Any program can read an old state: it is the directory .llfs/NAME at the root of the mount, which no \
+listing shows.
 
 JSON: with --json each command prints one JSON object, except that diff, verify and apply print one a line, each with a \
 single key: change, finding, plan, summary or applied. A failure prints {\"error\": {\"kind\", \"message\", \"hint\"}} as \

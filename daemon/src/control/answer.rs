@@ -127,7 +127,7 @@ pub(super) fn answer(
                     "the tree is @live already",
                 )),
                 StateRef::Undo => service.undo(),
-                StateRef::Base | StateRef::Snapshot(_) => service.revert(&to),
+                StateRef::Base | StateRef::At(_) | StateRef::Snapshot(_) => service.revert(&to),
             };
             reply.end(done, Response::Reverted)
         }

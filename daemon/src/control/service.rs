@@ -52,7 +52,7 @@ pub trait Service: Send + Sync + 'static {
         sink: Sink<'_, Change>,
     ) -> Result<ChangeCounts, Failure>;
 
-    /// Makes the tree what `to` was. Called with a snapshot or [`StateRef::Base`] only.
+    /// Makes the tree what `to` was, which is neither [`StateRef::Live`] nor [`StateRef::Undo`].
     fn revert(&self, to: &StateRef) -> Result<RevertInfo, Failure>;
 
     /// Brings back what the last revert discarded.

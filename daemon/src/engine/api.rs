@@ -57,6 +57,8 @@ pub struct Entry {
     pub attr: Attr,
     /// Tells a directory that came back by a revert from the one that was removed.
     pub generation: u64,
+    /// The name keeps its meaning until the kernel is told; if not, it is to ask each time.
+    pub lasting: bool,
 }
 
 /// What to make.

@@ -25,6 +25,8 @@ const QUIET: Duration = Duration::from_millis(300);
 enum Errand {
     /// Tell the kernel that what it has of an inode is old.
     ForgetInode(Ino),
+    /// Tell the kernel to let go of checkpoints that nobody is in.
+    ForgetViews,
     /// Drop big maps.
     Bury(Vec<Root>),
     /// Look now.
@@ -79,6 +81,10 @@ impl House {
         self.send(Errand::ForgetInode(ino));
     }
 
+    pub fn forget_views(&self) {
+        self.send(Errand::ForgetViews);
+    }
+
     pub fn bury(&self, roots: Vec<Root>) {
         self.send(Errand::Bury(roots));
     }
@@ -115,6 +121,7 @@ fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
                     kernel.forget_inode(ino);
                 }
             }
+            Ok(Errand::ForgetViews) => engine.forget_views(),
             Ok(Errand::Bury(roots)) => drop(roots),
             Ok(Errand::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(Errand::WriteBack) => {

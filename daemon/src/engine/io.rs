@@ -7,6 +7,7 @@ use nix::errno::Errno;
 
 use super::attr::{has_capability, has_set_id, kill_capability, kill_privileges};
 use super::blocks::Target;
+use super::browse::FIRST_VIEW;
 use super::seed::Seed;
 use super::{Answer, Engine, WriteHow};
 use crate::tree::{BLOCK, FIRST_INO, Ino, Inode, Kind, LayerId, Piece, Src, extent};
@@ -29,12 +30,22 @@ pub(super) struct File {
 }
 
 impl File {
-    fn of(inode: &Inode) -> File {
+    pub fn of(inode: &Inode) -> File {
         File {
             size: inode.size,
             base_len: inode.base_len.unwrap_or(0),
             set_id: has_set_id(inode),
             capability: has_capability(inode),
+        }
+    }
+
+    /// One of the base's of so many bytes, to be read only.
+    pub fn of_base(size: u64) -> File {
+        File {
+            size,
+            base_len: size,
+            set_id: false,
+            capability: false,
         }
     }
 }
@@ -84,13 +95,19 @@ impl Engine {
             }
             Some((Kind::Dir, ..)) => Err(Errno::EISDIR),
             Some(_) => Err(Errno::EINVAL),
-            None if ino >= FIRST_INO => Err(Errno::ESTALE),
+            None if ino >= FIRST_INO => self.read_hidden(ino, off, buf, wait),
             None => self.base_read(ino, off, buf, wait),
         }
     }
 
     /// Reads from the base until `buf` is full or the file ends.
-    fn base_read(&self, ino: Ino, off: u64, buf: &mut [u8], wait: bool) -> Answer<usize> {
+    pub(super) fn base_read(
+        &self,
+        ino: Ino,
+        off: u64,
+        buf: &mut [u8],
+        wait: bool,
+    ) -> Answer<usize> {
         if buf.is_empty() {
             return Ok(0);
         }
@@ -142,7 +159,14 @@ impl Engine {
         if data.is_empty() {
             return Ok(0);
         }
-        let at = self.with_room(|| self.write_once(ino, off, data, how))?;
+        let at = match self.with_room(|| self.write_once(ino, off, data, how)) {
+            Err(Errno::EROFS) if ino >= FIRST_VIEW => {
+                // The kernel has the bytes in its cache already: files are opened without a message, so nobody was asked.
+                self.house.forget_inode(ino);
+                return Err(Errno::EROFS);
+            }
+            answer => answer?,
+        };
         if at != off {
             // The kernel took another end for the file's: what it has of the file is old.
             self.house.forget_inode(ino);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
+use super::browse::{FIRST_VIEW, of_base};
 use super::{Answer, Attr, Engine, Entry};
 use crate::base::BaseStat;
 use crate::tree::{At, BLOCK, Dentry, FIRST_INO, Ino, Inode, Kind, NAME_MAX};
@@ -22,15 +23,15 @@ impl Engine {
         let found = self.state.read().head.dentry(At(parent, name));
         match found {
             Some(Dentry::Here(ino, _)) => self.entry(ino).map(Some),
-            Some(Dentry::Whiteout) => Ok(None),
-            None if parent >= FIRST_INO => Ok(None),
+            Some(Dentry::Whiteout) => self.hidden(parent, name),
+            None if parent >= FIRST_INO => self.hidden(parent, name),
             None => match self.base.lookup(parent, name) {
                 Ok(stat) => {
                     let over = self.over(stat.ino);
                     let attr = over.unwrap_or_else(|| attr_of_base(&stat));
                     Ok(Some(self.hold(attr)))
                 }
-                Err(Errno::ENOENT) => Ok(None),
+                Err(Errno::ENOENT) => self.hidden(parent, name),
                 Err(e) => Err(e),
             },
         }
@@ -42,6 +43,17 @@ impl Engine {
         if !self.held.lock().forget(ino, n) {
             return;
         }
+        match ino {
+            FIRST_VIEW.. => match of_base(ino) {
+                Some(ino) if self.held.lock().forget(ino, 1) => self.gone(ino),
+                _ => {}
+            },
+            _ => self.gone(ino),
+        }
+    }
+
+    /// The kernel holds an inode no longer.
+    fn gone(&self, ino: Ino) {
         if ino < FIRST_INO {
             self.base.forget(ino);
         }
@@ -62,7 +74,7 @@ impl Engine {
     pub(super) fn attr(&self, ino: Ino) -> Answer<Attr> {
         match self.over(ino) {
             Some(attr) => Ok(attr),
-            None if ino >= FIRST_INO => Err(Errno::ESTALE),
+            None if ino >= FIRST_INO => self.attr_hidden(ino),
             None => self.base.stat(ino).map(|s| attr_of_base(&s)),
         }
     }
@@ -86,7 +98,11 @@ impl Engine {
             // For the next worker, which has to find it again.
             self.held.lock().place(attr.ino, place.parent);
         }
-        Entry { attr, generation }
+        Entry {
+            attr,
+            generation,
+            lasting: true,
+        }
     }
 
     /// The attributes of an inode, if the overlay has it.
@@ -119,7 +135,7 @@ impl Engine {
                 .as_ref()
                 .map(|t| t.to_vec())
                 .ok_or(Errno::EINVAL),
-            None if ino >= FIRST_INO => Err(Errno::ESTALE),
+            None if ino >= FIRST_INO => self.readlink_hidden(ino),
             None => self.base.readlink(ino),
         }
     }

@@ -8,7 +8,7 @@
 //! 4. `state`: shared to look, exclusively to change. No system call on data or on the base happens under it: what
 //!    the base says is fetched before, which is sound because the base is immutable. The journal is appended under it, so that
 //!    the journal's order is the order of application.
-//! 5. The store's and the base's own locks, and those of `held` and `listings`, each for a moment.
+//! 5. `views`, then `held`; `listings`; the store's and the base's own locks; each for a moment.
 
 mod acl;
 mod alloc;
@@ -16,6 +16,7 @@ pub mod api;
 mod apply;
 mod attr;
 mod blocks;
+mod browse;
 mod change;
 mod checkpoint;
 mod held;
@@ -70,6 +71,8 @@ pub struct Engine {
     held: Mutex<held::Held>,
     /// What the next worker gets of this one.
     relay: Arc<Relay>,
+    /// The slots of states that the kernel was shown below `.llfs`.
+    views: Mutex<browse::Slots>,
     listings: Mutex<readdir::Listings>,
     kernel: OnceLock<Box<dyn Kernel>>,
     /// The layer that takes the writes; 0 until the first write of a new one.

@@ -23,6 +23,7 @@ impl Engine {
         check(name)?;
         self.with_room(|| {
             let _names = self.names.lock();
+            self.writable(parent, name)?;
             let seed = self.seed(parent)?;
             let probe = self.probe(parent, name)?;
             let made = self.change(|tx| {
@@ -49,6 +50,7 @@ impl Engine {
         check(name)?;
         self.with_room(|| {
             let _names = self.names.lock();
+            self.writable(parent, name)?;
             let dir_seed = self.seed(parent)?;
             let seed = self.seed(ino)?;
             let probe = self.probe(parent, name)?;
@@ -85,6 +87,7 @@ impl Engine {
 
     fn unlink_once(&self, parent: Ino, name: &[u8]) -> Answer<()> {
         let _names = self.names.lock();
+        self.writable(parent, name)?;
         self.known_to_kernel(parent, name)?;
         let probe = self.probe(parent, name)?;
         let (ino, kind) = self.find(parent, name, &probe).ok_or(Errno::ENOENT)?;
@@ -113,6 +116,7 @@ impl Engine {
 
     fn rmdir_once(&self, parent: Ino, name: &[u8]) -> Answer<()> {
         let _names = self.names.lock();
+        self.writable(parent, name)?;
         self.known_to_kernel(parent, name)?;
         let probe = self.probe(parent, name)?;
         let (ino, kind) = self.find(parent, name, &probe).ok_or(Errno::ENOENT)?;

@@ -302,6 +302,7 @@ impl Engine {
             stripes: std::array::from_fn(|_| Mutex::new(())),
             state: RwLock::new(state),
             held: Mutex::new(held::Held::of(&relay).map_err(OpenError::Relay)?),
+            views: Mutex::new(super::browse::Slots::of(&relay)),
             relay,
             listings: Mutex::new(readdir::Listings::default()),
             kernel: OnceLock::new(),

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::browse::FIRST_VIEW;
 use super::lookup::attr_of_base;
 use super::{Answer, Engine, Entry, Listed};
-use crate::base::{self, BaseStat};
-use crate::tree::{At, Dentry, FIRST_INO, Ino, Inode, Kind, ROOT};
+use crate::base::{self, BaseEntry, BaseStat};
+use crate::tree::{At, Dentry, FIRST_INO, Ino, Inode, Kind, ROOT, Root};
 
 const DOT: u64 = 1;
 const DOT_DOT: u64 = 2;
@@ -25,10 +26,11 @@ const KEPT_ENTRIES: usize = 1 << 20;
 /// Entries that are looked at together.
 const CHUNK: usize = 256;
 
-struct Item {
-    cookie: u64,
-    name: Box<[u8]>,
-    ino: Ino,
+/// An entry, with its number in its state.
+pub(super) struct Item {
+    pub cookie: u64,
+    pub name: Box<[u8]>,
+    pub ino: Ino,
     kind: Kind,
 }
 
@@ -123,12 +125,15 @@ impl Engine {
                 }
             }
         }
+        if dir >= FIRST_VIEW {
+            return self.readdir_past(dir, after, plus, emit);
+        }
         let waits = (plus && after == 0 && dir < FIRST_INO).then(base::waits);
-        let items = self.listing(dir, after == 0)?;
+        let items = self.listing(dir, after, || self.merged(dir))?;
         let start = items.partition_point(|item| item.cookie <= after.max(DOT_DOT));
         if start == items.len() {
             // The kernel has heard of the last entry: it does not ask again.
-            self.listings.lock().done(dir);
+            self.listing_done(dir);
             return Ok(());
         }
         if plus {
@@ -185,6 +190,7 @@ impl Engine {
                 let entry = Entry {
                     attr,
                     generation: generations[at],
+                    lasting: true,
                 };
                 if emit(&item.listed(Some(entry))) {
                     full = Some(at);
@@ -287,6 +293,9 @@ impl Engine {
         if dir == ROOT {
             return Ok(ROOT);
         }
+        if dir >= FIRST_VIEW {
+            return self.parent_past(dir);
+        }
         if let Some(parent) = self.inode(dir).and_then(|i| i.parent()) {
             return Ok(parent);
         }
@@ -294,14 +303,26 @@ impl Engine {
         Ok(place.parent)
     }
 
-    /// The merged listing, made anew at the start of a pass.
-    fn listing(&self, dir: Ino, anew: bool) -> Answer<Arc<Vec<Item>>> {
-        if !anew && let Some(kept) = self.listings.lock().kept.get(&dir) {
+    /// The listing for a part that begins after the cookie `after`: at the start of a pass it is made anew.
+    pub(super) fn listing(
+        &self,
+        dir: Ino,
+        after: u64,
+        make: impl FnOnce() -> Answer<Vec<Item>>,
+    ) -> Answer<Arc<Vec<Item>>> {
+        if after != 0
+            && let Some(kept) = self.listings.lock().kept.get(&dir)
+        {
             return Ok(kept.items.clone());
         }
-        let listing = Arc::new(self.merged(dir)?);
+        let listing = Arc::new(make()?);
         self.listings.lock().keep(dir, &listing);
         Ok(listing)
+    }
+
+    /// The reader of a directory has come to its end.
+    pub(super) fn listing_done(&self, dir: Ino) {
+        self.listings.lock().done(dir);
     }
 
     fn merged(&self, dir: Ino) -> Answer<Vec<Item>> {
@@ -317,37 +338,36 @@ impl Engine {
         } else {
             Vec::new()
         };
-        let state = self.state.read();
-        let mut all: Vec<Item> = below
-            .into_iter()
-            .filter(|e| state.head.dentry(At(dir, &e.name)).is_none())
-            .map(|e| Item {
-                cookie: cookie(&e.name),
-                name: e.name,
-                ino: e.ino,
-                kind: e.kind,
-            })
-            .collect();
-        for (slot, dentry) in state.head.entries(dir) {
-            if let Dentry::Here(ino, kind) = dentry {
-                all.push(Item {
-                    cookie: cookie(slot.name.as_bytes()),
-                    name: slot.name.as_bytes().into(),
-                    ino,
-                    kind,
-                });
-            }
-        }
-        drop(state);
-        all.sort_unstable_by(|a, b| (a.cookie, &a.name).cmp(&(b.cookie, &b.name)));
-        // Two names of one hash: the second takes the next cookie.
-        for i in 1..all.len() {
-            if all[i].cookie <= all[i - 1].cookie {
-                all[i].cookie = all[i - 1].cookie + 1;
-            }
-        }
-        Ok(all)
+        let all = merge(below, &self.state.read().head, dir);
+        Ok(sorted(all))
     }
+}
+
+/// What the base and a root have in a directory, in no order.
+pub(super) fn merge(below: Vec<BaseEntry>, root: &Root, dir: Ino) -> Vec<Item> {
+    let mut all: Vec<Item> = below
+        .into_iter()
+        .filter(|e| root.dentry(At(dir, &e.name)).is_none())
+        .map(|e| Item::new(e.name, e.ino, e.kind))
+        .collect();
+    for (slot, dentry) in root.entries(dir) {
+        if let Dentry::Here(ino, kind) = dentry {
+            all.push(Item::new(slot.name.as_bytes().into(), ino, kind));
+        }
+    }
+    all
+}
+
+/// The entries in the order of their cookies, each with its own.
+pub(super) fn sorted(mut all: Vec<Item>) -> Vec<Item> {
+    all.sort_unstable_by(|a, b| (a.cookie, &a.name).cmp(&(b.cookie, &b.name)));
+    // Two names of one hash: the second takes the next cookie.
+    for i in 1..all.len() {
+        if all[i].cookie <= all[i - 1].cookie {
+            all[i].cookie = all[i - 1].cookie + 1;
+        }
+    }
+    all
 }
 
 /// What the overlay says of an entry.
@@ -369,7 +389,16 @@ struct Taken<'a> {
 }
 
 impl Item {
-    fn listed(&self, entry: Option<Entry>) -> Listed<'_> {
+    pub fn new(name: Box<[u8]>, ino: Ino, kind: Kind) -> Item {
+        Item {
+            cookie: cookie(&name),
+            name,
+            ino,
+            kind,
+        }
+    }
+
+    pub fn listed(&self, entry: Option<Entry>) -> Listed<'_> {
         Listed {
             cookie: self.cookie,
             name: &self.name,

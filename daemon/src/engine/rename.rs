@@ -45,6 +45,8 @@ impl Engine {
 
     fn rename_once(&self, from: (Ino, &[u8]), to: (Ino, &[u8]), flags: u32) -> Answer<()> {
         let _names = self.names.lock();
+        self.writable(from.0, from.1)?;
+        self.writable(to.0, to.1)?;
         self.known_to_kernel(from.0, from.1)?;
         self.known_to_kernel(to.0, to.1)?;
         let from = self.side(from.0, from.1)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use serde_bytes::ByteBuf;
 
+use super::browse::FIRST_VIEW;
 use super::{Answer, Engine};
 use crate::base::{BaseStat, BaseXattrs};
 use crate::tree::{FIRST_INO, Fact, Ino, Inode, Kind, ROOT, Slot, State, Time, Xattrs};
@@ -26,8 +27,14 @@ pub(super) struct Sprout {
 }
 
 impl Engine {
-    /// Fetches what taking `ino` into the overlay needs.
+    /// Fetches what taking `ino` into the overlay needs, which whoever changes an inode begins with.
+    ///
+    /// # Errors
+    /// `EROFS` for what is below `.llfs`, or what the base says.
     pub(super) fn seed(&self, ino: Ino) -> Answer<Seed> {
+        if ino >= FIRST_VIEW {
+            return Err(Errno::EROFS);
+        }
         if ino >= FIRST_INO || self.state.read().head.inode(ino).is_some() {
             return Ok(Seed::Over);
         }

@@ -113,6 +113,7 @@ impl Engine {
             what: "the snapshot was not made durable",
             errno: errno(&e),
         })?;
+        self.views_changed();
         self.house.poke_later();
         Ok(id)
     }
@@ -364,11 +365,15 @@ impl Engine {
         let mut state = self.state.write();
         let excess = state.discarded.len().saturating_sub(DISCARDED_KEPT);
         let ids: Vec<StateId> = state.discarded.keys().take(excess).copied().collect();
-        if !ids.is_empty()
-            && let Err(e) = self.drop_states(&mut state, ids)
-        {
-            tracing::warn!("old discarded states could not be given up: {e}");
+        if ids.is_empty() {
+            return;
         }
+        if let Err(e) = self.drop_states(&mut state, ids.clone()) {
+            tracing::warn!("old discarded states could not be given up: {e}");
+            return;
+        }
+        drop(state);
+        self.views_gone(&ids);
     }
 
     /// Gives snapshots up.
@@ -387,9 +392,10 @@ impl Engine {
                 ids.push(id);
             }
         }
-        self.drop_states(&mut state, ids)
+        self.drop_states(&mut state, ids.clone())
             .map_err(Refusal::failed("the snapshots were not deleted"))?;
         drop(state);
+        self.views_gone(&ids);
         self.freed_much();
         Ok(())
     }
@@ -420,7 +426,10 @@ impl Engine {
         }
         let name = to.to_owned();
         self.commit_reserved(&mut state, &Record::Rename { id, name })
-            .map_err(Refusal::failed("the snapshot was not renamed"))
+            .map_err(Refusal::failed("the snapshot was not renamed"))?;
+        drop(state);
+        self.views_changed();
+        Ok(())
     }
 
     /// The names of all snapshots, oldest first.

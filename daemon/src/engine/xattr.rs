@@ -87,17 +87,9 @@ impl Engine {
     pub fn getxattr(&self, ino: Ino, name: &[u8]) -> Answer<Vec<u8>> {
         let _gate = self.gate.read();
         match self.inode(ino) {
-            Some(inode) => inode
-                .xattrs
-                .as_ref()
-                .and_then(|x| x.get(name))
-                .map(|v| v.to_vec())
-                .ok_or(Errno::ENODATA),
-            None if ino >= FIRST_INO => Err(Errno::ESTALE),
-            None => match self.base.getxattr(ino, name) {
-                Err(Errno::EOPNOTSUPP) => Err(Errno::ENODATA),
-                answer => answer,
-            },
+            Some(inode) => value(&inode, name),
+            None if ino >= FIRST_INO => self.getxattr_hidden(ino, name),
+            None => self.base_xattr(ino, name),
         }
     }
 
@@ -108,16 +100,9 @@ impl Engine {
     pub fn listxattr(&self, ino: Ino) -> Answer<Vec<u8>> {
         let _gate = self.gate.read();
         let names: Vec<Vec<u8>> = match self.inode(ino) {
-            Some(inode) => inode
-                .xattrs
-                .iter()
-                .flat_map(|x| x.keys().cloned())
-                .collect(),
-            None if ino >= FIRST_INO => return Err(Errno::ESTALE),
-            None => match self.base.listxattr(ino) {
-                Err(Errno::EOPNOTSUPP) => Vec::new(),
-                answer => answer?,
-            },
+            Some(inode) => names(&inode),
+            None if ino >= FIRST_INO => self.xattrs_hidden(ino)?,
+            None => self.base_xattrs(ino)?,
         };
         let mut out = Vec::new();
         for name in names {
@@ -125,6 +110,22 @@ impl Engine {
             out.push(0);
         }
         Ok(out)
+    }
+
+    /// The value of an attribute of an object of the base.
+    pub(super) fn base_xattr(&self, ino: Ino, name: &[u8]) -> Answer<Vec<u8>> {
+        match self.base.getxattr(ino, name) {
+            Err(Errno::EOPNOTSUPP) => Err(Errno::ENODATA),
+            answer => answer,
+        }
+    }
+
+    /// The names of all attributes of an object of the base.
+    pub(super) fn base_xattrs(&self, ino: Ino) -> Answer<Vec<Vec<u8>>> {
+        match self.base.listxattr(ino) {
+            Err(Errno::EOPNOTSUPP) => Ok(Vec::new()),
+            answer => answer,
+        }
     }
 
     /// Removes an extended attribute.
@@ -149,6 +150,18 @@ impl Engine {
             })
         })
     }
+}
+
+/// The value of an attribute of an inode of the overlay.
+pub(super) fn value(inode: &Inode, name: &[u8]) -> Answer<Vec<u8>> {
+    let found = inode.xattrs.as_ref().and_then(|x| x.get(name));
+    found.map(|v| v.to_vec()).ok_or(Errno::ENODATA)
+}
+
+/// The names of all attributes of an inode of the overlay.
+pub(super) fn names(inode: &Inode) -> Vec<Vec<u8>> {
+    let all = inode.xattrs.iter();
+    all.flat_map(|x| x.keys().cloned()).collect()
 }
 
 /// Changes an inode's attributes; having none is `None`.

@@ -19,7 +19,9 @@ use fuser::{
 use nix::errno::Errno;
 
 use super::answer::{asked, caller, empty, entry, found, with_buffer, written, xattr};
-use super::convert::{FOREVER, bare_attr, errno, file_attr, file_type, sent_time, set_time};
+use super::convert::{
+    FOREVER, bare_attr, errno, file_attr, file_type, name_ttl, sent_time, set_time,
+};
 use super::kernel::CachedWrites;
 use super::pool::Pool;
 use super::{capabilities, follow, test_hook};
@@ -453,7 +455,7 @@ impl Filesystem for Adapter {
                                 ino,
                                 listed.cookie,
                                 name,
-                                &FOREVER,
+                                name_ttl(found),
                                 &file_attr(&found.attr),
                                 generation,
                             )

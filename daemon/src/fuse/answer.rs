@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use fuser::{Generation, INodeNo, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr, Request};
 use nix::errno::Errno;
 
-use super::convert::{FOREVER, errno, file_attr};
+use super::convert::{FOREVER, errno, file_attr, name_ttl};
 use crate::engine::Engine;
 use crate::engine::api::{Answer, Caller, Entry};
 use crate::relay::{Asked, Op};
@@ -40,8 +40,9 @@ pub(super) fn found(engine: &Engine, parent: INodeNo, name: &[u8]) -> Answer<Ent
 
 pub(super) fn entry(answer: Answer<Entry>, reply: ReplyEntry) {
     match answer {
-        Ok(found) => reply.entry(
+        Ok(found) => reply.entry_with_ttls(
             &FOREVER,
+            name_ttl(&found),
             &file_attr(&found.attr),
             Generation(found.generation),
         ),

@@ -5,11 +5,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
 use nix::errno::Errno;
 
-use crate::engine::api::{Attr, SetTime};
+use crate::engine::api::{Attr, Entry, SetTime};
 use crate::tree::{Kind, Time};
 
 /// How long the kernel may keep what it was told: for ever, in effect. It is told of every change that it did not make.
 pub(super) const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// How long the kernel may keep what a name means.
+pub(super) fn name_ttl(entry: &Entry) -> &'static Duration {
+    match entry.lasting {
+        true => &FOREVER,
+        false => &Duration::ZERO,
+    }
+}
 
 /// What `stat` shows as the best size for input and output, in bytes.
 const BLOCK_SIZE: u32 = 4096;

@@ -59,7 +59,8 @@ impl Kernel for Cache {
     /// while others are carried out: if none was, between one marker and the next, none was held back.
     fn flush(&self) -> io::Result<()> {
         let mut before = self.cached_writes.load(Ordering::Acquire);
-        self.visitor.flush()?;
+        // An error is of some file, such as one below `.llfs` that was stored to through a mapping: the others count.
+        let flushed = self.visitor.flush();
         for _ in 0..MAX_ROUNDS {
             let now = self.cached_writes.load(Ordering::Acquire);
             if now == before {
@@ -68,7 +69,7 @@ impl Kernel for Cache {
             before = now;
             self.visitor.mark()?;
         }
-        Ok(())
+        flushed
     }
 
     fn forget_inode(&self, ino: Ino) {

@@ -6,7 +6,7 @@
 //!
 //! * [`Table`]: the inodes that the kernel holds. * [`requests`](self): what was being asked when the worker died, and
 //!   whether it was done (`requests.rs`). * `errands.rs`: the same for the control socket. * `progress.rs`: reverts and
-//!   applies whose invalidations are not complete.
+//!   applies whose invalidations are not complete. * `views.rs`: which states were shown below `.llfs`.
 //!
 //! This module knows nothing of the rest of the daemon.
 
@@ -17,6 +17,7 @@ mod requests;
 mod table;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,9 +30,10 @@ pub use errands::{Errand, Passed, Turn};
 pub use progress::Reverting;
 pub use requests::{Asked, InPool, Notifying, Op};
 pub use table::{Entry, Table};
+pub use views::{VIEWS, Viewed};
 
 /// Changes with every change of what is in the memory: a worker of another version does not touch it.
-const VERSION: u64 = 0x4c4c_4653_0000_0001;
+const VERSION: u64 = 0x4c4c_4653_0000_0002;
 
 /// Bytes in front of the first table.
 const HEAD: u64 = 1 << 20;
@@ -53,6 +55,7 @@ struct Head {
     requests: requests::Slots,
     progress: progress::Flags,
     errands: errands::Ring,
+    views: views::Views,
 }
 
 const _: () = assert!(size_of::<Head>() as u64 <= HEAD);

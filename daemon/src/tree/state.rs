@@ -96,6 +96,14 @@ impl State {
             .map(|(id, s)| (*id, s))
     }
 
+    /// The newest snapshot that was taken at this time or before.
+    pub fn snapshot_at(&self, at: Time) -> Option<(StateId, &Snapshot)> {
+        let mut newest_first = self.snapshots.iter().rev();
+        newest_first
+            .find(|(_, s)| s.at <= at)
+            .map(|(id, s)| (*id, s))
+    }
+
     /// The root of a snapshot or of a discarded state.
     pub fn root(&self, id: StateId) -> Option<&Root> {
         match self.snapshots.get(&id) {

@@ -119,6 +119,7 @@ impl Engine {
         };
         let (plan, old) = done.inspect_err(|_| self.relay.set_applying(false))?;
         self.forget_old_names(&old);
+        self.views_anew();
         self.relay.set_applying(false);
         self.freed_much();
         tracing::info!(?plan, "the head was written into the base");

@@ -1,11 +1,13 @@
 //! Refusals of the engine as a client is told of them.
 
-use llctl::StateRef;
 use llctl::protocol::{ErrorKind, Failure};
+use llctl::{Moment, StateRef};
 use nix::errno::Errno;
 
+use super::listing::nanos;
 use crate::engine::Engine;
 use crate::engine::snapshot::Refusal;
+use crate::tree::State;
 
 /// Names that a hint lists.
 const NEAR_MAX: usize = 3;
@@ -56,6 +58,23 @@ pub(super) fn unknown(engine: &Engine, name: &str) -> Failure {
     Failure::new(
         ErrorKind::NotFound,
         format!("there is no snapshot named {name:?}"),
+    )
+    .with_hint(hint)
+}
+
+/// There is no snapshot that old.
+pub(super) fn none_at(state: &State, moment: Moment) -> Failure {
+    let hint = match state.snapshots.values().next() {
+        Some(oldest) => format!(
+            "the oldest snapshot is {:?}, of {}",
+            oldest.name,
+            Moment(nanos(oldest.at))
+        ),
+        None => "there are no snapshots yet; `llctl snap` takes one".to_owned(),
+    };
+    Failure::new(
+        ErrorKind::NotFound,
+        format!("there is no snapshot as old as {moment}"),
     )
     .with_hint(hint)
 }

@@ -7,7 +7,7 @@ mod diff;
 mod failure;
 mod listing;
 mod repeated;
-mod states;
+pub(super) mod states;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -127,6 +127,7 @@ impl Service for Host {
         let done = match to {
             StateRef::Snapshot(name) => self.engine.revert(name.as_str()),
             StateRef::Base => self.engine.revert_base(),
+            StateRef::At(_) => self.engine.revert(&View::of(&self.engine, to)?.name),
             StateRef::Undo | StateRef::Live => return Err(failure::no_target(to)),
         };
         let done = done.map_err(|refusal| failure(&self.engine, &refusal))?;

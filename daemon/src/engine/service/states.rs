@@ -1,12 +1,14 @@
 //! The states that a client can name, and reading files as they are in one.
 
 use llctl::StateRef;
-use llctl::protocol::{ErrorKind, Failure};
+use llctl::protocol::{ErrorKind, Failure, UnixNanos};
 use nix::errno::Errno;
 
 use super::failure;
 use crate::engine::{Answer, Engine};
-use crate::tree::{BASE_STATE, BLOCK, FIRST_INO, Ino, Kind, Piece, Root, State, StateId, extent};
+use crate::tree::{
+    BASE_STATE, BLOCK, FIRST_INO, Ino, Kind, Piece, Root, State, StateId, Time, extent,
+};
 
 /// Which state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,23 +36,21 @@ impl View {
     /// The state that a client named.
     pub fn of(engine: &Engine, wanted: &StateRef) -> Result<View, Failure> {
         let state = engine.state.read();
+        if let Some(id) = find(&state, wanted) {
+            return Ok(View::kept(&state, id));
+        }
         match wanted {
             StateRef::Live => Ok(View::live(&state)),
             StateRef::Base => Ok(View::base()),
-            StateRef::Undo => match state.discarded.keys().next_back() {
-                Some(&id) => Ok(View::kept(&state, id)),
-                None => Err(Failure::new(
-                    ErrorKind::NotFound,
-                    "there is no @undo: no revert discarded anything that is still kept",
-                )),
-            },
-            StateRef::Snapshot(name) => match state.snapshot(name.as_str()) {
-                Some((id, _)) => Ok(View::kept(&state, id)),
-                None => {
-                    drop(state);
-                    Err(failure::unknown(engine, name.as_str()))
-                }
-            },
+            StateRef::Undo => Err(Failure::new(
+                ErrorKind::NotFound,
+                "there is no @undo: no revert discarded anything that is still kept",
+            )),
+            StateRef::At(moment) => Err(failure::none_at(&state, *moment)),
+            StateRef::Snapshot(name) => {
+                drop(state);
+                Err(failure::unknown(engine, name.as_str()))
+            }
         }
     }
 
@@ -166,6 +166,26 @@ impl View {
             true,
         )?;
         Ok(len)
+    }
+}
+
+/// The state that somebody named; `None` for the live tree, and if there is none such.
+pub(in crate::engine) fn find(state: &State, wanted: &StateRef) -> Option<StateId> {
+    match wanted {
+        StateRef::Live => None,
+        StateRef::Base => Some(BASE_STATE),
+        StateRef::Undo => state.discarded.keys().next_back().copied(),
+        StateRef::At(moment) => state.snapshot_at(time(moment.0)).map(|(id, _)| id),
+        StateRef::Snapshot(name) => state.snapshot(name.as_str()).map(|(id, _)| id),
+    }
+}
+
+fn time(nanos: UnixNanos) -> Time {
+    const SECOND: i64 = 1_000_000_000;
+    Time {
+        sec: nanos.0.div_euclid(SECOND),
+        // Less than a second.
+        nsec: nanos.0.rem_euclid(SECOND) as u32,
     }
 }
 
