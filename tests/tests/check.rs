@@ -174,6 +174,47 @@ fn a_superblock_is_written_anew() {
     head.assert_same(&mounted.manifest(), Ignore::default(), "a lost superblock");
 }
 
+/// A state from before a damage may have blocks that were given back after it: they are no zeros, but errors.
+#[test]
+fn what_was_given_back_after_the_damage_is_an_error() {
+    let mounted = Mounted::new("check-given-back");
+    mounted.snap("useless");
+    fs::write(mounted.path("gone"), pattern(1, 1 << 20)).unwrap();
+    fs::write(mounted.path("kept"), pattern(2, 9000)).unwrap();
+    let journal = files_in(&mounted.store, "journal", ".log").pop().unwrap();
+    let journal = mounted.store.join(journal);
+    let end = written(&journal);
+    let taken = || {
+        use std::os::unix::fs::MetadataExt;
+        let layer = files_in(&mounted.store, "layers", ".data").pop().unwrap();
+        fs::metadata(mounted.store.join(layer)).unwrap().blocks() * 512
+    };
+    assert!(taken() > 1 << 20);
+    fs::remove_file(mounted.path("gone")).unwrap();
+    mounted.delete("useless");
+    let patience = Duration::from_secs(30);
+    llfs_tests::command::until("space that is given back", patience, || {
+        (taken() < 512 << 10).then_some(())
+    });
+    mounted.kill9();
+    assert!(Wound::Flip.inflict(&journal, end, end + 64));
+    let look = || {
+        let error = fs::read(mounted.path("gone")).expect_err("bytes that are gone were served");
+        assert_eq!(error.raw_os_error(), Some(libc::EIO));
+        assert_eq!(fs::read(mounted.path("kept")).unwrap(), pattern(2, 9000));
+        let said = mounted.llctl(&["verify"]).finish().expect_code(7).text();
+        assert!(said.contains("gone"), "{said}");
+        mounted.unmount();
+    };
+    mounted.mount_run().arg("--read-only").ok();
+    look();
+    check(&mounted, &["--repair", "--yes"]).expect_code(7);
+    for _ in 0..2 {
+        mounted.mount();
+        look();
+    }
+}
+
 /// Regions of each file that are damaged, each in every way.
 fn regions() -> u64 {
     let given = std::env::var("LLFS_REGIONS").ok();

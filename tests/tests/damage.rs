@@ -148,3 +148,30 @@ fn a_truncated_store_never_shows_other_bytes() {
     mounted.mount();
     head.assert_same(&mounted.manifest(), Ignore::default(), "the whole store");
 }
+
+/// The checksums of a layer are gone: what they covered is an error, and no fresh ones are made.
+#[test]
+fn a_deleted_checksum_file_is_damage() {
+    let mounted = Mounted::new("no-sums");
+    fs::write(mounted.path("file"), pattern(1, 40_000)).unwrap();
+    mounted.snap("s");
+    mounted.unmount();
+    let layers = fs::read_dir(mounted.store.join("layers")).unwrap();
+    let paths = layers.map(|entry| entry.unwrap().path());
+    let sums: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|end| end == "sum"))
+        .collect();
+    assert!(!sums.is_empty());
+    for path in &sums {
+        fs::remove_file(path).unwrap();
+    }
+    for _ in 0..2 {
+        mounted.mount();
+        let error = fs::read(mounted.path("file")).expect_err("unchecked bytes were served");
+        assert_eq!(error.raw_os_error(), Some(libc::EIO));
+        let said = mounted.llctl(&["verify"]).finish().expect_code(7).text();
+        assert!(said.contains("file") && said.contains(".sum"), "{said}");
+        mounted.unmount();
+        assert!(sums.iter().all(|path| !path.exists()));
+    }
+}

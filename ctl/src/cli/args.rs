@@ -162,6 +162,8 @@ Examples:
     /// Show the mount, its store, and whether they are well
     Status,
     /// Read everything that is stored and check that it is undamaged; exits with 7 if it is not
+    ///
+    /// It stands back: it reads at the lowest priority for the processor and in the idle class of the disk.
     Verify,
     /// Write the current state into the directory below the mount, for good
     #[command(after_help = "\

@@ -86,8 +86,14 @@ fn repair(order: &Order, disk: Arc<HostDisk>) -> Result<(), Trouble> {
         ..StoreOptions::default()
     };
     let (store, _) = Store::open(disk, &options).map_err(|error| trouble(order, error))?;
-    store
-        .close()
+    // Now, while it is known that the state is older than the layers.
+    let sealed = store.layers().and_then(|layers| {
+        layers.iter().try_for_each(|layer| store.seal(layer.id))?;
+        store.finish_seals()?;
+        store.list_sums()
+    });
+    sealed
+        .and_then(|()| store.close())
         .map_err(|error| Trouble::because("the repaired store could not be made durable", error))
 }
 

@@ -135,6 +135,9 @@ impl Engine {
         }
         self.store.finish_seals()?;
         self.write_image()?;
+        if let Err(error) = self.store.list_sums() {
+            tracing::warn!(%error, "the list of checksums was not written");
+        }
         self.store.sync()
     }
 

@@ -70,6 +70,11 @@ pub trait DiskFile: Send + Sync {
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Takes space for the range, extending the file when needed.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Whether nothing of the range takes space, so that it was given back or never written. `false` from a medium that does
+    /// not know.
+    fn is_hole(&self, _offset: u64, _len: u64) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Bytes that the file takes on the medium.
     fn disk_bytes(&self) -> io::Result<u64>;
 }

@@ -233,6 +233,17 @@ impl DiskFile for HostFile {
         }
     }
 
+    fn is_hole(&self, offset: u64, len: u64) -> io::Result<bool> {
+        use nix::unistd::{Whence, lseek};
+        // No other call uses the file's position.
+        match lseek(&self.0, offset_of(offset)?, Whence::SeekData) {
+            Ok(data) => Ok(u64::try_from(data).unwrap_or(0) >= offset + len),
+            Err(Errno::ENXIO) => Ok(true),
+            Err(Errno::EINVAL) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     fn disk_bytes(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.blocks() * 512)
     }

@@ -264,6 +264,13 @@ impl Store {
         Ok(sealed.len())
     }
 
+    /// Notes durably which layers have checksums, so that one that loses them is noticed at the next start. An image
+    /// does that by the way.
+    pub fn list_sums(&self) -> io::Result<()> {
+        self.health.check()?;
+        self.layers.list_sums()
+    }
+
     /// Gives blocks back to the medium. `unreachable_since` is the sequence number of the record that
     /// dropped the last reference to them; it is made durable first.
     pub fn free(
@@ -335,6 +342,9 @@ impl Store {
         // The layers too: journal segments with copies of blocks will be removed.
         self.sync_layers()?;
         let disk = &*self.disk;
+        if let Err(error) = self.layers.list_sums() {
+            tracing::warn!(%error, "the list of checksums was not written");
+        }
         let newest = images::list(disk)?.last().copied().unwrap_or(0);
         images::write(disk, &self.uuid(), newest + 1, covers, body)?;
         match self.journal.rotate_beyond(1) {

@@ -178,6 +178,7 @@ impl Store {
             options.open_files,
             options.inline_blocks,
             overlay,
+            recovered.scan.damage.is_some(),
         )
         .naming(layers::DIR)?;
         let journal = Journal::new(

@@ -2,6 +2,7 @@
 
 pub(crate) mod dirty;
 mod files;
+mod list;
 mod read;
 mod seal;
 mod sums;
@@ -69,6 +70,10 @@ pub(crate) struct Layers {
     pub dirty: Dirty,
     /// Blocks that only the journal holds, when the store may not be written.
     overlay: HashMap<(u32, u32), Vec<u8>>,
+    /// The state is older than the layers: the journal was damaged, and blocks may be gone that the state still has.
+    doubtful: bool,
+    /// What the list of checksums says on the medium.
+    listed: Mutex<Vec<list::Summed>>,
 }
 
 impl Layers {
@@ -80,6 +85,7 @@ impl Layers {
         open_files: usize,
         inline_blocks: usize,
         overlay: HashMap<(u32, u32), Vec<u8>>,
+        doubtful: bool,
     ) -> io::Result<Self> {
         let mut map: HashMap<u32, Layer> = HashMap::new();
         let names = disk.list(Path::new(DIR))?;
@@ -93,6 +99,12 @@ impl Layers {
         for id in names.iter().filter_map(|name| number_of(name, "sum")) {
             if let Some(layer) = map.get_mut(&id) {
                 layer.found_sums(read_header(&*disk, &uuid, LayerId(id))?);
+            }
+        }
+        let listed = list::read(&*disk, &uuid)?;
+        for &(id, blocks) in &listed {
+            if let Some(layer) = map.get_mut(&id.0) {
+                layer.must_have_sums(id, blocks);
             }
         }
         // A daemon that was killed may have left unsynced data in any block that has no sum.
@@ -112,6 +124,8 @@ impl Layers {
             pending_seals: Mutex::new(Vec::new()),
             dirty,
             overlay,
+            doubtful,
+            listed: Mutex::new(listed),
         })
     }
 
@@ -232,6 +246,27 @@ impl Layers {
         Ok(infos)
     }
 
+    /// Notes durably which layers have checksums, so that one that loses them is noticed.
+    pub fn list_sums(&self) -> io::Result<()> {
+        let mut listed = self.listed.lock();
+        let mut now: Vec<list::Summed> = {
+            let map = self.map.read();
+            let summed = |(id, layer): (&u32, &Arc<Layer>)| {
+                (LayerId(*id), layer.summed.load(Ordering::Acquire))
+            };
+            map.iter()
+                .map(summed)
+                .filter(|(_, blocks)| *blocks > 0)
+                .collect()
+        };
+        now.sort_unstable();
+        if *listed != now {
+            list::write(&*self.disk, &self.uuid, &now)?;
+            *listed = now;
+        }
+        Ok(())
+    }
+
     fn layer(&self, id: LayerId) -> io::Result<Arc<Layer>> {
         self.map.read().get(&id.0).cloned().ok_or_else(|| {
             tracing::error!(layer = id.0, "there is no such layer in the store");
@@ -256,6 +291,19 @@ impl Layer {
         *next = summed.max(*next);
         *self.summed.get_mut() = summed;
         *self.sealed.get_mut() = summed;
+    }
+
+    /// The list says that so many blocks have checksums. If they are not there they are lost: the blocks cannot be checked,
+    /// and are not served.
+    fn must_have_sums(&mut self, id: LayerId, blocks: u32) {
+        let summed = self.summed.get_mut();
+        if *summed >= blocks {
+            return;
+        }
+        tracing::error!(layer = id.0, "the layer's checksums are gone");
+        *summed = blocks;
+        let (next, sealed) = (self.next.get_mut(), self.sealed.get_mut());
+        (*next, *sealed) = (blocks.max(*next), blocks.max(*sealed));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads from layers, checked against the sums where there are some.
 
 use super::{BLOCK, LayerId, Layers, sums};
-use crate::store::disk::OpenHow;
+use crate::store::disk::{DiskFile, OpenHow};
 use nix::errno::Errno;
 use std::io;
 use std::ops::Range;
@@ -59,7 +59,13 @@ impl Layers {
         if blocks.is_empty() {
             return Ok(());
         }
-        let file = self.files.sums(id, summed)?;
+        let file = self
+            .files
+            .sums(id, summed)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => Errno::EIO.into(),
+                _ => error,
+            })?;
         let mut page = sums::Page::default();
         for (block, bytes) in blocks.zip(bytes.chunks(BLOCK as usize)) {
             match page.sum(&*file, &self.uuid, id, block)? {
@@ -96,7 +102,28 @@ impl Layers {
             }
             out[read..].fill(0);
         }
+        if self.doubtful && self.lacks(id, &*file, offset, out.len() as u64)? {
+            tracing::error!(layer = id.0, offset, "blocks were given back already");
+            return Err(Errno::EIO.into());
+        }
         Ok(())
+    }
+
+    /// Whether a block of the range was given back to the medium. Those with checksums tell that by themselves.
+    pub(super) fn lacks(
+        &self,
+        id: LayerId,
+        file: &dyn DiskFile,
+        offset: u64,
+        len: u64,
+    ) -> io::Result<bool> {
+        let summed = u64::from(self.layer(id)?.summed.load(Ordering::Acquire));
+        for block in (offset / BLOCK).max(summed)..(offset + len).div_ceil(BLOCK) {
+            if file.is_hole(block * BLOCK, BLOCK)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// How to open data files: for writing as well while that is allowed, since they are shared.

@@ -10,6 +10,7 @@ use std::ops::Range;
 use llctl::protocol::{BytePath, Failure, Finding, FindingKind};
 
 use super::damage::{self, Damaged};
+use super::gently::gently;
 use super::{Scrub, Step, bytes};
 use crate::engine::Engine;
 use crate::engine::reclaim::{Live, live};
@@ -85,7 +86,7 @@ fn read(
         true
     };
     let part = std::slice::from_ref(part);
-    let answer = (engine.store).verify_layer(store::LayerId(layer), part, &mut count);
+    let answer = gently(|| (engine.store).verify_layer(store::LayerId(layer), part, &mut count));
     let bad = match answer {
         Ok(bad) => bad.into_iter().map(|block| block..block + 1).collect(),
         Err(error) => {

@@ -8,6 +8,7 @@ mod base;
 mod blocks;
 mod damage;
 mod files;
+mod gently;
 mod roots;
 
 use std::collections::HashMap;
