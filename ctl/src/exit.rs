@@ -22,6 +22,15 @@ pub const DAMAGED: u8 = 7;
 /// The store is read-only or full.
 pub const NO_WRITE: u8 = 8;
 
+/// `run`: the command took longer than its `--timeout`, as timeout(1) has it.
+pub const TIMED_OUT: u8 = 124;
+/// `run`: llctl itself failed, so the code is none of the command's.
+pub const RUN_FAILED: u8 = 125;
+/// `run`: the command is there and cannot be started.
+pub const RUN_NOT_STARTED: u8 = 126;
+/// `run`: there is no such command.
+pub const RUN_NOT_FOUND: u8 = 127;
+
 /// The table as `llctl --help` prints it.
 pub const TABLE: &str = "\
 Exit codes:
@@ -33,7 +42,12 @@ Exit codes:
   5  a snapshot of that name exists
   6  refused: not permitted, busy, another protocol version, or it needs --yes
   7  damage was found
-  8  the store is read-only or out of space";
+  8  the store is read-only or out of space
+`llctl run` exits as the command does (128 and the signal's number if it was killed), and with
+  124  it took longer than its --timeout
+  125  llctl itself failed
+  126  the command cannot be started
+  127  there is no such command";
 
 /// The exit code for a failure of this kind.
 pub fn of_kind(kind: ErrorKind) -> u8 {
@@ -75,11 +89,11 @@ mod tests {
         let codes = [
             OK, FAILED, USAGE, NO_MOUNT, NOT_FOUND, EXISTS, REFUSED, DAMAGED, NO_WRITE,
         ];
-        let listed: Vec<String> = TABLE
+        let of_run = [TIMED_OUT, RUN_FAILED, RUN_NOT_STARTED, RUN_NOT_FOUND];
+        let listed: Vec<u8> = TABLE
             .lines()
-            .skip(1)
-            .map(|l| l.trim().chars().take(1).collect())
+            .filter_map(|l| l.split_whitespace().next()?.parse().ok())
             .collect();
-        assert_eq!(listed, codes.map(|c| c.to_string()));
+        assert_eq!(listed, [&codes[..], &of_run[..]].concat());
     }
 }

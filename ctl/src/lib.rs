@@ -6,6 +6,7 @@
 //! * [`client`]: a blocking client with one method a request.
 //! * [`name`]: snapshot names and references to states, validated in one place for both sides.
 //! * [`moment`]: points in time as users name them.
+//! * [`run`]: a command between a snapshot and, if it fails, a revert.
 //! * [`exit`]: the exit codes of the `llctl` program.
 pub mod client;
 pub mod codec;
@@ -15,6 +16,7 @@ pub mod locate;
 pub mod moment;
 pub mod name;
 pub mod protocol;
+pub mod run;
 
 pub use client::{Client, ClientError};
 pub use moment::Moment;

@@ -1,6 +1,8 @@
 //! The command line, and the help that explains it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -177,6 +179,8 @@ nothing: the apply goes on at the next mount.")]
         #[arg(short = 'n', long, conflicts_with = "yes")]
         dry_run: bool,
     },
+    /// Run a command, and revert what it did to the mount if it fails
+    Run(RunArgs),
     /// Print a script that completes llctl's commands in a shell
     #[command(
         after_help = "Example: llctl completions bash > ~/.local/share/bash-completion/completions/llctl"
@@ -188,7 +192,7 @@ nothing: the apply goes on at the next mount.")]
 }
 
 /// What `diff` takes.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(after_help = "\
 Each line begins with what happened: A added, D deleted, M content modified, R renamed, T of another type, m mode or owner, \
 x extended attributes, t times. Patches can be fed to `git apply` and `patch -p1`.
@@ -215,4 +219,52 @@ pub struct DiffArgs {
     /// Only these files and directories, relative to the current directory
     #[arg(last = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// What `run` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Takes a snapshot, runs the command, and reverts to the snapshot if the command exits with anything but 0, is killed, or takes \
+longer than --timeout. Before a revert everything that the command started and that still runs is ended: SIGTERM, and after \
+5 seconds (or Ctrl-C) SIGKILL. What the command changes outside the mount stays.
+
+The command has the terminal; signals sent to llctl are handed on to it. Standard output and error are the command's; what llctl \
+did, and how to undo it, is said on standard error at the end. With --json, the last line of standard output is {\"run\": ...}. \
+Runs can be nested.
+
+The exit code is the command's, or the check's if only that failed: 128 and the signal's number if it was killed, 124 if it took \
+too long, 125 if llctl itself failed, 126 if the command cannot be started, 127 if there is none.
+
+Examples:
+  llctl run -- make install
+  llctl run --timeout 10m --verify 'cargo test' -- ./codemod.sh
+  llctl run --on-failure ask -- npm install
+  llctl run --keep-on 1,124 --timeout 60 -- ./flaky.sh")]
+pub struct RunArgs {
+    /// End the command after this time, such as 90s, 10m or 1h30m; the check gets the same time again
+    #[arg(long, value_name = "TIME", value_parser = super::run::parse_timeout)]
+    pub timeout: Option<Duration>,
+    /// What to do when the command or the check fails
+    #[arg(long, value_name = "WHAT", default_value = "revert")]
+    pub on_failure: WhenFailed,
+    /// Exit codes of the command that are no failure (124 for a timeout, 128 and the signal for a killed command)
+    #[arg(long, value_name = "CODE", value_delimiter = ',')]
+    pub keep_on: Vec<u8>,
+    /// A check, run with `sh -c` after the command: if it does not exit with 0, that is a failure
+    #[arg(long, value_name = "COMMAND")]
+    pub verify: Option<String>,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// What is done when a command failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WhenFailed {
+    /// Make everything what it was before the command.
+    Revert,
+    /// Ask on the terminal.
+    Ask,
+    /// Leave everything as the command left it.
+    Keep,
 }

@@ -6,6 +6,7 @@ mod fail;
 mod listing;
 mod output;
 mod progress;
+mod run;
 mod snapshots;
 mod status;
 mod units;
@@ -54,6 +55,7 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
         Command::Status => status::run(&mut connect(global)?, out),
         Command::Verify => verify::run(&mut connect(global)?, out),
         Command::Apply { yes, dry_run } => apply::run(&mut connect(global)?, yes, dry_run, out),
+        Command::Run(args) => run::run(global, args, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "llctl", &mut script);

@@ -16,7 +16,10 @@ use llctl::protocol::{
 /// 2026-11-21 11:44:02 UTC.
 pub const WHEN: UnixNanos = UnixNanos(1_795_261_442_000_000_000);
 
-/// A daemon that answers each request with the same messages.
+/// What is answered to a request.
+type Answer = Box<dyn Fn(&Request) -> Vec<Response> + Send>;
+
+/// A daemon that does nothing but answer.
 pub struct Fake {
     /// Its directory, which is also the mountpoint that it claims.
     pub dir: PathBuf,
@@ -34,7 +37,12 @@ pub struct Run {
 impl Fake {
     /// A daemon of this version that gives `answer`.
     pub fn new(answer: Vec<Response>) -> Self {
-        Self::start(None, answer)
+        Self::answering(move |_| answer.clone())
+    }
+
+    /// A daemon of this version that answers each request with what `answer` says.
+    pub fn answering(answer: impl Fn(&Request) -> Vec<Response> + Send + 'static) -> Self {
+        Self::start(None, Box::new(answer))
     }
 
     /// A daemon that says why not.
@@ -45,7 +53,7 @@ impl Fake {
             server_version,
             daemon: "9.0.0".to_owned(),
         };
-        Self::start(Some(refused), Vec::new())
+        Self::start(Some(refused), Box::new(|_| Vec::new()))
     }
 
     /// A daemon that fails at everything.
@@ -55,7 +63,7 @@ impl Fake {
         )])
     }
 
-    fn start(refused: Option<Refused>, answer: Vec<Response>) -> Self {
+    fn start(refused: Option<Refused>, answer: Answer) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("llctl-test-{}-{number}", std::process::id()));
@@ -117,7 +125,7 @@ fn serve(
     mut stream: UnixStream,
     refused: Option<&Refused>,
     mountpoint: &BytePath,
-    answer: &[Response],
+    answer: &Answer,
     seen: &Mutex<Vec<Request>>,
 ) {
     let hello: Hello = codec::read(&mut stream, HELLO_MAX).unwrap();
@@ -135,9 +143,10 @@ fn serve(
     codec::write(&mut stream, &reply, HELLO_MAX).unwrap();
     while let Ok(request) = codec::read::<Request>(&mut stream, REQUEST_MAX) {
         let planned_only = matches!(request, Request::Apply { yes: false });
+        let responses = answer(&request);
         seen.lock().unwrap().push(request);
-        for response in answer {
-            if codec::write(&mut stream, response, REPLY_MAX).is_err() {
+        for response in responses {
+            if codec::write(&mut stream, &response, REPLY_MAX).is_err() {
                 return;
             }
             if response.is_last(planned_only) {

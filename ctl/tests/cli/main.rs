@@ -8,4 +8,5 @@ mod diff;
 mod errors;
 mod fake;
 mod patch;
+mod run;
 mod verify;
