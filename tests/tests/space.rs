@@ -195,3 +195,45 @@ fn a_failed_overwrite_leaves_the_old_bytes() {
         "the snapshot's bytes have changed"
     );
 }
+
+/// What a list and a status say that a snapshot holds alone is what deleting it frees.
+#[test]
+fn what_a_snapshot_holds_alone_is_told_and_freed() {
+    let mounted = Mounted::new("alone");
+    let taken = || {
+        use std::os::unix::fs::MetadataExt;
+        let files = fs::read_dir(mounted.store.join("layers")).unwrap();
+        let blocks = files.map(|file| file.unwrap().metadata().unwrap().blocks());
+        blocks.sum::<u64>() * 512
+    };
+    fs::write(mounted.path("all"), pattern(1, 1 << 20)).unwrap();
+    fs::write(mounted.path("some"), pattern(2, 2 << 20)).unwrap();
+    mounted.snap("first");
+    fs::write(mounted.path("some"), pattern(3, 3 << 20)).unwrap();
+    mounted.snap("middle");
+    fs::write(mounted.path("some"), pattern(4, 4096)).unwrap();
+    mounted.snap("last");
+    mounted.revert("first");
+    let bytes = |listed: &serde_json::Value, name: &str| -> Option<u64> {
+        let all = listed["snapshots"].as_array().unwrap();
+        let found = all.iter().find(|s| s["name"] == name).unwrap();
+        found["bytes"].as_u64()
+    };
+    let listed = mounted.json(&["list"]);
+    // The head is what the first is, and what was discarded is what the last is.
+    assert_eq!(bytes(&listed, "first"), Some(0));
+    assert_eq!(bytes(&listed, "middle"), Some(3 << 20));
+    assert_eq!(bytes(&listed, "last"), Some(0));
+    let shown = mounted.json(&["show", "middle"]);
+    assert_eq!(shown["snapshot"]["bytes"], 3 << 20, "{shown}");
+    let status = mounted.json(&["status"]);
+    let held = serde_json::json!([{"name": "middle", "bytes": 3 << 20}]);
+    assert_eq!(status["held"], held, "{status}");
+    let before = taken();
+    mounted.delete("middle");
+    let patience = std::time::Duration::from_secs(20);
+    llfs_tests::command::until("space after deleting", patience, || {
+        (taken() + (3 << 20) <= before + 64 * 1024).then_some(())
+    });
+    assert_eq!(mounted.json(&["status"])["held"], serde_json::json!([]));
+}

@@ -48,6 +48,16 @@ pub fn run(client: &mut Client, out: &mut Output) -> Outcome {
         None => String::new(),
     };
     field(out, "snapshots", &format!("{}{last}", status.snapshots))?;
+    if !status.held.is_empty() {
+        let held = status.held.iter();
+        let held = held.map(|h| format!("{} {}", escaped(h.name.as_bytes()), units::size(h.bytes)));
+        let held = held.collect::<Vec<_>>().join(", ");
+        field(
+            out,
+            "held alone",
+            &format!("{held}: what deleting one of them frees"),
+        )?;
+    }
     if status.discarded > 0 {
         field(
             out,

@@ -28,5 +28,5 @@ pub use handshake::{Hello, HelloReply, MAGIC, PROTOCOL_VERSION, Refused, Welcome
 pub use request::{MESSAGE_MAX, Request};
 pub use response::{Progress, ProgressUnit, Response};
 pub use snapshot::{DiscardedInfo, Listing, RevertInfo, SnapDetail, SnapInfo};
-pub use status::StatusInfo;
+pub use status::{HeldInfo, StatusInfo};
 pub use verify::{Finding, FindingKind, VerifySummary};

@@ -47,7 +47,19 @@ pub struct StatusInfo {
     /// Why the mount cannot be written, if it cannot.
     #[serde(default)]
     pub read_only: Option<String>,
+    /// The snapshots that hold most space alone, the largest first; where that is known.
+    #[serde(default)]
+    pub held: Vec<HeldInfo>,
     /// What else a user should know, one sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// What a snapshot holds that no other state has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldInfo {
+    /// The snapshot.
+    pub name: String,
+    /// Bytes that deleting only this one frees.
+    pub bytes: u64,
 }

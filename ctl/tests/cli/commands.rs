@@ -1,8 +1,8 @@
 //! The commands that ask once and are answered once.
 
 use llctl::protocol::{
-    BytePath, ChangeCounts, DiscardedInfo, Listing, Request, Response, RevertInfo, SnapDetail,
-    SnapInfo, StatusInfo,
+    BytePath, ChangeCounts, DiscardedInfo, HeldInfo, Listing, Request, Response, RevertInfo,
+    SnapDetail, SnapInfo, StatusInfo,
 };
 use llctl::{SnapName, StateRef};
 
@@ -238,6 +238,12 @@ fn status() -> StatusInfo {
         store_free: Some(5 << 30),
         base_bytes: None,
         read_only: Some("an fsync failed".to_owned()),
+        held: [("a", 3 << 20), ("b", 4096)]
+            .map(|(name, bytes)| HeldInfo {
+                name: name.to_owned(),
+                bytes,
+            })
+            .to_vec(),
         warnings: vec!["the store is nearly full".to_owned()],
     }
 }
@@ -253,6 +259,7 @@ store      /st\\xffore
 space      2.0 KiB in the store of at most 1.0 GiB, 5.0 GiB free on its disk
 daemon     llfs 0.1.0, process 7, up 1 h 1 min
 snapshots  2, the last is a of 2026-11-21 11:44:02
+held alone a 3.0 MiB, b 4.0 KiB: what deleting one of them frees
 discarded  1 state, see `llctl list`
 changed    1 file since the last snapshot
 read-only  an fsync failed

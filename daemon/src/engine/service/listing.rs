@@ -1,19 +1,16 @@
 //! Lists of snapshots, and what is said of one.
 
-use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
+use std::collections::BTreeSet;
 
 use llctl::StateRef;
 use llctl::protocol::{DiscardedInfo, Failure, Listing, SnapDetail, SnapInfo, UnixNanos};
 
+use super::alone::alone;
 use super::states::View;
 use super::{diff, failure};
 use crate::engine::Engine;
-use crate::engine::reclaim::live;
 use crate::tree::diff::Changes;
-use crate::tree::{
-    BASE_STATE, BLOCK, Dentry, Ino, Kind, LayerId, Root, Slot, Snapshot, State, StateId, Time,
-};
+use crate::tree::{BASE_STATE, Dentry, Ino, Kind, Root, Slot, Snapshot, State, StateId, Time};
 
 /// Differences that a list looks at before it leaves the rest of the counts out.
 const BUDGET: usize = 200_000;
@@ -70,6 +67,8 @@ fn find(engine: &Engine, name: &str) -> Result<StateId, Failure> {
 /// All snapshots and discarded states, with counts as far as they are cheap.
 pub(super) fn all(engine: &Engine) -> Listing {
     let state = engine.state.read().clone();
+    let alone = alone(&state);
+    let held = |id| alone.as_ref().and_then(|alone| alone.get(&id).copied());
     let mut left = BUDGET;
     let mut count = |old: &Root, new: &Root| {
         if left == 0 {
@@ -92,6 +91,7 @@ pub(super) fn all(engine: &Engine) -> Listing {
     let mut listed: Vec<SnapInfo> = (snapshots.iter().rev())
         .map(|(id, snapshot, before)| SnapInfo {
             changed: count(before, &snapshot.root),
+            bytes: held(*id),
             ..plain(*id, snapshot)
         })
         .collect();
@@ -106,7 +106,7 @@ pub(super) fn all(engine: &Engine) -> Listing {
                 discarded: nanos(d.at),
                 reverted_to: became_name(&state, d.became),
                 changed: became.and_then(|root| count(&root, &d.root)),
-                bytes: None,
+                bytes: held(*id),
                 undo: Some(*id) == newest,
             }
         })
@@ -143,7 +143,8 @@ pub(super) fn detail(engine: &Engine, name: &str) -> Result<SnapDetail, Failure>
     };
     let since = diff::count(engine, &before, &this)?;
     snapshot.changed = Some(since.total());
-    snapshot.bytes = Some(held_alone(engine, id));
+    let state = engine.state.read().clone();
+    snapshot.bytes = alone(&state).and_then(|alone| alone.get(&id).copied());
     Ok(SnapDetail {
         snapshot,
         previous,
@@ -197,55 +198,9 @@ fn changed(engine: &Engine, old: &Root, new: &Root) -> (u64, usize) {
     ((bound.len() + bare.len() + others) as u64, cost)
 }
 
-/// Bytes of blocks that no other state has.
-fn held_alone(engine: &Engine, id: StateId) -> u64 {
-    let (own, others) = {
-        let state = engine.state.read();
-        let own: Vec<Root> = state.root(id).cloned().into_iter().collect();
-        let kept =
-            (state.snapshots.keys().chain(state.discarded.keys())).filter(|other| **other != id);
-        let mut kept: Vec<StateId> = kept.copied().collect();
-        kept.sort_unstable();
-        let mut others: Vec<Root> = kept
-            .iter()
-            .filter_map(|i| state.root(*i).cloned())
-            .collect();
-        others.push(state.head.clone());
-        (own, others)
-    };
-    let others: HashMap<LayerId, Vec<Range<u32>>> = live(&others);
-    let blocks: u64 = (live(&own).iter())
-        .map(|(layer, ranges)| beyond(ranges, others.get(layer).map_or(&[], Vec::as_slice)))
-        .sum();
-    blocks * BLOCK
-}
-
-/// Number of blocks in `ranges` that are in none of `others`; both are in order and free of overlaps.
-fn beyond(ranges: &[Range<u32>], others: &[Range<u32>]) -> u64 {
-    let mut count = 0;
-    for range in ranges {
-        count += u64::from(range.end - range.start);
-        let first = others.partition_point(|o| o.end <= range.start);
-        for other in &others[first..] {
-            if other.start >= range.end {
-                break;
-            }
-            count -= u64::from(other.end.min(range.end) - other.start.max(range.start));
-        }
-    }
-    count
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn blocks_beyond_others_are_counted_at_every_overlap() {
-        assert_eq!(beyond(&[0..10, 20..30], &[]), 20);
-        assert_eq!(beyond(&[0..10, 20..30], &[2..4, 9..21, 29..40]), 5 + 2 + 8);
-        assert_eq!(beyond(&[5..6], &[0..100]), 0);
-    }
 
     #[test]
     fn times_out_of_range_are_the_nearest() {

@@ -3,6 +3,7 @@
 //! Old states are looked at through clones of their roots, which need no lock. Only reading their data does: see
 //! [`states::View::read`]. No lock at all is held while a client is sent something.
 
+mod alone;
 mod diff;
 mod failure;
 mod listing;

@@ -2,11 +2,15 @@
 
 use std::path::Path;
 
-use llctl::protocol::{BytePath, Failure, StatusInfo};
+use llctl::protocol::{BytePath, Failure, HeldInfo, StatusInfo};
 
+use super::alone::alone;
 use super::listing;
 use crate::engine::Engine;
-use crate::tree::Apply;
+use crate::tree::{Apply, State};
+
+/// Snapshots of which a status tells what they hold.
+const HELD_MAX: usize = 5;
 
 /// Less free space than this many bytes on the store's disk is worth a warning.
 const LOW_BYTES: u64 = 256 << 20;
@@ -19,13 +23,14 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
         .store
         .sizes()
         .map_err(|error| Failure::io("the store's size cannot be found", &error))?;
-    let (snapshots, discarded, last, applying) = {
+    let (snapshots, discarded, last, applying, all) = {
         let state = engine.state.read();
         (
             state.snapshots.len() as u64,
             state.discarded.len() as u64,
             state.snapshots.keys().next_back().copied(),
             state.applying == Some(Apply::Staged),
+            state.clone(),
         )
     };
     let mut warnings = Vec::new();
@@ -56,8 +61,24 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
         store_free: Some(sizes.free),
         base_bytes: None,
         read_only: engine.store.is_readonly(),
+        held: held(&all),
         warnings,
     })
+}
+
+/// The snapshots that hold most alone, the largest first.
+fn held(state: &State) -> Vec<HeldInfo> {
+    let alone = alone(state).unwrap_or_default();
+    let mut held: Vec<HeldInfo> = (state.snapshots.iter())
+        .filter_map(|(id, snapshot)| {
+            let bytes = alone.get(id).copied().filter(|bytes| *bytes > 0)?;
+            let name = snapshot.name.clone();
+            Some(HeldInfo { name, bytes })
+        })
+        .collect();
+    held.sort_by_key(|held| std::cmp::Reverse(held.bytes));
+    held.truncate(HELD_MAX);
+    held
 }
 
 fn low_space(engine: &Engine, free: u64) -> Option<String> {
