@@ -237,3 +237,94 @@ fn what_a_snapshot_holds_alone_is_told_and_freed() {
     });
     assert_eq!(mounted.json(&["status"])["held"], serde_json::json!([]));
 }
+
+/// A store that may take 48 MiB and no more, on a disk with much more: as [`a_full_disk_hurts_nothing_and_can_be_left`].
+#[test]
+fn a_limited_store_is_like_a_full_disk() {
+    let mounted = Mounted::prepare("limited");
+    fs::write(mounted.dir.join("base-file"), pattern(1, 100_000)).unwrap();
+    let limit = 48 << 20;
+    let mount = || mounted.mount_run().args(["--max-store", "48M"]).ok();
+    mount();
+    let status = mounted.json(&["status"]);
+    assert_eq!(status["store_limit"], limit, "{status}");
+    let warned = |status: &serde_json::Value| status["warnings"].to_string().contains("max-store");
+    assert!(!warned(&status), "{status}");
+    let space = nix::sys::statvfs::statvfs(&mounted.dir).unwrap();
+    assert!(space.blocks() * space.fragment_size() <= limit);
+    fs::write(mounted.path("kept"), pattern(2, 50_000)).unwrap();
+    let before = mounted.manifest();
+    mounted.snap("before");
+    let (written, error) = fill(&mounted, "flood");
+    assert_no_space(&error);
+    assert!(written > 100, "it was full after {written} files");
+    let status = mounted.json(&["status"]);
+    assert!(status["store_bytes"].as_u64().unwrap() <= limit, "{status}");
+    assert!(warned(&status), "{status}");
+    let patience = std::time::Duration::from_secs(20);
+    llfs_tests::command::until("the early word in the log", patience, || {
+        let log = fs::read_to_string(mounted.store.join("llfs.log")).unwrap();
+        log.contains("that it may").then_some(())
+    });
+    let left = nix::sys::statvfs::statvfs(&mounted.dir).unwrap();
+    assert!(left.blocks_available() * left.fragment_size() < 2 << 20);
+    // A worker that follows keeps the limit.
+    let worker = mounted.json(&["status"])["worker"].as_i64().unwrap();
+    let worker = nix::unistd::Pid::from_raw(i32::try_from(worker).unwrap());
+    nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGKILL).unwrap();
+    let more = fs::write(mounted.path("more"), vec![1; 4 << 20]);
+    assert_no_space(&more.expect_err("the next worker knows no limit"));
+    for number in 0..written {
+        let number = u16::try_from(number).unwrap();
+        let found = fs::read(mounted.path(&format!("flood/{number}"))).unwrap();
+        assert!(found == pattern(number, 256 << 10), "file {number} is hurt");
+    }
+    mounted.snap("flooded");
+    mounted.revert("before");
+    before.assert_same(&mounted.manifest(), Ignore::default(), "reverted when full");
+    mounted.undo();
+    mounted.revert("before");
+    // Mounted with a lower limit than it takes, it can be looked at and made smaller.
+    mounted.unmount();
+    mounted.mount_run().args(["--max-store", "32M"]).ok();
+    before.assert_same(&mounted.manifest(), Ignore::default(), "mounted when full");
+    assert_no_space(&fs::write(mounted.path("more"), vec![1; 4 << 20]).unwrap_err());
+    mounted.delete("flooded");
+    // What was discarded holds the flood as well: it goes with the mount's base.
+    mounted.verify();
+    mounted.unmount();
+    mounted.mount();
+    fs::write(mounted.path("more"), vec![1; 4 << 20]).unwrap();
+    let status = mounted.json(&["status"]);
+    assert!(status["store_limit"].is_null(), "{status}");
+}
+
+#[test]
+fn a_limited_store_takes_writes_again_when_space_is_given_back() {
+    let mounted = Mounted::prepare("limited-again");
+    mounted.mount_run().args(["--max-store", "48M"]).ok();
+    let (written, error) = fill(&mounted, "flood");
+    assert_no_space(&error);
+    mounted.snap("flooded");
+    fs::remove_dir_all(mounted.path("flood")).unwrap();
+    assert_no_space(&fs::write(mounted.path("again"), vec![7; 4 << 20]).unwrap_err());
+    mounted.delete("flooded");
+    let patience = std::time::Duration::from_secs(30);
+    llfs_tests::command::until("space after delete", patience, || {
+        fs::write(mounted.path("again"), vec![7; (written / 2) << 18]).ok()
+    });
+    mounted.verify();
+}
+
+#[test]
+fn a_limit_that_makes_no_sense_is_refused() {
+    let mounted = Mounted::prepare("limited-wrong");
+    for wrong in ["10M", "lots", "-5G"] {
+        let refused = mounted
+            .mount_run()
+            .arg(format!("--max-store={wrong}"))
+            .finish();
+        assert_eq!(refused.code(), 2, "{wrong}: {}", refused.text());
+    }
+    assert!(!mounted.store.exists());
+}

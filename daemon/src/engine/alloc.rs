@@ -299,20 +299,4 @@ impl Engine {
         }
         self.store.sync().map_err(|e| super::errno(&e))
     }
-
-    /// Figures of the file system that takes the writes.
-    ///
-    /// # Errors
-    /// What it says.
-    pub fn statfs(&self) -> Answer<super::Space> {
-        let s = nix::sys::statvfs::statvfs(&self.store_place)?;
-        Ok(super::Space {
-            blocks: s.blocks(),
-            free: s.blocks_free(),
-            available: s.blocks_available(),
-            files: s.files(),
-            files_free: s.files_free(),
-            block_size: s.fragment_size() as u32,
-        })
-    }
 }

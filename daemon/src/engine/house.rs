@@ -150,6 +150,10 @@ impl Engine {
         if self.store.is_readonly().is_some() {
             return;
         }
+        if let Err(e) = self.store.recount() {
+            tracing::warn!("what the store takes could not be counted: {e}");
+        }
+        self.warn_of_low_space();
         let done = [
             (
                 "block checksums could not be written",

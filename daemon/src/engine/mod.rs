@@ -32,12 +32,13 @@ mod rename;
 mod seed;
 pub mod service;
 pub mod snapshot;
+mod space;
 mod terms;
 mod untold;
 mod xattr;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
@@ -93,6 +94,8 @@ pub struct Engine {
     imaged: AtomicU64,
     /// Who reads an old state without the gate holds this shared; space is taken back only without such readers.
     pins: RwLock<()>,
+    /// Space is scarce, and that was logged.
+    warned: AtomicBool,
     /// Holes that were punched into layers already.
     punched: Mutex<std::collections::HashMap<crate::tree::LayerId, Vec<std::ops::Range<u32>>>>,
     house: house::House,

@@ -3,7 +3,7 @@
 use std::io::{self, BufReader};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -202,6 +202,7 @@ impl Engine {
         let disk = Arc::new(disk);
         let store = StoreOptions {
             read_only: terms.read_only,
+            max_bytes: terms.max_store,
             ..StoreOptions::default()
         };
         let engine = Engine::open_with(base, disk.clone(), &path, (&store, terms), relay, again)?;
@@ -316,6 +317,7 @@ impl Engine {
             imaged: AtomicU64::new(imaged),
             pins: RwLock::new(()),
             punched: Mutex::default(),
+            warned: AtomicBool::new(false),
             house: House::new(),
             place: identity.path,
             store_place: path.to_owned(),

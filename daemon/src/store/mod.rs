@@ -18,6 +18,7 @@ mod journal;
 mod layers;
 mod open;
 mod options;
+mod quota;
 mod repair;
 mod reserve;
 mod superblock;
@@ -40,6 +41,7 @@ use health::Health;
 use journal::{Journal, Room, segment};
 use layers::Layers;
 use parking_lot::{Mutex, RwLock};
+use quota::Quota;
 use reserve::Reserve;
 use std::io::{self, Write};
 use std::ops::Range;
@@ -72,6 +74,8 @@ pub struct Store {
     /// Blocks from which on a layer does not go on after a seal.
     layer_blocks: u32,
     read_only: bool,
+    /// What it may take, if that is limited: the same as `disk`.
+    quota: Option<Arc<Quota>>,
     /// Where the journal was damaged when it was opened.
     damage: Option<Damage>,
 }
@@ -182,6 +186,16 @@ impl Store {
     /// Bytes that the medium has left.
     pub fn free_bytes(&self) -> io::Result<u64> {
         self.disk.free_bytes()
+    }
+
+    /// The bytes that the store may take, and about how many it takes; if that is limited.
+    pub fn limit(&self) -> Option<(u64, u64)> {
+        self.quota.as_ref().map(|quota| quota.usage())
+    }
+
+    /// Has what a limited store takes counted exactly.
+    pub fn recount(&self) -> io::Result<()> {
+        self.quota.as_ref().map_or(Ok(()), |quota| quota.recount())
     }
 
     /// A new layer; its file is made by the first write.

@@ -12,6 +12,7 @@ use super::journal::segment::{self, SegmentHeader};
 use super::journal::{Journal, Sizes, behind};
 use super::layers::{self, BLOCK, Layers};
 use super::options::StoreOptions;
+use super::quota::Quota;
 use super::repair;
 use super::reserve::{self, Reserve};
 use super::superblock::{self, Superblock, u32_at};
@@ -166,6 +167,20 @@ impl Store {
         if !options.read_only && Superblock::is_old(&*disk).naming(superblock::PATH)? {
             renew_superblock(&*disk, &superblock, &reserve)?;
         }
+        // From here on: what opening the store takes it must have, however full it is.
+        let limited = options.max_bytes.filter(|_| !options.read_only);
+        let quota = match limited {
+            Some(limit) => Some(Arc::new(Quota::over(disk.clone(), limit).naming("")?)),
+            None => None,
+        };
+        let (disk, file, reserve) = match &quota {
+            Some(quota) => {
+                let disk: Arc<dyn Disk> = quota.clone();
+                let reserve = Reserve::new(disk.clone(), options.reserve_bytes);
+                (disk, quota.adopt(file).naming(segment::DIR)?, reserve)
+            }
+            None => (disk, file, reserve),
+        };
         let sizes = Sizes {
             segment: options.segment_bytes,
             prepare: options.prepare_bytes,
@@ -204,6 +219,7 @@ impl Store {
             sums: parking_lot::Mutex::new(()),
             layer_blocks: options.layer_blocks,
             read_only: options.read_only,
+            quota,
             damage: recovered.scan.damage.clone(),
         };
         if !options.read_only

@@ -19,6 +19,8 @@ pub struct StoreOptions {
     pub kept_bytes: u64,
     /// The size of the reserve.
     pub reserve_bytes: u64,
+    /// The store may take so many bytes; beyond that it is like a full disk.
+    pub max_bytes: Option<u64>,
     /// A sync copies at most so many blocks to the journal.
     pub inline_blocks: usize,
     /// Most layer files open at a time.
@@ -37,6 +39,7 @@ impl Default for StoreOptions {
             prepare_bytes: 1 << 20,
             kept_bytes: 128 << 10,
             reserve_bytes: 4 << 20,
+            max_bytes: None,
             inline_blocks: 16,
             open_files: 64,
             layer_blocks: 16 << 10,

@@ -81,9 +81,39 @@ pub(super) struct MountArgs {
     /// damaged one. If its journal is damaged, the tree and the snapshots are shown as they were before the damage.
     #[arg(long, visible_alias = "ro", conflicts_with = "fresh")]
     pub(super) read_only: bool,
+    /// Let the store take at most so much space, such as 500M or 20G; beyond that writing is like on a full disk, and reading,
+    /// reverting and deleting snapshots still work. For this mount: the next one says it again.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(super) max_store: Option<u64>,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// A store with less has no room to work in: 32 MiB.
+const STORE_MIN: u64 = 32 << 20;
+
+/// Bytes, as a number with a unit of 1024: `500M`, `1.5G`, `20GiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let end = text.find(|c: char| c != '.' && !c.is_ascii_digit());
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "a size is a number with a unit, such as 500M or 20G".to_owned())?;
+    let unit = unit.to_ascii_uppercase();
+    let unit = unit
+        .strip_suffix("IB")
+        .or(unit.strip_suffix('B'))
+        .unwrap_or(&unit);
+    let power = ["", "K", "M", "G", "T", "P"]
+        .iter()
+        .position(|u| *u == unit);
+    let power = power.ok_or_else(|| format!("{unit} is no unit: K, M, G and T are"))?;
+    let bytes = number * 1024f64.powi(power as i32);
+    if !(bytes >= STORE_MIN as f64 && bytes < (1u64 << 60) as f64) {
+        return Err(format!("a store needs at least {} MiB", STORE_MIN >> 20));
+    }
+    Ok(bytes as u64)
 }
 
 #[derive(Debug, clap::Args)]
@@ -136,6 +166,27 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("64M"), Ok(64 << 20));
+        assert_eq!(size("1.5GiB"), Ok(3 << 29));
+        assert_eq!(size("33554432"), Ok(32 << 20));
+        assert_eq!(size("20g"), Ok(20 << 30));
+        for wrong in [
+            "",
+            "G",
+            "10X",
+            "1.2.3G",
+            "10M",
+            "0",
+            "-1G",
+            "99999999T",
+            "1e9",
+        ] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -95,6 +95,7 @@ fn order(args: &MountArgs) -> Result<Order, Trouble> {
         store,
         fresh: args.fresh,
         read_only: args.read_only,
+        max_store: args.max_store,
     })
 }
 
@@ -108,6 +109,9 @@ fn start_daemon(order: &Order) -> Result<Mounted, Trouble> {
     }
     if order.read_only {
         command.arg("--read-only");
+    }
+    if let Some(bytes) = order.max_store {
+        command.arg("--max-store").arg(bytes.to_string());
     }
     let mut child = command
         .arg("--")
@@ -203,6 +207,7 @@ mod tests {
             foreground: false,
             fresh: false,
             read_only: false,
+            max_store: None,
             json: false,
         };
         let trouble = order(&args).err().unwrap();

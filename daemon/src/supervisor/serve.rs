@@ -46,6 +46,7 @@ pub(super) struct Order {
     pub(super) store: PathBuf,
     pub(super) fresh: bool,
     pub(super) read_only: bool,
+    pub(super) max_store: Option<u64>,
 }
 
 /// Mounts, calls `ready` when the mount is usable, and serves until it has ended.
@@ -74,6 +75,7 @@ pub(super) fn serve(
         revived,
         supervisor: std::process::id(),
         read_only: order.read_only,
+        max_store: order.max_store,
     };
     let mut supervisor = Supervisor::begin(order, open, signals)?;
     let ended = supervisor.run(&mut || {

@@ -53,6 +53,9 @@ pub(crate) struct Open {
     /// Write nothing.
     #[serde(default)]
     pub read_only: bool,
+    /// Bytes that the store may take.
+    #[serde(default)]
+    pub max_store: Option<u64>,
 }
 
 /// How to begin.

@@ -12,11 +12,6 @@ use crate::tree::{Apply, State};
 /// Snapshots of which a status tells what they hold.
 const HELD_MAX: usize = 5;
 
-/// Less free space than this many bytes on the store's disk is worth a warning.
-const LOW_BYTES: u64 = 256 << 20;
-/// And so is less than one part in so many of it.
-const LOW_PART: u64 = 20;
-
 /// The mount, its store and their health.
 pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, Failure> {
     let sizes = engine
@@ -34,7 +29,7 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
         )
     };
     let mut warnings = Vec::new();
-    warnings.extend(low_space(engine, sizes.free));
+    warnings.extend(engine.low_space());
     if let Some(damage) = engine.store.damage() {
         warnings.push(format!(
             "{damage}; what came after that is not shown: `llfs check` tells what it is"
@@ -57,7 +52,7 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
         last_snapshot: last.and_then(|id| listing::info(engine, id).ok()),
         changed: Some(listing::since_last(engine)),
         store_bytes: sizes.journal + sizes.layers + sizes.images + sizes.reserve,
-        store_limit: None,
+        store_limit: engine.store.limit().map(|(limit, _)| limit),
         store_free: Some(sizes.free),
         base_bytes: None,
         read_only: engine.store.is_readonly(),
@@ -79,16 +74,4 @@ fn held(state: &State) -> Vec<HeldInfo> {
     held.sort_by_key(|held| std::cmp::Reverse(held.bytes));
     held.truncate(HELD_MAX);
     held
-}
-
-fn low_space(engine: &Engine, free: u64) -> Option<String> {
-    let whole = nix::sys::statvfs::statvfs(engine.store_path())
-        .map(|s| s.blocks() * s.fragment_size())
-        .unwrap_or(0);
-    (free < LOW_BYTES || free < whole / LOW_PART).then(|| {
-        format!(
-            "the store's disk has only {} MiB left; `llctl delete` gives up old snapshots",
-            free >> 20
-        )
-    })
 }
