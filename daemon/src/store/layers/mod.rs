@@ -68,6 +68,8 @@ pub(crate) struct Layers {
     next_id: AtomicU32,
     pending_seals: Mutex<Vec<LayerId>>,
     pub dirty: Dirty,
+    /// The last page of checksums that a read used. Never waited for.
+    page: Mutex<sums::Page>,
     /// Blocks that only the journal holds, when the store may not be written.
     overlay: HashMap<(u32, u32), Vec<u8>>,
     /// The state is older than the layers: the journal was damaged, and blocks may be gone that the state still has.
@@ -123,6 +125,7 @@ impl Layers {
             next_id: AtomicU32::new(next_id),
             pending_seals: Mutex::new(Vec::new()),
             dirty,
+            page: Mutex::default(),
             overlay,
             doubtful,
             listed: Mutex::new(listed),

@@ -36,7 +36,13 @@ impl Layers {
 
     fn check(&self, id: LayerId, summed: u32, blocks: Range<u32>, bytes: &[u8]) -> io::Result<()> {
         let mut damaged = None;
-        self.compare(id, summed, blocks, bytes, &mut |block| {
+        let mut own = None;
+        let mut kept = self.page.try_lock();
+        let page = match &mut kept {
+            Some(page) => &mut **page,
+            None => own.get_or_insert_default(),
+        };
+        self.compare(id, summed, blocks, bytes, page, &mut |block| {
             damaged.get_or_insert(block);
         })?;
         let Some(block) = damaged else {
@@ -46,29 +52,27 @@ impl Layers {
         Err(Errno::EIO.into())
     }
 
-    /// Compares blocks with their sums, which those below `summed` have, and names those that differ.
+    /// Compares blocks with their sums, which those below `summed` have, and names those that differ. A page of sums that
+    /// is in `page` already is not read again.
     pub(super) fn compare(
         &self,
         id: LayerId,
         summed: u32,
         blocks: Range<u32>,
         bytes: &[u8],
+        page: &mut sums::Page,
         damaged: &mut dyn FnMut(u32),
     ) -> io::Result<()> {
         let blocks = blocks.start..blocks.end.min(summed);
-        if blocks.is_empty() {
-            return Ok(());
-        }
-        let file = self
-            .files
-            .sums(id, summed)
-            .map_err(|error| match error.kind() {
+        let file = || {
+            let opened = self.files.sums(id, summed);
+            opened.map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => Errno::EIO.into(),
                 _ => error,
-            })?;
-        let mut page = sums::Page::default();
+            })
+        };
         for (block, bytes) in blocks.zip(bytes.chunks(BLOCK as usize)) {
-            match page.sum(&*file, &self.uuid, id, block)? {
+            match page.sum(file, &self.uuid, (id, summed), block)? {
                 Some(sum) if sum == sums::block_sum(&self.uuid, bytes) => {}
                 _ => damaged(block),
             }

@@ -4,6 +4,7 @@ use super::{BLOCK, LayerId};
 use crate::store::disk::DiskFile;
 use crate::store::superblock::{u32_at, u64_at};
 use std::io;
+use std::sync::Arc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 const MAGIC: &[u8; 8] = b"LLFSSUMS";
@@ -59,37 +60,41 @@ pub(super) fn page_is_valid(page: &[u8], uuid: &[u8; 16], id: LayerId, index: u3
 
 /// One page at a time, kept while neighbouring blocks are asked for.
 pub(super) struct Page {
-    index: Option<u32>,
-    valid: bool,
+    /// The layer, how many of its blocks had sums, and the page of them that is here and was found valid.
+    of: Option<(LayerId, u32, u32)>,
     bytes: Vec<u8>,
 }
 
 impl Default for Page {
     fn default() -> Self {
         Self {
-            index: None,
-            valid: false,
+            of: None,
             bytes: vec![0; PAGE],
         }
     }
 }
 
 impl Page {
-    /// The sum of `block`; `None` when its page is damaged or missing.
+    /// The sum of `block` of a layer of which the first `summed` blocks have one; `None` when its page is damaged or
+    /// missing. `file` opens the layer's sums.
     pub fn sum(
         &mut self,
-        file: &dyn DiskFile,
+        file: impl FnOnce() -> io::Result<Arc<dyn DiskFile>>,
         uuid: &[u8; 16],
-        id: LayerId,
+        (id, summed): (LayerId, u32),
         block: u32,
     ) -> io::Result<Option<u64>> {
         let index = block / PER_PAGE + 1;
-        if self.index != Some(index) {
-            let read = file.read_at(&mut self.bytes, u64::from(index) * PAGE as u64)?;
-            self.index = Some(index);
-            self.valid = page_is_valid(&self.bytes[..read], uuid, id, index);
+        let wanted = (id, summed, index);
+        if self.of != Some(wanted) {
+            self.of = None;
+            let read = file()?.read_at(&mut self.bytes, u64::from(index) * PAGE as u64)?;
+            if !page_is_valid(&self.bytes[..read], uuid, id, index) {
+                return Ok(None);
+            }
+            self.of = Some(wanted);
         }
         let at = 8 + (block % PER_PAGE) as usize * 8;
-        Ok(self.valid.then(|| u64_at(&self.bytes, at)))
+        Ok(Some(u64_at(&self.bytes, at)))
     }
 }

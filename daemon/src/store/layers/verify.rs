@@ -75,7 +75,9 @@ impl Layers {
         damaged: &mut Vec<u32>,
     ) {
         let before = damaged.len();
-        let compared = self.compare(id, summed, blocks.clone(), bytes, &mut |block| {
+        // What is on the medium now is what counts here, not what was read once.
+        let page = &mut sums::Page::default();
+        let compared = self.compare(id, summed, blocks.clone(), bytes, page, &mut |block| {
             damaged.push(block);
         });
         if compared.is_err() {
