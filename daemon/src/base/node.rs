@@ -4,11 +4,8 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use nix::errno::Errno;
 
-use short::ShortName;
-
 use super::ROOT;
-
-mod short;
+use crate::tree::ShortName;
 
 /// Where a base object is: a directory of the base and a name in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

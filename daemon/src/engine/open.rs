@@ -374,8 +374,8 @@ fn relay() -> Result<Arc<Relay>, OpenError> {
 fn learn(base: &Base, state: &State) -> Result<(), OpenError> {
     for (ino, place) in &state.places {
         let at = Place {
-            parent: place.slot.parent,
-            name: place.slot.name.as_bytes().into(),
+            parent: place.parent,
+            name: place.name.as_bytes().into(),
         };
         base.learn(*ino, &at).map_err(|errno| OpenError::State {
             path: base.identity().path.clone(),

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::extent::Extent;
 use super::{
-    Apply, Dentry, Discarded, Ino, Inode, LayerId, Place, Root, Slot, Snapshot, State, StateId,
-    Time,
+    Apply, Dentry, Discarded, Fact, Ino, Inode, LayerId, Place, Root, Slot, Snapshot, State,
+    StateId, Time,
 };
 
 /// One item of an image. The order is: `Start`, places, for each root its differences and then its `Snapshot`,
@@ -25,7 +25,7 @@ enum Item {
         next_layer: LayerId,
         applying: Option<Apply>,
     },
-    Place(Ino, Place),
+    Place(Ino, (Slot, Fact)),
     Inode(Ino, Option<Box<Inode>>),
     Dentry(Slot, Option<Dentry>),
     Extent(Ino, u64, Option<Extent>),
@@ -56,7 +56,10 @@ pub fn write(state: &State, to: &mut dyn Write) -> io::Result<()> {
         applying: state.applying.clone(),
     })?;
     for (ino, place) in &state.places {
-        put(&Item::Place(*ino, (**place).clone()))?;
+        put(&Item::Place(
+            *ino,
+            (Slot::new(place.parent, place.name.as_bytes()), place.fact),
+        ))?;
     }
     let mut ids: Vec<StateId> = state
         .snapshots
@@ -154,8 +157,10 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                 state.next_layer = next_layer;
                 state.applying = applying;
             }
-            Item::Place(ino, place) => {
-                state.places.insert(ino, Arc::new(place));
+            Item::Place(ino, (slot, fact)) => {
+                state
+                    .places
+                    .insert(ino, Arc::new(Place::new(slot.at(), fact)));
             }
             Item::Inode(ino, None) => {
                 root.inodes.remove(&ino);

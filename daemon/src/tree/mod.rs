@@ -12,6 +12,7 @@ pub mod kind;
 pub mod name;
 pub mod record;
 pub mod root;
+mod short;
 pub mod state;
 pub mod time;
 
@@ -21,6 +22,7 @@ pub use kind::Kind;
 pub use name::{At, NAME_MAX, Name, Slot};
 pub use record::{Apply, BASE_STATE, Delta, Fact, LayerId, Record, Src, StateId};
 pub use root::{Dentry, Root};
+pub use short::ShortName;
 pub use state::{Discarded, Place, Places, Snapshot, State};
 pub use time::Time;
 

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use imbl::OrdMap;
-use serde::{Deserialize, Serialize};
-
 use super::record::{Apply, BASE_STATE, Delta, Fact, LayerId, Record, Src, StateId};
 use super::root::{Contradiction, Root};
-use super::{FIRST_INO, Ino, Slot, Time};
+use super::{At, FIRST_INO, Ino, ShortName, Time};
+use imbl::OrdMap;
 
 /// A snapshot: a root with a name.
 #[derive(Clone, Debug)]
@@ -35,12 +33,30 @@ pub struct Discarded {
 }
 
 /// An object of the base on which some state relies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Where it is in the base.
-    pub slot: Slot,
+    /// The directory of the base that it is in.
+    pub parent: Ino,
+    /// Its name there, without an allocation of its own: each changed file of the base has a place.
+    pub name: ShortName,
     /// What it was.
     pub fact: Fact,
+}
+
+impl Place {
+    /// What is said of the object that is at `at`.
+    pub fn new(at: At<'_>, fact: Fact) -> Place {
+        Place {
+            parent: at.0,
+            name: at.1.into(),
+            fact,
+        }
+    }
+
+    /// Where it is in the base.
+    pub fn at(&self) -> At<'_> {
+        At(self.parent, self.name.as_bytes())
+    }
 }
 
 /// Places by inode number. Behind pointers: an entry in the map takes twice its size, as nodes that are filled in order
@@ -212,11 +228,8 @@ impl State {
                 ..
             } => self.next_layer = self.next_layer.max(layer + 1),
             Delta::Place { ino, slot, fact } => {
-                let place = Place {
-                    slot: slot.clone(),
-                    fact: *fact,
-                };
-                self.places.insert(*ino, Arc::new(place));
+                self.places
+                    .insert(*ino, Arc::new(Place::new(slot.at(), *fact)));
             }
             _ => {}
         }

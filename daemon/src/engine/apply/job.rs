@@ -84,7 +84,7 @@ impl<'a> Job<'a> {
     pub fn places(&self, tell: Found<'_>) -> Answer<()> {
         for ino in self.map.named() {
             for slot in self.map.names(ino) {
-                let Some(spot) = self.map.spot(slot)? else {
+                let Some(spot) = self.map.spot(slot.at())? else {
                     continue;
                 };
                 if let Some(stat) = spot.stat()? {
@@ -122,11 +122,13 @@ impl<'a> Job<'a> {
         for spot in [&self.staging, &self.remains] {
             let name = spot.name.as_bytes();
             let slot = crate::tree::Slot::new(ROOT, name);
-            let there = spot.stat().during("look at", || self.map.path_of(&slot));
+            let there = spot
+                .stat()
+                .during("look at", || self.map.path_of(slot.at()));
             let in_base = there.map_err(ApplyError::Unprepared)?.is_some() && !ours;
             if in_base || self.map.head.dentry(slot.at()).is_some() {
                 return Err(ApplyError::Refused {
-                    path: self.map.path_of(&slot),
+                    path: self.map.path_of(slot.at()),
                     why: "this name is needed; move it out of the way".into(),
                 });
             }

@@ -20,7 +20,7 @@ use nix::sys::stat::fstat;
 use super::super::Answer;
 use super::area::Area;
 use super::hand::{Hand, Spot, is_dir, open_beneath};
-use crate::tree::{Dentry, FIRST_INO, Ino, Kind, Place, Places, ROOT, Root, Slot};
+use crate::tree::{At, Dentry, FIRST_INO, Ino, Kind, Place, Places, ROOT, Root, Slot};
 
 /// Directories that are kept open at most.
 const OPEN_DIRS: usize = 256;
@@ -99,9 +99,9 @@ impl<'a> Map<'a> {
     }
 
     /// The directory and the name, if the directory is anywhere.
-    pub fn spot(&self, slot: &Slot) -> Answer<Option<Spot>> {
-        match self.dir(slot.parent)? {
-            Some(dir) => Spot::new(&dir, slot.name.as_bytes()).map(Some),
+    pub fn spot(&self, at: At<'_>) -> Answer<Option<Spot>> {
+        match self.dir(at.0)? {
+            Some(dir) => Spot::new(&dir, at.1).map(Some),
             None => Ok(None),
         }
     }
@@ -114,9 +114,9 @@ impl<'a> Map<'a> {
         if let Some((staged, _)) = self.area.get(ino)? {
             return Ok(Some(staged));
         }
-        let place = self.place(ino).map(|p| &p.slot);
-        for slot in self.names(ino).iter().copied().chain(place) {
-            if let Some(spot) = self.spot(slot)?
+        let place = self.place(ino).map(Place::at);
+        for at in self.names(ino).iter().map(|s| s.at()).chain(place) {
+            if let Some(spot) = self.spot(at)?
                 && self.holds(&spot, ino)?
             {
                 return Ok(Some(spot));
@@ -156,11 +156,11 @@ impl<'a> Map<'a> {
             return Ok(Some(dir));
         }
         trail.push(ino);
-        let place = self.place(ino).map(|p| &p.slot);
+        let place = self.place(ino).map(Place::at);
         let mut found = None;
-        for slot in self.names(ino).iter().copied().chain(place) {
-            if let Some(parent) = self.find_dir(slot.parent, trail)? {
-                let spot = Spot::new(&parent, slot.name.as_bytes())?;
+        for at in self.names(ino).iter().map(|s| s.at()).chain(place) {
+            if let Some(parent) = self.find_dir(at.0, trail)? {
+                let spot = Spot::new(&parent, at.1)?;
                 found = self.open_dir(&spot, ino)?;
             }
             if found.is_some() {
@@ -198,19 +198,19 @@ impl<'a> Map<'a> {
     }
 
     /// The directory in which the head has an object, for its depth and its path.
-    fn above(&self, ino: Ino) -> Option<&'a Slot> {
-        let place = self.place(ino).map(|p| &p.slot);
-        self.names(ino).first().copied().or(place)
+    fn above(&self, ino: Ino) -> Option<At<'a>> {
+        let place = self.place(ino).map(Place::at);
+        self.names(ino).first().map(|s| s.at()).or(place)
     }
 
     /// Directories above it in the head.
     pub fn depth(&self, ino: Ino) -> usize {
         let mut depth = 0;
         let mut at = ino;
-        while let Some(slot) = self.above(at)
+        while let Some(above) = self.above(at)
             && depth < 1 << 16
         {
-            at = slot.parent;
+            at = above.0;
             depth += 1;
         }
         depth
@@ -219,20 +219,20 @@ impl<'a> Map<'a> {
     /// Its path in the head below the base directory, for messages.
     pub fn path(&self, ino: Ino) -> PathBuf {
         match self.above(ino) {
-            Some(slot) => self.path_of(slot),
+            Some(at) => self.path_of(at),
             None => PathBuf::from("."),
         }
     }
 
     /// The path of a slot of the head, for messages.
-    pub fn path_of(&self, slot: &Slot) -> PathBuf {
-        let mut parts = vec![slot.name.as_bytes()];
-        let mut at = slot.parent;
-        while let Some(slot) = self.above(at)
+    pub fn path_of(&self, slot: At<'_>) -> PathBuf {
+        let mut parts = vec![slot.1];
+        let mut at = slot.0;
+        while let Some(above) = self.above(at)
             && parts.len() < 1 << 12
         {
-            parts.push(slot.name.as_bytes());
-            at = slot.parent;
+            parts.push(above.1);
+            at = above.0;
         }
         parts.iter().rev().map(|p| OsStr::from_bytes(p)).collect()
     }

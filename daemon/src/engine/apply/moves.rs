@@ -16,7 +16,7 @@ use crate::tree::{BLOCK, Dentry, FIRST_INO, Ino, Kind, ROOT, Slot};
 pub(super) fn park(map: &Map<'_>) -> Result<(), Trouble> {
     for (slot, dentry) in &map.head.dentries {
         if slot.parent < FIRST_INO {
-            clear(map, slot, *dentry).during("move away", || map.path_of(slot))?;
+            clear(map, slot, *dentry).during("move away", || map.path_of(slot.at()))?;
         }
     }
     // What was in a directory that is gone: nothing says any more that its old name means nothing.
@@ -28,7 +28,7 @@ pub(super) fn park(map: &Map<'_>) -> Result<(), Trouble> {
 
 /// Takes what the base has at a slot away, unless it belongs there.
 fn clear(map: &Map<'_>, slot: &Slot, dentry: Dentry) -> Answer<()> {
-    let Some(spot) = map.spot(slot)? else {
+    let Some(spot) = map.spot(slot.at())? else {
         return Ok(());
     };
     let Some(stat) = map.look(&spot)? else {
@@ -79,7 +79,7 @@ fn fetch(map: &Map<'_>, ino: Ino) -> Answer<()> {
 
 /// Whether an object is at a place.
 fn at(map: &Map<'_>, slot: &Slot, ino: Ino) -> Answer<bool> {
-    let Some(spot) = map.spot(slot)? else {
+    let Some(spot) = map.spot(slot.at())? else {
         return Ok(false);
     };
     Ok(map.look(&spot)?.is_some_and(|s| map.is(&s, ino)))
@@ -92,7 +92,7 @@ pub(super) fn place(map: &Map<'_>, meter: &mut dyn FnMut(u64)) -> Result<(), App
             .during("put in place", || map.path(ino))
             .map_err(ApplyError::Halfway)?;
         if let Some(slot) = lost {
-            let path = map.path_of(slot);
+            let path = map.path_of(slot.at());
             return Err(ApplyError::Lost { path });
         }
         meter(map.names(ino).len() as u64 * BLOCK);
@@ -105,7 +105,7 @@ fn put<'a>(map: &Map<'a>, ino: Ino) -> Answer<Option<&'a Slot>> {
     let staged = map.area.get(ino)?;
     let mut missing = Vec::new();
     for slot in map.names(ino) {
-        let Some(spot) = map.spot(slot)? else {
+        let Some(spot) = map.spot(slot.at())? else {
             return Ok(Some(slot));
         };
         let there = map.look(&spot)?;

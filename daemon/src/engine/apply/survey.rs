@@ -48,7 +48,7 @@ pub(super) fn plan(map: &Map<'_>) -> Result<ApplyPlan, Trouble> {
     let root = || map.path(crate::tree::ROOT);
     for (slot, dentry) in &map.head.dentries {
         let old = match slot.parent < FIRST_INO {
-            true => occupant(map, slot).during("look at", || map.path_of(slot))?,
+            true => occupant(map, slot).during("look at", || map.path_of(slot.at()))?,
             false => None,
         };
         match (dentry, old) {
@@ -209,7 +209,7 @@ fn differs(map: &Map<'_>, ino: Ino, inode: &Inode) -> Answer<Difference> {
 
 /// What the base has at a slot.
 fn occupant(map: &Map<'_>, slot: &crate::tree::Slot) -> Answer<Option<Ino>> {
-    match map.spot(slot)? {
+    match map.spot(slot.at())? {
         Some(spot) => Ok(map.look(&spot)?.map(|s| s.st_ino)),
         None => Ok(None),
     }

@@ -1,12 +1,16 @@
 //! Names, most of them without an allocation.
 
+use std::fmt;
+
 /// The longest name that is kept in place, in bytes.
 const IN_PLACE: usize = 22;
 
 /// A name as bytes, in 24 bytes of which most names need no more.
-pub(super) enum ShortName {
+#[derive(Clone)]
+pub enum ShortName {
     /// Its length, and its bytes at the front.
     InPlace(u8, [u8; IN_PLACE]),
+    /// A longer one.
     Apart(Box<[u8]>),
 }
 
@@ -14,6 +18,7 @@ impl ShortName {
     /// The empty name.
     pub const EMPTY: ShortName = ShortName::InPlace(0, [0; IN_PLACE]);
 
+    /// The name's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             ShortName::InPlace(len, bytes) => &bytes[..usize::from(*len)],
@@ -28,6 +33,20 @@ impl ShortName {
             ShortName::InPlace(..) => 0,
             ShortName::Apart(bytes) => bytes.len(),
         }
+    }
+}
+
+impl PartialEq for ShortName {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for ShortName {}
+
+impl fmt::Debug for ShortName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
     }
 }
 
