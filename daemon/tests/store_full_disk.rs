@@ -316,3 +316,26 @@ fn an_image_that_does_not_fit_changes_nothing() {
     );
     assert_eq!(recovered(&disk, NEXT_BOOT), 2);
 }
+
+#[test]
+fn what_waits_for_the_next_write_keeps_its_place_whatever_fails() {
+    let (disk, store) = made();
+    let mut count = 0;
+    store.append(&count_up(&mut count)).unwrap();
+    store.append_later(&count_up(&mut count)).unwrap();
+    // Too much for the disk: refused, and neither in the journal nor in the way of what waits.
+    disk.set_capacity(Some(disk.used()));
+    assert!(store.append(&vec![0; 1 << 20]).is_err());
+    disk.set_capacity(None);
+    store.append(&count_up(&mut count)).unwrap();
+    store.append_later(&count_up(&mut count)).unwrap();
+    // Enough of them are written without anybody asking, and a sync writes the rest.
+    for _ in 0..1000 {
+        store.append_later(&count_up(&mut count)).unwrap();
+    }
+    store.sync().unwrap();
+    let written = count;
+    store.append_later(&count_up(&mut count)).unwrap();
+    drop(store);
+    assert_eq!(recovered(&disk, NEXT_BOOT), written as usize);
+}

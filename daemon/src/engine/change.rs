@@ -175,11 +175,16 @@ impl Engine {
         self.commit_by(state, record, Store::append_kept)
     }
 
-    fn commit_by(
+    /// The same for a record without which the state would be as good, and which is journaled with the next one.
+    pub(super) fn commit_later(&self, state: &mut State, record: &Record) -> Answer<()> {
+        self.commit_by(state, record, Store::append_later)
+    }
+
+    fn commit_by<T>(
         &self,
         state: &mut State,
         record: &Record,
-        append: fn(&Store, &[u8]) -> std::io::Result<u64>,
+        append: fn(&Store, &[u8]) -> std::io::Result<T>,
     ) -> Answer<()> {
         thread_local!(static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
         BUFFER.with_borrow_mut(|buffer| {

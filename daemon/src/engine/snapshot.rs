@@ -354,7 +354,8 @@ impl Engine {
                 .filter_map(|i| state.head.inode(*i))
                 .map(|i| u64::from(i.layered))
                 .sum();
-            match self.commit(&mut state, &Record::Forget(still)) {
+            // A worker that dies before this is written leaves orphans that nobody holds, which the next one gives up.
+            match self.commit_later(&mut state, &Record::Forget(still)) {
                 Ok(()) => self.freed(blocks * crate::tree::BLOCK),
                 Err(e) => tracing::debug!("orphans stay until the next mount: {e}"),
             }

@@ -166,6 +166,12 @@ impl Store {
         }
     }
 
+    /// As [`Self::append`], for a record that may as well not have been made: it goes with the next one, or with the next
+    /// [`Self::sync`], and is gone if the process dies before.
+    pub fn append_later(&self, payload: &[u8]) -> io::Result<()> {
+        self.journal.append_later(payload)
+    }
+
     /// The sequence number of the last frame; what was acknowledged has this one or a lower one.
     pub fn last_seq(&self) -> u64 {
         self.journal.last_seq()

@@ -32,6 +32,9 @@ pub(crate) struct Sizes {
     pub kept: u64,
 }
 
+/// Bytes of frames that wait for the next write, at most.
+const WAITING_MAX: usize = 4096;
+
 /// Who may use the last of the space that was written ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
@@ -95,18 +98,30 @@ impl Journal {
         self.make_room(&mut tail, frame_len(payload.len()), room)?;
         tail.put(Kind::Record, &[payload]);
         tail.write()?;
-        Ok(tail.next_seq - 1)
+        Ok(tail.next_seq() - 1)
+    }
+
+    /// Appends a record that is written with the next one, or by the next barrier. Until then it does not survive the
+    /// process, nor does anything that comes after it.
+    pub fn append_later(&self, payload: &[u8]) -> io::Result<()> {
+        if payload.len() > MAX_PAYLOAD {
+            return Err(Errno::EFBIG.into());
+        }
+        let mut tail = self.tail.lock();
+        self.make_room(&mut tail, frame_len(payload.len()), Room::Ordinary)?;
+        tail.put(Kind::Record, &[payload]);
+        tail.wait(WAITING_MAX)
     }
 
     /// The last frame's sequence number; every record that was acknowledged has this or a lower one.
     pub fn last_seq(&self) -> u64 {
-        self.tail.lock().next_seq - 1
+        self.tail.lock().next_seq() - 1
     }
 
     /// Whether records were appended since the last barrier.
     pub fn has_news(&self) -> bool {
         let tail = self.tail.lock();
-        tail.next_seq - 1 > tail.barrier_seq
+        tail.next_seq() - 1 > tail.barrier_seq
     }
 
     /// Writes copies of blocks and a barrier behind them, in one write. `flushed` says that all
@@ -137,7 +152,7 @@ impl Journal {
         tail.put(Kind::Barrier, &[&barrier.encode()]);
         tail.write()?;
         tail.barrier = barrier;
-        tail.barrier_seq = tail.next_seq - 1;
+        tail.barrier_seq = tail.next_seq() - 1;
         Ok(Commit {
             file: tail.file.clone(),
             segment: tail.segment,
@@ -157,7 +172,7 @@ impl Journal {
     pub fn rotate_beyond(&self, bytes: u64) -> io::Result<()> {
         let mut tail = self.tail.lock();
         self.health.check()?;
-        if tail.offset - HEADER_LEN < bytes {
+        if tail.end() - HEADER_LEN < bytes {
             return Ok(());
         }
         tail.repair()?;
@@ -169,20 +184,20 @@ impl Journal {
         self.health.check()?;
         tail.repair()?;
         let need = need as u64;
-        if tail.offset + need > self.sizes.segment.max(tail.rotate_after)
-            && tail.offset > HEADER_LEN
+        if tail.end() + need > self.sizes.segment.max(tail.rotate_after)
+            && tail.end() > HEADER_LEN
             && let Err(error) = self.rotate(tail)
         {
             self.health.check()?;
             // A segment may be longer than it should; try again later.
             tracing::debug!(%error, "no new journal segment");
-            tail.rotate_after = tail.offset + self.sizes.prepare;
+            tail.rotate_after = tail.end() + self.sizes.prepare;
         }
         let kept = match room {
             Room::Ordinary => self.sizes.kept,
             Room::Kept => 0,
         };
-        let needed = tail.offset + need;
+        let needed = tail.end() + need;
         if needed + kept <= tail.prepared {
             return Ok(());
         }
@@ -195,6 +210,7 @@ impl Journal {
     /// Leaves the segment for a new one. The old one is synced first: a segment that has a successor
     /// is whole on the medium up to the end that the successor names.
     fn rotate(&self, tail: &mut Tail) -> io::Result<()> {
+        tail.write()?;
         if let Err(error) = tail.file.sync_data() {
             return Err(self.health.poisoned("the journal", &error));
         }
@@ -202,7 +218,7 @@ impl Journal {
         let header = SegmentHeader {
             number: tail.segment + 1,
             boot: self.boot,
-            first_seq: tail.next_seq,
+            first_seq: tail.next_seq(),
             previous_end: tail.offset,
             barrier: tail.barrier,
         };

@@ -19,7 +19,8 @@ pub(super) struct Tail {
     pub prepared: u64,
     /// A failed write may have left bytes at `offset`.
     torn: bool,
-    pub next_seq: u64,
+    /// The number of the next frame that is written.
+    next_seq: u64,
     /// Synced up to here.
     pub durable: u64,
     /// The last barrier written, and its own sequence number.
@@ -30,6 +31,8 @@ pub(super) struct Tail {
     /// Frames that were put and not yet written; kept for its allocation.
     buffer: Vec<u8>,
     put: u64,
+    /// So many of them, in so many bytes at the front, wait for the next write, whoever makes it.
+    waiting: (u64, usize),
 }
 
 impl Tail {
@@ -49,7 +52,18 @@ impl Tail {
             rotate_after: 0,
             buffer: Vec::new(),
             put: 0,
+            waiting: (0, 0),
         }
+    }
+
+    /// Where the next frame goes, behind those that wait.
+    pub fn end(&self) -> u64 {
+        self.offset + self.buffer.len() as u64
+    }
+
+    /// The number of the next frame.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq + self.put
     }
 
     /// Goes on in a new, empty segment; the old one's file.
@@ -70,17 +84,32 @@ impl Tail {
 
     /// Adds a frame to those of the next [`Self::write`]. Room must have been made.
     pub fn put(&mut self, kind: Kind, payload: &[&[u8]]) {
-        let seq = self.next_seq + self.put;
+        let seq = self.next_seq();
         frame::encode(&mut self.buffer, self.seed, self.offset, kind, seq, payload);
         self.put += 1;
     }
 
-    /// Writes what was put, all or (as far as anyone will ever see) nothing.
+    /// What was put goes with the next write, or now if that is enough for one of its own: `most` bytes.
+    pub fn wait(&mut self, most: usize) -> io::Result<()> {
+        if self.buffer.len() > most {
+            return self.write();
+        }
+        self.waiting = (self.put, self.buffer.len());
+        Ok(())
+    }
+
+    /// Writes what was put, all or (as far as anyone will ever see) nothing; then what waited goes on waiting.
     pub fn write(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
         let answer = self.file.write_at(&self.buffer, self.offset);
-        let written = self.buffer.len() as u64;
-        let frames = std::mem::take(&mut self.put);
-        self.buffer.clear();
+        let (frames, written) = (self.put, self.buffer.len() as u64);
+        if answer.is_ok() {
+            self.waiting = (0, 0);
+        }
+        self.put = self.waiting.0;
+        self.buffer.truncate(self.waiting.1);
         // One giant record must not keep its memory for ever.
         self.buffer.shrink_to(1 << 20);
         match answer {
