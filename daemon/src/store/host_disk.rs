@@ -17,6 +17,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
+/// What is written in one call, in bytes. The kernel keeps what one call wrote as one folio, up to megabytes, and a later
+/// write of 4 KiB into it looks at all of its blocks (`ext4_block_write_begin`): 13 µs in 1 MiB, under 1 µs in this.
+const PIECE: u64 = 64 << 10;
+
 /// A directory of the host's filesystem. The directory stays the same one if it is renamed.
 pub struct HostDisk {
     root: OwnedFd,
@@ -186,7 +190,12 @@ impl DiskFile for HostFile {
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         let mut done = 0;
         while done < data.len() {
-            match self.0.write_at(&data[done..], offset + done as u64) {
+            let at = offset + done as u64;
+            let most = (PIECE - at % PIECE) as usize;
+            match self
+                .0
+                .write_at(&data[done..data.len().min(done + most)], at)
+            {
                 // A short write is followed by the errno that explains it.
                 Ok(n) => done += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
