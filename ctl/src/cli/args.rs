@@ -29,6 +29,8 @@ Examples:
   llctl snap before-upgrade -m 'all tests pass'   remember the state of everything
   llctl diff                                      what changed since the last snapshot
   llctl diff before-upgrade --patch -- src        the same as text, only below src
+  llctl log src/main.rs                           when it changed, and by which program
+  llctl cat before-upgrade:src/main.rs            as it was
   llctl revert before-upgrade                     make everything what it was
   llctl undo                                      no, bring back what the revert discarded
   llctl -C ~/work/repo status --json              about another directory, for a program
@@ -133,6 +135,48 @@ CHANGED counts what differs from the snapshot before; ALONE is the space that de
     },
     /// Show what differs between two states, by file or as a patch
     Diff(DiffArgs),
+    /// Show in which snapshots a file changed, and which programs changed it
+    #[command(after_help = "\
+Newest first, beginning with what no snapshot holds yet. Each snapshot is compared with the state that it came from, so a revert \
+is no change. Renames are followed back. Letters are those of `llctl diff`. A directory shows what changed below it.
+
+Example: llctl log src/main.rs")]
+    Log {
+        /// The file or directory, relative to the current directory
+        path: PathBuf,
+        /// Not more than so many entries
+        #[arg(short = 'n', long, value_name = "NUMBER")]
+        limit: Option<u64>,
+    },
+    /// Show which programs changed a file: name, process, user, and what they did
+    #[command(after_help = "\
+By snapshot, newest first, beginning with what no snapshot holds yet. It is written down every few seconds: what was done just \
+before a crash of the daemon may be missing. What a program stored through a memory mapping shows as (a mapping). The record of \
+a snapshot goes when the snapshot is deleted.
+
+Example: llctl who package.json")]
+    Who {
+        /// The file or directory, relative to the current directory
+        path: PathBuf,
+        /// Not more than so many snapshots
+        #[arg(short = 'n', long, value_name = "NUMBER")]
+        limit: Option<u64>,
+    },
+    /// Print a file as it is in a snapshot
+    #[command(after_help = "\
+Examples:
+  llctl cat before-upgrade:src/main.rs
+  llctl cat @10m:notes.txt                 as it was ten minutes ago
+  llctl cat before-upgrade notes.txt > old.txt
+
+To look at more than one file, or with other programs, use .llfs/NAME/ at the root of the mount.")]
+    Cat {
+        /// The state and the file, relative to the current directory; or the state alone
+        #[arg(value_name = "NAME:PATH")]
+        what: OsString,
+        /// The file, if it is not part of the first argument
+        path: Option<PathBuf>,
+    },
     /// Make everything in the mount what it was in a snapshot
     #[command(after_help = "\
 When this returns, no program sees anything but the snapshot, not even through files that it has open. What was there before \
@@ -195,7 +239,8 @@ nothing: the apply goes on at the next mount.")]
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "\
 Each line begins with what happened: A added, D deleted, M content modified, R renamed, T of another type, m mode or owner, \
-x extended attributes, t times. Patches can be fed to `git apply` and `patch -p1`.
+x extended attributes, t times. Patches can be fed to `git apply` and `patch -p1`. On a terminal the output goes through \
+$LLFS_PAGER, $PAGER or less.
 
 Examples:
   llctl diff                            since the last snapshot

@@ -1,10 +1,13 @@
 //! The `llctl` program: arguments in, one request, its answer as text or JSON out.
 mod apply;
 mod args;
+mod cat;
 mod diff;
 mod fail;
 mod listing;
+mod log;
 mod output;
+mod pager;
 mod progress;
 mod run;
 mod snapshots;
@@ -48,6 +51,9 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
         Command::List => listing::list(&mut connect(global)?, out),
         Command::Show { name } => snapshots::show(&mut connect(global)?, name, out),
         Command::Diff(args) => diff::run(&mut connect(global)?, global, args, out),
+        Command::Log { path, limit } => log::log(&mut connect(global)?, global, path, limit, out),
+        Command::Who { path, limit } => log::who(&mut connect(global)?, global, path, limit, out),
+        Command::Cat { what, path } => cat::run(&mut connect(global)?, global, &what, path, out),
         Command::Revert { to } => snapshots::revert(&mut connect(global)?, to, out),
         Command::Undo => snapshots::undo(&mut connect(global)?, out),
         Command::Delete { names } => snapshots::delete(&mut connect(global)?, names, out),

@@ -1,11 +1,12 @@
 //! Standard output: text with or without colors, or JSON.
 
 use std::env;
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde::Serialize;
 
 use super::args::ColorWhen;
+use super::pager::Pager;
 
 /// How a piece of text looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,8 @@ impl Style {
 
 /// Where results go.
 pub struct Output {
-    writer: BufWriter<Stdout>,
+    writer: BufWriter<Box<dyn Write>>,
+    pager: Option<Pager>,
     /// Whether results are JSON.
     pub json: bool,
     /// Whether a terminal shows them, which must not be sent control characters of others.
@@ -65,10 +67,23 @@ impl Output {
             }
         };
         Self {
-            writer: BufWriter::new(stdout),
+            writer: BufWriter::new(Box::new(stdout)),
+            pager: None,
             json,
             terminal,
             color,
+        }
+    }
+
+    /// What follows may be long: on a terminal it goes through a pager.
+    pub fn page(&mut self) {
+        if self.terminal
+            && !self.json
+            && self.pager.is_none()
+            && let Some((pager, input)) = Pager::start()
+        {
+            self.writer = BufWriter::new(Box::new(input));
+            self.pager = Some(pager);
         }
     }
 
@@ -113,9 +128,16 @@ impl Output {
         self.object(&std::collections::BTreeMap::from([(key, value)]))
     }
 
-    /// Lets go of what is buffered.
+    /// Lets go of what is buffered, and waits until the pager has shown it.
     pub fn finish(&mut self) -> io::Result<()> {
-        self.writer.flush()
+        let flushed = self.writer.flush();
+        let Some(pager) = self.pager.take() else {
+            return flushed;
+        };
+        // The pager ends with its input.
+        self.writer = BufWriter::new(Box::new(io::stdout()));
+        pager.wait()?;
+        flushed
     }
 }
 

@@ -11,6 +11,7 @@
 //! # }
 //! ```
 mod again;
+mod browse;
 mod connect;
 mod error;
 mod stream;

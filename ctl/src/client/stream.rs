@@ -193,7 +193,10 @@ impl Client {
     }
 
     /// Asks with `ask`, and again after each death of a worker.
-    fn repeatedly<T>(&mut self, mut ask: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+    pub(super) fn repeatedly<T>(
+        &mut self,
+        mut ask: impl FnMut(&mut Self) -> Result<T>,
+    ) -> Result<T> {
         self.losses = 0;
         loop {
             match ask(self) {

@@ -12,6 +12,7 @@ mod bytes;
 mod change;
 mod failure;
 mod handshake;
+mod log;
 mod request;
 mod response;
 mod snapshot;
@@ -25,6 +26,7 @@ pub use change::{
 };
 pub use failure::{ErrorKind, Failure};
 pub use handshake::{Hello, HelloReply, MAGIC, PROTOCOL_VERSION, Refused, Welcome};
+pub use log::{Author, Deed, LogEntry};
 pub use request::{MESSAGE_MAX, Request};
 pub use response::{Progress, ProgressUnit, Response};
 pub use snapshot::{DiscardedInfo, Listing, RevertInfo, SnapDetail, SnapInfo};

@@ -37,6 +37,22 @@ pub enum Request {
         /// Send both contents of changed files too.
         patch: bool,
     },
+    /// What each state changed of a file or directory, newest first: [`super::Response::LogEntry`]s, then `LogEnd`.
+    Log {
+        /// The path as it is now, or was last, relative to the mount's root.
+        path: BytePath,
+        /// Not more than so many.
+        limit: Option<u64>,
+    },
+    /// The content of a file as it is in a state: [`super::Response::Content`] in pieces, then `ContentEnd`.
+    Cat {
+        /// The state.
+        state: StateRef,
+        /// The file, relative to the mount's root.
+        path: BytePath,
+        /// From this byte on.
+        from: u64,
+    },
     /// Make the tree what a state was: [`super::Response::Reverted`].
     Revert {
         /// The state; `@live` is refused.

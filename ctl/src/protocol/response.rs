@@ -1,10 +1,11 @@
 //! What the daemon answers.
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use super::{
-    ApplyDone, ApplyPlan, Change, ChangeCounts, Failure, Finding, Listing, RevertInfo, SnapDetail,
-    SnapInfo, StatusInfo, VerifySummary,
+    ApplyDone, ApplyPlan, Change, ChangeCounts, Failure, Finding, Listing, LogEntry, RevertInfo,
+    SnapDetail, SnapInfo, StatusInfo, VerifySummary,
 };
 
 /// One message of an answer.
@@ -23,6 +24,14 @@ pub enum Response {
     Change(Change),
     /// All differences were sent: how many there were.
     DiffEnd(ChangeCounts),
+    /// What one state changed of a file; more follow, or `LogEnd`.
+    LogEntry(LogEntry),
+    /// All was told.
+    LogEnd,
+    /// A piece of a file; more follow, or `ContentEnd`.
+    Content(ByteBuf),
+    /// The file ends here.
+    ContentEnd,
     /// The tree was reverted (by revert or undo).
     Reverted(RevertInfo),
     /// The snapshots that were deleted.
@@ -53,7 +62,12 @@ impl Response {
     /// Whether this ends the answer to a request. A plan ends it only where the request had no `yes`.
     pub fn is_last(&self, planned_only: bool) -> bool {
         match self {
-            Self::List(_) | Self::Change(_) | Self::Progress(_) | Self::Finding(_) => false,
+            Self::List(_)
+            | Self::Change(_)
+            | Self::LogEntry(_)
+            | Self::Content(_)
+            | Self::Progress(_)
+            | Self::Finding(_) => false,
             Self::Plan(_) => planned_only,
             _ => true,
         }

@@ -7,6 +7,7 @@ mod commands;
 mod diff;
 mod errors;
 mod fake;
+mod log;
 mod patch;
 mod run;
 mod verify;

@@ -120,6 +120,18 @@ pub(super) fn answer(
             });
             reply.end(sent, Response::DiffEnd)
         }
+        Request::Log { path, limit } => {
+            let told = service.log(&path, limit, &mut |entry| {
+                reply.part(&Response::LogEntry(entry))
+            });
+            reply.end(told, |()| Response::LogEnd)
+        }
+        Request::Cat { state, path, from } => {
+            let sent = service.cat(&state, &path, from, &mut |bytes| {
+                reply.part(&Response::Content(bytes.into()))
+            });
+            reply.end(sent, |()| Response::ContentEnd)
+        }
         Request::Revert { to } => {
             let done = match &to {
                 StateRef::Live => Err(Failure::new(

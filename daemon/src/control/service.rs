@@ -4,8 +4,8 @@ use std::io;
 
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
-    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, Progress, Request,
-    Response, RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary, Welcome,
+    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, LogEntry, Progress,
+    Request, Response, RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -51,6 +51,23 @@ pub trait Service: Send + Sync + 'static {
         patch: bool,
         sink: Sink<'_, Change>,
     ) -> Result<ChangeCounts, Failure>;
+
+    /// Sends what each state changed of a file or directory, newest first. Stops when the sink fails.
+    fn log(
+        &self,
+        path: &BytePath,
+        limit: Option<u64>,
+        sink: Sink<'_, LogEntry>,
+    ) -> Result<(), Failure>;
+
+    /// Sends the content of a file as it is in a state, from the byte `from` on. Stops when the sink fails.
+    fn cat(
+        &self,
+        state: &StateRef,
+        path: &BytePath,
+        from: u64,
+        sink: Sink<'_, Vec<u8>>,
+    ) -> Result<(), Failure>;
 
     /// Makes the tree what `to` was, which is neither [`StateRef::Live`] nor [`StateRef::Undo`].
     fn revert(&self, to: &StateRef) -> Result<RevertInfo, Failure>;

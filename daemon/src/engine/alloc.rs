@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 
 use super::attr::{kill_capability, kill_privileges, set_attr};
+use super::authors::Did;
 use super::browse::FIRST_VIEW;
 use super::io::{File, SIZE_MAX};
 use super::seed::Seed;
@@ -118,7 +119,9 @@ impl Engine {
                     tx.map(ino, from, len, to);
                 }
                 Ok(())
-            })
+            })?;
+            self.did(ino, Did::WROTE);
+            Ok(())
         })
     }
 

@@ -4,6 +4,7 @@ use nix::errno::Errno;
 use serde_bytes::ByteBuf;
 
 use super::acl::{self, Acl};
+use super::authors::Did;
 use super::{Answer, Attr, Caller, Engine, SetAttr, SetTime, xattr};
 use crate::tree::{Ino, Inode, Kind, Time};
 
@@ -20,11 +21,13 @@ impl Engine {
         self.with_room(|| match set.size {
             Some(size) => {
                 self.truncate(ino, size, set, who)?;
+                self.did(ino, Did::WROTE);
                 self.attr(ino)
             }
             None => {
                 let seed = self.seed(ino)?;
                 self.change(|tx| tx.edit(ino, &seed, |inode, now| set_attr(inode, set, now)))?;
+                self.did(ino, Did::ATTRS);
                 self.attr(ino)
             }
         })

@@ -192,10 +192,15 @@ impl Engine {
             rmp_serde::encode::write(buffer, record).map_err(|_| Errno::EIO)?;
             append(&self.store, buffer).map_err(|e| errno(&e))
         })?;
+        let next = state.next_state;
         state.apply(record).map_err(|e| {
             // Only a defect leads here. What is on disk is right up to the record before this one.
             self.store.latch_readonly(&e.to_string());
             Errno::EIO
-        })
+        })?;
+        if state.next_state != next {
+            self.authors.cut(state.next_state);
+        }
+        Ok(())
     }
 }

@@ -33,6 +33,8 @@ enum Errand {
     Look,
     /// Look in a while.
     LookLater,
+    /// Write down who changed what.
+    WriteAuthors,
     /// Much was written: begin to bring it to the medium.
     WriteBack,
     /// End.
@@ -97,6 +99,10 @@ impl House {
         self.send(Errand::LookLater);
     }
 
+    pub fn write_authors(&self) {
+        self.send(Errand::WriteAuthors);
+    }
+
     pub fn write_back(&self) {
         self.send(Errand::WriteBack);
     }
@@ -136,6 +142,7 @@ fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
                     tracing::warn!("what was written is not durable yet: {e}");
                 }
             }
+            Ok(Errand::WriteAuthors) => engine.write_authors(),
             Ok(Errand::LookLater) => next = next.min(Instant::now() + PAUSE),
             Ok(Errand::Look) | Err(RecvTimeoutError::Timeout) => {
                 engine.tidy();
@@ -147,6 +154,7 @@ fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
 
 impl Engine {
     fn tidy(&self) {
+        self.write_authors();
         if self.store.is_readonly().is_some() {
             return;
         }

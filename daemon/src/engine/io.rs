@@ -6,6 +6,7 @@
 use nix::errno::Errno;
 
 use super::attr::{has_capability, has_set_id, kill_capability, kill_privileges};
+use super::authors::Did;
 use super::blocks::Target;
 use super::browse::FIRST_VIEW;
 use super::seed::Seed;
@@ -217,6 +218,7 @@ impl Engine {
             }
             Ok(())
         })?;
+        self.did(ino, Did::WROTE);
         Ok(off)
     }
 

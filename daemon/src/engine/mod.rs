@@ -8,13 +8,14 @@
 //! 4. `state`: shared to look, exclusively to change. No system call on data or on the base happens under it: what
 //!    the base says is fetched before, which is sound because the base is immutable. The journal is appended under it, so that
 //!    the journal's order is the order of application.
-//! 5. `views`, then `held`; `listings`; the store's and the base's own locks; each for a moment.
+//! 5. `authors`: its notes before `state`, what it gathers after it. `views`, then `held`; `listings`; the store's and the base's own locks; each for a moment.
 
 mod acl;
 mod alloc;
 pub mod api;
 mod apply;
 mod attr;
+mod authors;
 mod blocks;
 mod browse;
 mod change;
@@ -48,6 +49,7 @@ pub use api::{
     Answer, Attr, Caller, Entry, Kernel, Listed, Make, SetAttr, SetTime, Space, WriteHow,
 };
 pub use apply::{ApplyDone, ApplyError, ApplyPlan};
+pub use authors::on_behalf;
 pub use open::{OpenError, OpenOptions};
 pub use terms::Terms;
 
@@ -86,6 +88,8 @@ pub struct Engine {
     reverting: RwLock<Option<snapshot::Reverting>>,
     /// Names that a revert changed and of which the kernel was not told yet.
     untold: RwLock<Option<untold::Untold>>,
+    /// Which programs changed what.
+    authors: authors::Authors,
     /// Snapshots and reverts come one after the other.
     turn: Mutex<()>,
     /// Bytes that no root reaches any more since the last reclaim, about.
@@ -133,6 +137,7 @@ impl Engine {
     /// What the disk says.
     pub fn close(&self) -> std::io::Result<()> {
         self.house.stop();
+        self.write_authors();
         if self.store.opened_read_only() {
             return Ok(());
         }

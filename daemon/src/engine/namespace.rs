@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
+use super::authors::Did;
 use super::change::{LINK_MAX, Probe, Tx};
 use super::seed::Seed;
 use super::{Answer, Caller, Engine, Entry, Make, acl};
@@ -38,6 +39,7 @@ impl Engine {
                 self.touch_dir(tx, parent, &seed, i32::from(make.kind == Kind::Dir))?;
                 Ok(ino)
             })?;
+            self.did(made, Did::MADE);
             self.entry(made)
         })
     }
@@ -73,6 +75,7 @@ impl Engine {
                 tx.link(&Slot::new(parent, name), ino, inode.kind);
                 self.touch_dir(tx, parent, &dir_seed, 0)
             })?;
+            self.did(ino, Did::NAMED);
             self.entry(ino)
         })
     }
@@ -102,6 +105,7 @@ impl Engine {
             self.drop_link(tx, ino, &seed)?;
             self.touch_dir(tx, parent, &dir_seed, 0)
         })?;
+        self.did(ino, Did::REMOVED);
         self.let_go(ino);
         Ok(())
     }
@@ -133,6 +137,7 @@ impl Engine {
             self.touch_dir(tx, parent, &dir_seed, -1)
         })?;
         self.held.lock().retire(ino);
+        self.did(ino, Did::REMOVED);
         self.let_go(ino);
         Ok(())
     }

@@ -301,6 +301,7 @@ impl Engine {
             gate: RwLock::new(()),
             names: Mutex::new(()),
             stripes: std::array::from_fn(|_| Mutex::new(())),
+            authors: super::authors::Authors::new(state.next_state),
             state: RwLock::new(state),
             held: Mutex::new(held::Held::of(&relay).map_err(OpenError::Relay)?),
             views: Mutex::new(super::browse::Slots::of(&relay)),

@@ -80,6 +80,7 @@ impl Engine {
             tracing::warn!(%error, "no image for the next worker");
         }
         std::mem::forget(self.gate.write());
+        self.write_authors();
     }
 
     /// The kernel took another end for the file's: what it has of the file is old.

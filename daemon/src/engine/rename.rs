@@ -2,6 +2,7 @@
 
 use nix::errno::Errno;
 
+use super::authors::Did;
 use super::change::{Probe, Tx};
 use super::namespace::{alive, check};
 use super::seed::Seed;
@@ -76,10 +77,12 @@ impl Engine {
             }
         }
         self.change(|tx| self.replace(tx, &from, &to, &below))?;
+        self.did(*ino, Did::NAMED);
         if let Some((target, target_kind, _)) = &to.object {
             if *target_kind == Kind::Dir {
                 self.held.lock().retire(*target);
             }
+            self.did(*target, Did::REMOVED);
             self.let_go(*target);
         }
         Ok(())
@@ -143,6 +146,9 @@ impl Engine {
             let moved = dirs(a_kind) - dirs(b_kind);
             self.touch_dir(tx, from.slot.parent, &from.dir_seed, -moved)?;
             self.touch_dir(tx, to.slot.parent, &to.dir_seed, moved)
-        })
+        })?;
+        self.did(*a, Did::NAMED);
+        self.did(*b, Did::NAMED);
+        Ok(())
     }
 }

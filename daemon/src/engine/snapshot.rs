@@ -408,6 +408,7 @@ impl Engine {
             .filter_map(|id| state.root(*id).cloned())
             .collect();
         self.commit_reserved(state, &Record::Drop(ids))?;
+        self.authors.outdated();
         self.house.bury(roots);
         Ok(())
     }

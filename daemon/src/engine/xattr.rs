@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use serde_bytes::ByteBuf;
 
 use super::acl::{self, Acl};
+use super::authors::Did;
 use super::{Answer, Caller, Engine};
 use crate::tree::{FIRST_INO, Ino, Inode};
 
@@ -76,7 +77,9 @@ impl Engine {
                 tx.rely(&seed);
                 tx.put(ino, inode);
                 Ok(())
-            })
+            })?;
+            self.did(ino, Did::ATTRS);
+            Ok(())
         })
     }
 
@@ -147,7 +150,9 @@ impl Engine {
                 tx.rely(&seed);
                 tx.put(ino, inode);
                 Ok(())
-            })
+            })?;
+            self.did(ino, Did::ATTRS);
+            Ok(())
         })
     }
 }

@@ -25,8 +25,8 @@ use super::convert::{
 use super::kernel::CachedWrites;
 use super::pool::Pool;
 use super::{capabilities, follow, test_hook};
-use crate::engine::Engine;
 use crate::engine::api::{Make, SetAttr, WriteHow};
+use crate::engine::{Engine, on_behalf};
 use crate::relay::Op;
 use crate::tree::{Kind, NAME_MAX};
 
@@ -62,6 +62,7 @@ impl Adapter {
     /// done that already, so that only the answer is missing.
     fn change(&self, request: &Request, op: Op, ino: INodeNo) -> (&Engine, bool) {
         follow::request_of(request.pid());
+        on_behalf(request.pid(), request.uid());
         let done = self.engine.relay().begin_change(&asked(request, op, ino));
         (&self.engine, done)
     }
@@ -576,6 +577,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let engine = self.serve(request, Op::Fallocate, ino);
+        on_behalf(request.pid(), request.uid());
         empty(
             engine.fallocate(ino.0, offset, length, mode, &caller(request)),
             reply,
@@ -615,6 +617,7 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let engine = self.serve(request, Op::CopyFileRange, ino_in);
+        on_behalf(request.pid(), request.uid());
         let answer = engine.copy_file_range(
             ino_in.0,
             offset_in,

@@ -16,6 +16,7 @@ mod host_disk;
 mod images;
 mod journal;
 mod layers;
+mod notes;
 mod open;
 mod options;
 mod quota;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use llctl::codec::{self, HELLO_MAX, REPLY_MAX, REQUEST_MAX};
 use llctl::protocol::{
-    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, Content, ErrorKind, Failure,
-    FileType, Finding, FindingKind, Hello, HelloReply, Listing, PROTOCOL_VERSION, Patch, Progress,
-    ProgressUnit, Refused, Request, Response, RevertInfo, Side, SnapDetail, SnapInfo, UnixNanos,
-    VerifySummary, Welcome,
+    ApplyDone, ApplyPlan, Author, BytePath, Change, ChangeCounts, ChangeKind, Content, Deed,
+    ErrorKind, Failure, FileType, Finding, FindingKind, Hello, HelloReply, Listing, LogEntry,
+    PROTOCOL_VERSION, Patch, Progress, ProgressUnit, Refused, Request, Response, RevertInfo, Side,
+    SnapDetail, SnapInfo, UnixNanos, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 use llfs::base::Base;
@@ -50,6 +50,15 @@ fn requests() {
             to: StateRef::Live,
             paths: vec![BytePath::from("a/b"), BytePath::from(&b"\xff"[..])],
             patch: true,
+        },
+        Request::Log {
+            path: BytePath::from("a/b"),
+            limit: Some(5),
+        },
+        Request::Cat {
+            state: StateRef::Undo,
+            path: BytePath::from("a/b"),
+            from: 7,
         },
         Request::Revert { to: StateRef::Undo },
         Request::Undo,
@@ -146,6 +155,28 @@ fn responses() {
         }),
         Response::Change(change),
         Response::DiffEnd(counts),
+        Response::LogEntry(LogEntry {
+            state: "s".to_owned(),
+            id: Some(3),
+            created: Some(UnixNanos(-5)),
+            message: Some("m".to_owned()),
+            since: "@base".to_owned(),
+            path: BytePath::from("new"),
+            from: Some(BytePath::from("old")),
+            kind: Some(ChangeKind::Renamed),
+            below: Some(counts),
+            by: vec![Author {
+                command: "sed".to_owned(),
+                line: "sed -i".to_owned(),
+                pid: 4,
+                uid: 5,
+                did: vec![Deed::Made, Deed::Named],
+                at: UnixNanos(6),
+            }],
+        }),
+        Response::LogEnd,
+        Response::Content(b"bytes".to_vec().into()),
+        Response::ContentEnd,
         Response::Reverted(RevertInfo {
             to: "s".to_owned(),
             changed: 1,

@@ -12,8 +12,8 @@ use llctl::client::VerifyEvent;
 use llctl::codec::{self, CodecError, HELLO_MAX, REPLY_MAX};
 use llctl::protocol::{
     ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ErrorKind, Failure, Hello, HelloReply,
-    Listing, PROTOCOL_VERSION, Progress, Response, RevertInfo, SnapDetail, SnapInfo, StatusInfo,
-    VerifySummary, Welcome,
+    Listing, LogEntry, PROTOCOL_VERSION, Progress, Response, RevertInfo, SnapDetail, SnapInfo,
+    StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 use llfs::control::{Listener, Server, Service, Sink};
@@ -55,8 +55,20 @@ impl Service for Nothing {
     ) -> Result<ChangeCounts, Failure> {
         Ok(ChangeCounts::default())
     }
+    fn log(&self, path: &BytePath, _: Option<u64>, _: Sink<'_, LogEntry>) -> Result<(), Failure> {
+        nothing(&path.to_string())
+    }
+    fn cat(
+        &self,
+        _: &StateRef,
+        path: &BytePath,
+        _: u64,
+        _: Sink<'_, Vec<u8>>,
+    ) -> Result<(), Failure> {
+        nothing(&path.to_string())
+    }
     fn revert(&self, to: &StateRef) -> Result<RevertInfo, Failure> {
-        assert!(matches!(to, StateRef::Base | StateRef::Snapshot(_)));
+        assert!(!matches!(to, StateRef::Live | StateRef::Undo));
         nothing("no state")
     }
     fn undo(&self) -> Result<RevertInfo, Failure> {

@@ -3,7 +3,7 @@
 mod lines;
 mod names;
 mod patch;
-mod paths;
+pub mod paths;
 
 use std::io;
 
@@ -16,6 +16,8 @@ use super::args::{DiffArgs, Global};
 use super::fail::Fail;
 use super::output::{Output, Style};
 use super::units;
+
+pub use names::letter;
 
 /// `llctl diff`
 pub fn run(client: &mut Client, global: &Global, args: DiffArgs, out: &mut Output) -> Outcome {
@@ -31,6 +33,7 @@ pub fn run(client: &mut Client, global: &Global, args: DiffArgs, out: &mut Outpu
     };
     let contents = args.patch || args.stat;
     let (from, to) = (args.from.clone(), args.to.clone().unwrap_or_default());
+    out.page();
     let counts = client.diff(from, to, paths, contents, |change| {
         if out.json {
             object(change, &args, out)

@@ -15,8 +15,9 @@ pub fn plain_summary(change: &Change) -> String {
     painted(change, &|_, text| text.to_owned())
 }
 
-fn painted(change: &Change, paint: &dyn Fn(Style, &str) -> String) -> String {
-    let (letter, style) = match change.kind {
+/// The letter of a kind of change, and how it looks.
+pub fn letter(kind: ChangeKind) -> (&'static str, Style) {
+    match kind {
         ChangeKind::Added => ("A", Style::Good),
         ChangeKind::Removed => ("D", Style::Bad),
         ChangeKind::Renamed => ("R", Style::Place),
@@ -25,7 +26,11 @@ fn painted(change: &Change, paint: &dyn Fn(Style, &str) -> String) -> String {
         ChangeKind::Mode => ("m", Style::Dim),
         ChangeKind::Xattrs => ("x", Style::Dim),
         ChangeKind::Times => ("t", Style::Dim),
-    };
+    }
+}
+
+fn painted(change: &Change, paint: &dyn Fn(Style, &str) -> String) -> String {
+    let (letter, style) = letter(change.kind);
     let mut line = format!("{}  ", paint(style, letter));
     if let Some(from) = &change.from {
         line.push_str(&format!("{} -> ", shown(from, change.old.as_ref())));

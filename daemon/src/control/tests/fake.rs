@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
     ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, Content, ErrorKind, Failure,
-    Finding, FindingKind, Listing, Patch, Progress, ProgressUnit, RevertInfo, SnapDetail, SnapInfo,
-    StatusInfo, UnixNanos, VerifySummary, Welcome,
+    Finding, FindingKind, Listing, LogEntry, Patch, Progress, ProgressUnit, RevertInfo, SnapDetail,
+    SnapInfo, StatusInfo, UnixNanos, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -100,6 +100,49 @@ impl Service for Fake {
             since_previous: None,
             to_live: None,
         })
+    }
+
+    fn log(
+        &self,
+        path: &BytePath,
+        limit: Option<u64>,
+        sink: Sink<'_, LogEntry>,
+    ) -> Result<(), Failure> {
+        self.call(format!("log {path:?} {limit:?}"))?;
+        for number in 0..self.changes {
+            let sent = sink(LogEntry {
+                state: format!("s{number}"),
+                id: Some(number),
+                created: Some(UnixNanos(5)),
+                message: None,
+                since: "@base".to_owned(),
+                path: path.clone(),
+                from: None,
+                kind: Some(ChangeKind::Modified),
+                below: None,
+                by: Vec::new(),
+            });
+            if sent.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn cat(
+        &self,
+        state: &StateRef,
+        path: &BytePath,
+        from: u64,
+        sink: Sink<'_, Vec<u8>>,
+    ) -> Result<(), Failure> {
+        self.call(format!("cat {state} {path:?} {from}"))?;
+        for _ in 0..self.changes {
+            if sink(vec![b'x'; self.content]).is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn diff(

@@ -120,6 +120,7 @@ impl Engine {
         let (plan, old) = done.inspect_err(|_| self.relay.set_applying(false))?;
         self.forget_old_names(&old);
         self.views_anew();
+        self.forget_authors();
         self.relay.set_applying(false);
         self.freed_much();
         tracing::info!(?plan, "the head was written into the base");

@@ -4,9 +4,11 @@
 //! [`states::View::read`]. No lock at all is held while a client is sent something.
 
 mod alone;
+mod cat;
 mod diff;
 mod failure;
 mod listing;
+mod log;
 mod repeated;
 pub(super) mod states;
 mod status;
@@ -20,9 +22,9 @@ use std::sync::Arc;
 
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
-    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, PROTOCOL_VERSION,
-    Progress, Request, Response, RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary,
-    Welcome,
+    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, LogEntry,
+    PROTOCOL_VERSION, Progress, Request, Response, RevertInfo, SnapDetail, SnapInfo, StatusInfo,
+    VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -122,6 +124,26 @@ impl Service for Host {
         };
         let new = View::of(&self.engine, to)?;
         diff::send(&self.engine, &old, &new, paths, patch, sink)
+    }
+
+    fn log(
+        &self,
+        path: &BytePath,
+        limit: Option<u64>,
+        sink: Sink<'_, LogEntry>,
+    ) -> Result<(), Failure> {
+        log::send(&self.engine, path, limit, sink)
+    }
+
+    fn cat(
+        &self,
+        state: &StateRef,
+        path: &BytePath,
+        from: u64,
+        sink: Sink<'_, Vec<u8>>,
+    ) -> Result<(), Failure> {
+        let view = View::of(&self.engine, state)?;
+        cat::send(&self.engine, &view, path, from, sink)
     }
 
     fn revert(&self, to: &StateRef) -> Result<RevertInfo, Failure> {

@@ -110,7 +110,7 @@ fn bytes_differ(
 }
 
 /// The target of a symbolic link; empty for anything else.
-pub(super) fn target(names: &Names<'_>, ino: Ino) -> Answer<Vec<u8>> {
+pub(in crate::engine::service) fn target(names: &Names<'_>, ino: Ino) -> Answer<Vec<u8>> {
     match names.object(ino)? {
         Object::Over(inode) => Ok(inode.target.as_ref().map_or_else(Vec::new, |t| t.to_vec())),
         Object::Base(stat) if stat.kind == Kind::Symlink => names.peeks.engine.base.readlink(ino),

@@ -17,18 +17,22 @@ mod moves;
 mod names;
 mod pairs;
 
-use llctl::protocol::{BytePath, Change, ChangeCounts, Failure, selected};
+use std::collections::BTreeSet;
+
+use llctl::protocol::{BytePath, Change, ChangeCounts, ChangeKind, Failure, selected};
 use nix::errno::Errno;
 
 use super::states::View;
 use crate::control::Sink;
-use crate::engine::Engine;
+use crate::engine::{Answer, Engine};
+use crate::tree::Ino;
 use crate::tree::diff::Changes;
 use compare::Comparison;
+pub(super) use content::target;
 #[cfg(test)]
 pub(super) use names::Object;
 pub(super) use names::{Names, Peeks};
-use pairs::Item;
+pub(super) use pairs::Item;
 
 /// How the root directory is shown.
 const TOP: &[u8] = b".";
@@ -84,6 +88,46 @@ pub(super) fn count(engine: &Engine, old: &View, new: &View) -> Result<ChangeCou
         }
     }
     Ok(counts)
+}
+
+/// How many paths differ at and below `paths`, and the inodes that these are.
+pub(super) fn touched(
+    engine: &Engine,
+    old: &View,
+    new: &View,
+    paths: &[BytePath],
+) -> Answer<(ChangeCounts, BTreeSet<Ino>)> {
+    let peeks = Peeks::new(engine);
+    let names = (Names::new(&peeks, old), Names::new(&peeks, new));
+    let (changes, items) = plan(&names.0, &names.1)?;
+    let comparison = Comparison::new(engine, (&names.0, &names.1), &changes, true);
+    let mut counts = ChangeCounts::default();
+    let mut inos = BTreeSet::new();
+    for item in &items {
+        let from = item.from.as_deref();
+        if !selected(paths, &item.path) && !from.is_some_and(|from| selected(paths, from)) {
+            continue;
+        }
+        if let Some(kind) = comparison.kind(item)? {
+            counts.count(kind);
+            inos.extend(item.old.iter().chain(&item.new));
+        }
+    }
+    Ok((counts, inos))
+}
+
+/// What happened at one path; `None` if nothing differs there that anybody can see.
+pub(super) fn one(
+    engine: &Engine,
+    names: (&Names<'_>, &Names<'_>),
+    item: &Item,
+) -> Answer<Option<ChangeKind>> {
+    // Contents are compared whatever the maps say.
+    let changes = Changes {
+        data: item.old.iter().copied().collect(),
+        ..Changes::default()
+    };
+    Comparison::new(engine, names, &changes, true).kind(item)
 }
 
 /// What may differ, in the byte order of paths.

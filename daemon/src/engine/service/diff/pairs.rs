@@ -10,7 +10,7 @@ use crate::tree::{Dentry, Ino, Kind, Root, Slot};
 
 /// One path that may differ.
 #[derive(Debug)]
-pub(super) struct Item {
+pub(in crate::engine::service) struct Item {
     /// In the newer state; in the older one if it was removed.
     pub path: Vec<u8>,
     /// In the older state, if it was renamed.

@@ -1,0 +1,226 @@
+//! Processes by thread: looked at in `/proc` once, while they wait for their answer.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::log::{Batch, Entry};
+use crate::tree::StateId;
+
+/// Threads that are remembered, at most.
+const THREADS_MAX: usize = 1 << 14;
+/// Bytes of a command line that are kept.
+const LINE_MAX: usize = 200;
+
+/// Whoever begins is often another program a moment later: a shell makes the file for what it is about to execute. So the
+/// first things that a thread does are worth a look each.
+const YOUNG: u32 = 8;
+/// Later it is looked at now and then, for numbers are used again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A program that ran.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(in crate::engine) struct Process {
+    /// Its process id; 0: unknown, as for stores through a mapping.
+    pub pid: u32,
+    /// For which user.
+    pub uid: u32,
+    /// Its name, as the kernel has it; empty: unknown.
+    pub command: String,
+    /// The beginning of its command line, arguments separated by spaces.
+    pub line: String,
+}
+
+struct Thread {
+    process: u32,
+    looks: u32,
+    looked: Instant,
+}
+
+/// Threads, and the processes that they are of.
+#[derive(Default)]
+pub(super) struct Processes {
+    threads: HashMap<u32, Thread>,
+    all: Vec<Arc<Process>>,
+    numbers: HashMap<Arc<Process>, u32>,
+}
+
+impl Processes {
+    /// The number of the process of a thread that did something new.
+    pub fn of(&mut self, tid: u32, uid: u32) -> u32 {
+        if let Some(thread) = self.threads.get_mut(&tid) {
+            let known = &self.all[thread.process as usize];
+            let due = thread.looks < YOUNG || thread.looked.elapsed() >= AGAIN;
+            let another = known.uid != uid || due && command(known.pid) != known.command;
+            if !another {
+                thread.looks += u32::from(due);
+                if due {
+                    thread.looked = Instant::now();
+                }
+                return thread.process;
+            }
+        }
+        let looks = self.threads.get(&tid).map_or(0, |thread| thread.looks + 1);
+        let process = self.number(look(tid, uid));
+        if self.threads.len() >= THREADS_MAX {
+            self.threads.clear();
+        }
+        let thread = Thread {
+            process,
+            looks,
+            looked: Instant::now(),
+        };
+        self.threads.insert(tid, thread);
+        process
+    }
+
+    fn number(&mut self, process: Process) -> u32 {
+        if let Some(number) = self.numbers.get(&process) {
+            return *number;
+        }
+        let process = Arc::new(process);
+        let number = self.all.len() as u32;
+        self.all.push(process.clone());
+        self.numbers.insert(process, number);
+        number
+    }
+
+    /// Entries with the processes that they are of, in a form that needs nothing else. Processes that nobody needs any more
+    /// are forgotten now and then.
+    pub fn batch(&mut self, state: StateId, mut entries: Vec<Entry>) -> Batch {
+        let mut places: HashMap<u32, u32> = HashMap::new();
+        let mut processes = Vec::new();
+        for entry in &mut entries {
+            let of = &self.all[entry.process as usize];
+            entry.process = *places.entry(entry.process).or_insert_with(|| {
+                processes.push((**of).clone());
+                processes.len() as u32 - 1
+            });
+        }
+        Batch {
+            state,
+            processes,
+            entries,
+        }
+    }
+
+    /// Forgets all when there are many. No entry may refer to one.
+    pub fn trim(&mut self) {
+        if self.all.len() > THREADS_MAX {
+            *self = Processes::default();
+        }
+    }
+}
+
+/// What `/proc` says of a thread's process. What it does not say is empty.
+fn look(tid: u32, uid: u32) -> Process {
+    let pid = match tid {
+        0 => 0,
+        _ => group(tid).unwrap_or(tid),
+    };
+    let mut process = Process {
+        pid,
+        uid,
+        command: String::new(),
+        line: String::new(),
+    };
+    if pid != 0 {
+        process.command = command(pid);
+        process.line = line(pid);
+    }
+    process
+}
+
+/// The process of a thread (`Tgid:` of `proc_pid_status(5)`).
+fn group(tid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("Tgid:"))?;
+    line.trim().parse().ok()
+}
+
+fn command(pid: u32) -> String {
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    String::from_utf8_lossy(&name)
+        .trim_end_matches('\n')
+        .to_owned()
+}
+
+fn line(pid: u32) -> String {
+    let mut bytes = [0; LINE_MAX];
+    let read = fs::File::open(format!("/proc/{pid}/cmdline")).and_then(|mut f| f.read(&mut bytes));
+    let text = String::from_utf8_lossy(&bytes[..read.unwrap_or(0)]).replace('\0', " ");
+    text.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_of_its_process() {
+        let mut processes = Processes::default();
+        let of = |processes: &mut Processes| {
+            let tid = nix::unistd::gettid().as_raw() as u32;
+            processes.of(tid, 0)
+        };
+        let main = of(&mut processes);
+        let other = std::thread::scope(|s| s.spawn(|| of(&mut processes)).join().unwrap());
+        assert_eq!(main, other);
+        let process = &processes.all[main as usize];
+        assert_eq!(process.pid, std::process::id());
+        let name = fs::read_to_string("/proc/self/comm").unwrap();
+        assert_eq!(process.command, name.trim_end());
+        assert!(!process.line.is_empty());
+    }
+
+    #[test]
+    fn who_becomes_another_program_is_another() {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "read go; exec sleep 60"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut processes = Processes::default();
+        let begun = Instant::now();
+        let pid = child.id();
+        let until = |name: &str| loop {
+            // As the first look at a new process.
+            let mut fresh = Processes::default();
+            let number = fresh.of(pid, 0);
+            let process = &fresh.all[number as usize];
+            // In the middle of an exec there is a name and no command line.
+            if process.command == name && !process.line.is_empty() {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "no {name}");
+        };
+        until("sh");
+        let before = processes.of(child.id(), 0);
+        assert_eq!(processes.of(child.id(), 0), before);
+        drop(child.stdin.take());
+        until("sleep");
+        let after = processes.of(child.id(), 0);
+        assert_ne!(before, after);
+        assert_eq!(processes.all[after as usize].command, "sleep");
+        assert_eq!(processes.all[after as usize].line, "sleep 60");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_ne!(
+            processes.of(child.id(), 5),
+            after,
+            "another user is another"
+        );
+    }
+
+    #[test]
+    fn nobody_has_no_name() {
+        let mut processes = Processes::default();
+        let nobody = processes.of(0, 0);
+        assert_eq!(processes.all[nobody as usize].command, "");
+        assert_eq!(processes.of(0, 0), nobody);
+    }
+}

@@ -1,0 +1,65 @@
+//! The content of a file as it is in a state.
+
+use llctl::escape::escaped;
+use llctl::protocol::{BytePath, ErrorKind, Failure};
+use nix::errno::Errno;
+
+use super::diff::{Names, Peeks, target};
+use super::log::resolve;
+use super::states::View;
+use crate::control::Sink;
+use crate::engine::Engine;
+use crate::tree::Kind;
+
+/// Bytes that are sent at a time.
+const PIECE: usize = 256 << 10;
+
+/// Sends the content of a file from the byte `from` on.
+pub(super) fn send(
+    engine: &Engine,
+    view: &View,
+    path: &BytePath,
+    from: u64,
+    sink: Sink<'_, Vec<u8>>,
+) -> Result<(), Failure> {
+    let peeks = Peeks::new(engine);
+    let names = Names::new(&peeks, view);
+    let what = format!("{path} of {}", escaped(view.name.as_bytes()));
+    let failed = |errno| match errno {
+        Errno::EIO => Failure::new(ErrorKind::Damaged, format!("{what} cannot be read"))
+            .with_hint("`llctl verify` tells what is damaged"),
+        errno => Failure::errno(format!("{what} cannot be read"), errno),
+    };
+    let (ino, kind) = resolve(&names, &path.0)
+        .map_err(failed)?
+        .ok_or_else(|| Failure::new(ErrorKind::NotFound, format!("there is no {what}")))?;
+    let refused = |why: &str| Err(Failure::new(ErrorKind::Invalid, format!("{what} is {why}")));
+    match kind {
+        Kind::File => {}
+        Kind::Dir => {
+            let hint = format!(
+                "`ls .llfs/{}/{path}` at the mount's root lists it",
+                view.name
+            );
+            return refused("a directory").map_err(|failure| failure.with_hint(hint));
+        }
+        Kind::Symlink => {
+            let target = escaped(&target(&names, ino).map_err(failed)?);
+            return refused(&format!("a symbolic link to {target}"));
+        }
+        _ => return refused("neither a file nor a link"),
+    }
+    let mut at = from;
+    loop {
+        let mut piece = vec![0; PIECE];
+        let got = view.read(engine, ino, at, &mut piece).map_err(failed)?;
+        if got == 0 {
+            return Ok(());
+        }
+        at += got as u64;
+        piece.truncate(got);
+        if sink(piece).is_err() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Notes: numbered files beside the journal with what is good to know and needed by nothing. They are never synced, no
+//! mount looks at them, and losing one loses only what it says.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Store;
+use super::disk::OpenHow;
+use super::journal::segment::number_of;
+
+const DIR: &str = "notes";
+
+fn path(number: u32) -> PathBuf {
+    Path::new(DIR).join(format!("{number:08}.who"))
+}
+
+impl Store {
+    /// The numbers of the notes there are, ascending.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn notes(&self) -> io::Result<Vec<u32>> {
+        let names = match self.disk.list(Path::new(DIR)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            answer => answer?,
+        };
+        let mut numbers: Vec<u32> = names.iter().filter_map(|n| number_of(n, "who")).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Appends to a note, which is made if there is none.
+    ///
+    /// # Errors
+    /// What the disk says; any part of the bytes may have been written.
+    pub fn append_note(&self, number: u32, bytes: &[u8]) -> io::Result<()> {
+        self.health.check()?;
+        self.disk.create_dir(Path::new(DIR))?;
+        let file = self.disk.open(&path(number), OpenHow::Create)?;
+        file.write_at(bytes, file.len()?)
+    }
+
+    /// Bytes of a note.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the disk says.
+    pub fn note_bytes(&self, number: u32) -> io::Result<u64> {
+        self.disk.open(&path(number), OpenHow::Read)?.len()
+    }
+
+    /// All of a note.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the disk says.
+    pub fn read_note(&self, number: u32) -> io::Result<Vec<u8>> {
+        let file = self.disk.open(&path(number), OpenHow::Read)?;
+        let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
+        let read = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    /// Removes a note.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn remove_note(&self, number: u32) -> io::Result<()> {
+        self.health.check()?;
+        match self.disk.remove(&path(number)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            answer => answer,
+        }
+    }
+}
