@@ -444,7 +444,7 @@ fn a_change_that_was_done_and_not_answered_is_not_done_again() {
 fn workers_that_die_before_they_serve_are_followed_by_others_as_long_as_requests_are_answered() {
     let mut mounted = Mounted::prepare("failover-early");
     mounted.allow(Duration::from_secs(120));
-    mounted.mount_run().env("LLFS_TEST_UNANSWERED", "5,0").ok();
+    mounted.mount_run().env("LLFS_TEST_UNANSWERED", "1,0").ok();
     let log = || fs::read_to_string(mounted.store.join("llfs.log")).unwrap();
     let most_in_a_row = || {
         let (mut row, mut most) = (0, 0);
