@@ -1,0 +1,239 @@
+//! A mount and the model of it, taken through one history together.
+
+use std::path::{Path, PathBuf};
+
+use crate::killer::kill_worker;
+use crate::manifest::{Ignore, walk};
+use crate::model::{Model, State};
+use crate::mounted::Mounted;
+use crate::op::{Op, SLOTS, World};
+
+/// A step of a history.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// One operation.
+    Do(Op),
+    /// A snapshot.
+    Snap,
+    /// To one of the snapshots there are.
+    Revert(u16),
+    /// Back from the last revert.
+    Undo,
+    /// One of the snapshots there are.
+    Delete(u16),
+    /// Unmounting and mounting again.
+    Remount,
+    /// kill -9 of the daemon, with files open, and mounting again.
+    Kill,
+    /// kill -9 of its worker: what is open stays open, and nobody notices.
+    KillWorker,
+}
+
+/// A mount, the model of it, and the states that can be reverted to.
+#[derive(Debug)]
+pub struct History {
+    /// The mount.
+    pub mounted: Mounted,
+    /// The modelled tree: the mount, or a directory in it.
+    root: PathBuf,
+    world: World,
+    model: Model,
+    snapshots: Vec<(String, State)>,
+    discarded: Option<State>,
+    count: usize,
+}
+
+impl History {
+    /// Makes the base by operations, before anything is mounted.
+    pub fn over<'a>(base: impl Iterator<Item = &'a Op>) -> History {
+        let mounted = Mounted::prepare("model");
+        let root = mounted.dir.clone();
+        Self::below(mounted, root, base)
+    }
+
+    /// The same for the directory `root` of what is about to be `mounted`.
+    pub fn below<'a>(
+        mounted: Mounted,
+        root: PathBuf,
+        base: impl Iterator<Item = &'a Op>,
+    ) -> History {
+        let (mut model, mut world) = (Model::default(), World::new(&root));
+        model.learn_root(&root);
+        for op in base {
+            operate(&mut model, &mut world, &root, op);
+        }
+        world.close_all();
+        model.close_all();
+        mounted.mount();
+        model.learn_root_inode(&root);
+        model.inodes_are_never_reused();
+        let run = History {
+            mounted,
+            root,
+            world,
+            model,
+            snapshots: Vec::new(),
+            discarded: None,
+            count: 0,
+        };
+        run.compare("the base through the mount");
+        run
+    }
+
+    /// Every attribute and byte of the tree is the model's.
+    ///
+    /// # Panics
+    /// If not.
+    #[track_caller]
+    pub fn compare(&self, when: &str) {
+        let ignore = Ignore {
+            dir_sizes: true,
+            ..Ignore::default()
+        };
+        self.model
+            .manifest()
+            .assert_same(&walk(&self.root), ignore, when);
+    }
+
+    /// Takes a step, in the mount and in the model.
+    ///
+    /// # Panics
+    /// When they differ.
+    pub fn take(&mut self, step: &Step) {
+        match step {
+            Step::Do(op) => {
+                operate(&mut self.model, &mut self.world, &self.root, op);
+                return;
+            }
+            Step::Snap => {
+                let name = format!("s{}", self.count);
+                self.count += 1;
+                self.mounted.snap(&name);
+                self.snapshots.push((name, self.model.snapshot()));
+            }
+            Step::Revert(which) => {
+                if self.snapshots.is_empty() {
+                    return;
+                }
+                let index = usize::from(*which) % self.snapshots.len();
+                let (name, state) = self.snapshots[index].clone();
+                self.mounted.revert(&name);
+                self.switch(&state);
+            }
+            Step::Undo => match self.discarded.take() {
+                Some(state) => {
+                    self.mounted.undo();
+                    self.switch(&state);
+                }
+                None => {
+                    let refused = self.mounted.llctl(&["undo"]).finish();
+                    assert_ne!(refused.code(), 0, "there was nothing to undo");
+                }
+            },
+            Step::Delete(which) => {
+                if self.snapshots.is_empty() {
+                    return;
+                }
+                let index = usize::from(*which) % self.snapshots.len();
+                self.mounted.delete(&self.snapshots.remove(index).0);
+            }
+            Step::Remount => {
+                self.world.close_all();
+                self.mounted.remount();
+                self.model.close_all();
+            }
+            Step::KillWorker => {
+                kill_worker(self.mounted.pid());
+                // What comes next may well come while there is none.
+                return;
+            }
+            Step::Kill => {
+                self.mounted.kill9();
+                self.mounted.mount();
+                // Descriptors of the dead mount are still open until here.
+                self.world.close_all();
+                self.model.close_all();
+            }
+        }
+        self.compare(&format!("after {step:?}"));
+    }
+
+    fn switch(&mut self, state: &State) {
+        let (discarded, lost) = self.model.revert(state);
+        self.discarded = Some(discarded);
+        for slot in lost {
+            self.world.close(slot);
+        }
+        // What stays open shows the state that was reverted to, before any path is used.
+        for slot in 0..SLOTS {
+            let whole = Op::HandleRead {
+                slot,
+                offset: 0,
+                len: 200_000,
+            };
+            for op in [Op::HandleStat { slot }, whole] {
+                let (expected, found) = (self.model.perform(&op), self.world.perform(&op));
+                assert_eq!(expected, found, "an open file after a revert: {op:?}");
+            }
+        }
+    }
+
+    /// What the last revert discarded was given up.
+    pub fn forget_discarded(&mut self) {
+        self.discarded = None;
+    }
+
+    /// Whether there was a revert.
+    #[must_use]
+    pub fn can_undo(&self) -> bool {
+        self.discarded.is_some()
+    }
+
+    /// How many snapshots there are.
+    #[must_use]
+    pub fn snapshots(&self) -> usize {
+        self.snapshots.len()
+    }
+
+    /// Every snapshot that is left still holds what it held.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn finish(mut self) {
+        self.compare_all();
+        self.mounted.verify();
+        self.world.close_all();
+        let base = self.mounted.base_manifest();
+        self.mounted.unmount();
+        let ignore = Ignore {
+            inodes: false,
+            ..Ignore::default()
+        };
+        base.assert_same(
+            &self.mounted.base_manifest(),
+            ignore,
+            "the base after unmounting",
+        );
+    }
+
+    /// Reverts to each snapshot and compares.
+    ///
+    /// # Panics
+    /// When one is not what it was.
+    pub fn compare_all(&mut self) {
+        for (name, state) in self.snapshots.clone() {
+            self.mounted.revert(&name);
+            self.switch(&state);
+            self.compare(&format!("snapshot {name}"));
+        }
+    }
+}
+
+fn operate(model: &mut Model, world: &mut World, root: &Path, op: &Op) {
+    let begin = Model::begin();
+    let (expected, found) = (model.perform(op), world.perform(op));
+    assert_eq!(expected, found, "{op:?}");
+    if let Err(why) = model.learn(root, begin) {
+        panic!("{op:?}: {why}");
+    }
+}

@@ -1,0 +1,174 @@
+//! A long run: mixed load, snapshots, reverts, deletions and killed workers, while memory, descriptors, the store's size and
+//! latencies are watched.
+//!
+//! The time is cut into blocks. In the first fifth of each, workers are killed; then one worker lives, so that what leaks in
+//! it shows. At the end of each all other states than the present one are given up, and what the store takes is compared
+//! with what can be reached.
+
+mod load;
+mod probe;
+mod report;
+mod sample;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::command::until;
+use crate::dice::{Dice, Random};
+use crate::history::{History, Step};
+use crate::killer::Killer;
+use crate::mounted::Mounted;
+use crate::op::{Flavour, roll, sprout};
+use crate::tree;
+
+use load::Load;
+use probe::Probe;
+use report::Block;
+use sample::Sampler;
+
+/// What to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How long all blocks take together.
+    pub time: Duration,
+    /// How many there are.
+    pub blocks: u32,
+    /// Where chance begins.
+    pub seed: u64,
+}
+
+/// Snapshots that are kept; older ones are deleted at random.
+const SNAPSHOTS: usize = 48;
+/// Modelled operations between two steps that are none.
+const OPERATIONS: usize = 30;
+/// States that reverts discarded are kept so many at most: after as many reverts to the present state, nothing else is
+/// reachable.
+const DISCARDED: usize = 64;
+/// Milliseconds that a worker lives at most while they are killed.
+const LIFE: usize = 1500;
+
+/// Runs it, and prints a table.
+///
+/// # Panics
+/// When anything is not as it has to be.
+pub fn run(plan: Plan) {
+    println!("seed {}, {:?}", plan.seed, plan.time);
+    let mut random = Random::new(plan.seed);
+    let mut mounted = Mounted::prepare("soak");
+    mounted.allow(plan.time * 2 + Duration::from_secs(600));
+    for dir in ["model", "load", "probe"] {
+        fs::create_dir(mounted.path(dir)).expect("the base is empty");
+    }
+    tree::plant(&mounted.path("load"), plan.seed, 800).expect("a tree can be planted");
+    let beside = mounted.scratch.dir("beside");
+    let root = mounted.path("model");
+    let mut history = History::below(mounted, root, sprout().iter());
+    let mut blocks = Vec::new();
+    let mut kills = 0;
+    let time = plan.time / plan.blocks;
+    for _ in 0..plan.blocks {
+        let (calm, end) = (Instant::now() + time / 5, Instant::now() + time);
+        let block = one_block(
+            &mut history,
+            &mut random,
+            Moments { calm, end },
+            &beside,
+            &mut kills,
+        );
+        println!("{block}");
+        blocks.push(block);
+    }
+    println!("{kills} workers killed");
+    report::judge(&blocks);
+    history.compare("at the end");
+    history.finish();
+}
+
+#[derive(Clone, Copy)]
+struct Moments {
+    calm: Instant,
+    end: Instant,
+}
+
+fn one_block(
+    history: &mut History,
+    random: &mut Random,
+    moments: Moments,
+    beside: &Path,
+    kills: &mut usize,
+) -> Block {
+    let dir = history.mounted.dir.clone();
+    let supervisor = history.mounted.pid();
+    let mut killer = Some(Killer::start(&dir, supervisor, random.next_u64(), LIFE));
+    let load = Load::start(&dir.join("load"), random.next_u64());
+    let mut block = Block::default();
+    let mut watch: Option<(Sampler, Probe)> = None;
+    while Instant::now() < moments.end {
+        if Instant::now() >= moments.calm
+            && let Some(killer) = killer.take()
+        {
+            let killed = killer.stop();
+            *kills += killed;
+            block.kills = killed;
+            // From here on one worker serves.
+            let sampler = Sampler::start(supervisor);
+            watch = Some((sampler, Probe::start(&dir.join("probe"), beside)));
+        }
+        for _ in 0..OPERATIONS {
+            let row: [u16; 10] = random.row();
+            let op = roll(&mut Dice::new(&row), Flavour::Modelled);
+            history.take(&Step::Do(op));
+            block.operations += 1;
+        }
+        let step = match random.below(20) {
+            0..12 if history.snapshots() < SNAPSHOTS => Step::Snap,
+            0..14 => Step::Delete(random.next_u64() as u16),
+            14..17 => Step::Revert(random.next_u64() as u16),
+            _ if history.can_undo() => Step::Undo,
+            _ => Step::Snap,
+        };
+        block.count(&step);
+        history.take(&step);
+    }
+    if let Some(killer) = killer {
+        *kills += killer.stop();
+    }
+    load.stop();
+    let (sampler, probe) = watch.expect("the calm began before the end");
+    block.samples = sampler.stop();
+    block.latency = probe.stop();
+    history.mounted.verify();
+    history.compare_all();
+    (block.store, block.live) = settle(history);
+    block
+}
+
+/// Gives up all states but the present one, waits until no more space is given back, and tells what the store takes and what
+/// the tree takes, in bytes.
+fn settle(history: &mut History) -> (u64, u64) {
+    while history.snapshots() > 0 {
+        history.take(&Step::Delete(0));
+    }
+    let mounted = &history.mounted;
+    mounted.snap("settle");
+    for _ in 0..=DISCARDED {
+        mounted.revert("settle");
+    }
+    mounted.delete("settle");
+    history.forget_discarded();
+    let size = || {
+        let status = history.mounted.json(&["status"]);
+        status["store_bytes"].as_u64().expect("a number")
+    };
+    let mut last = (size(), Instant::now());
+    until("the store to settle", Duration::from_secs(120), || {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = size();
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        (last.1.elapsed() > Duration::from_secs(4)).then_some(())
+    });
+    (last.0, sample::bytes_below(&history.mounted.dir))
+}

@@ -1,0 +1,138 @@
+//! What a run came to.
+
+use std::fmt;
+
+use super::probe::Latency;
+use super::sample::Sample;
+use crate::history::Step;
+
+/// One block.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    /// Modelled operations.
+    pub operations: u64,
+    snapshots: u64,
+    reverts: u64,
+    deletions: u64,
+    /// Workers killed.
+    pub kills: usize,
+    /// While nobody was killed.
+    pub samples: Vec<Sample>,
+    /// Likewise.
+    pub latency: Latency,
+    /// Bytes that the store takes when only the present state is reachable.
+    pub store: u64,
+    /// Bytes of that.
+    pub live: u64,
+}
+
+/// Bytes that a store may take besides: the layer that takes the writes, the journal, images.
+const STORE_ROOM: u64 = 96 << 20;
+/// Descriptors and threads that may come and go: clients of the control socket.
+const COMING_AND_GOING: u64 = 24;
+/// Memory that one block may take more than the first, in KiB and by part of that of the first.
+const MEMORY_ROOM: u64 = 24 << 10;
+const MEMORY_MORE: f64 = 1.5;
+/// How much slower than beside the mount, compared with the first block.
+const DRIFT: f64 = 2.0;
+
+impl Block {
+    pub fn count(&mut self, step: &Step) {
+        match step {
+            Step::Snap => self.snapshots += 1,
+            Step::Revert(_) | Step::Undo => self.reverts += 1,
+            Step::Delete(_) => self.deletions += 1,
+            _ => {}
+        }
+    }
+
+    fn most(&self, what: impl Fn(&Sample) -> u64) -> u64 {
+        self.samples.iter().map(what).max().unwrap_or(0)
+    }
+
+    /// The median of the second half of the samples.
+    fn memory(&self) -> u64 {
+        let half = &self.samples[self.samples.len() / 2..];
+        let mut all: Vec<u64> = half.iter().map(|s| s.memory).collect();
+        all.sort_unstable();
+        all.get(all.len() / 2).copied().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} operations, {} snapshots, {} reverts and undos, {} deletions, {} kills; {:.1} MiB, {} descriptors, {} threads; \
+             {} probes of {:?} ({:?} beside, ratio {:.2}); store {:.1} MiB for {:.1} MiB",
+            self.operations,
+            self.snapshots,
+            self.reverts,
+            self.deletions,
+            self.kills,
+            self.memory() as f64 / 1024.0,
+            self.most(|s| s.descriptors),
+            self.most(|s| s.threads),
+            self.latency.probes,
+            self.latency.mount,
+            self.latency.beside,
+            self.latency.ratio(),
+            self.store as f64 / f64::from(1 << 20),
+            self.live as f64 / f64::from(1 << 20),
+        )
+    }
+}
+
+/// Whether nothing grew and nothing became slower.
+///
+/// # Panics
+/// If something did.
+pub(super) fn judge(blocks: &[Block]) {
+    let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
+        return;
+    };
+    for (number, block) in blocks.iter().enumerate() {
+        assert!(
+            block.store <= 2 * block.live + STORE_ROOM,
+            "block {number}: the store takes {} bytes, of which {} can be reached",
+            block.store,
+            block.live
+        );
+        assert!(!block.samples.is_empty() && block.latency.probes > 0);
+    }
+    assert!(
+        last.store <= first.store * 3 / 2 + STORE_ROOM / 3,
+        "the store grew from {} to {} bytes",
+        first.store,
+        last.store
+    );
+    for (what, first, last) in [
+        (
+            "descriptors",
+            first.most(|s| s.descriptors),
+            last.most(|s| s.descriptors),
+        ),
+        (
+            "threads",
+            first.most(|s| s.threads),
+            last.most(|s| s.threads),
+        ),
+    ] {
+        assert!(
+            last <= first + COMING_AND_GOING,
+            "{what} grew from {first} to {last}"
+        );
+    }
+    let most = (first.memory() as f64 * MEMORY_MORE) as u64 + MEMORY_ROOM;
+    assert!(
+        last.memory() <= most,
+        "memory grew from {} to {} KiB",
+        first.memory(),
+        last.memory()
+    );
+    let (before, after) = (first.latency.ratio(), last.latency.ratio());
+    assert!(
+        after <= before * DRIFT,
+        "operations took {before:.2} times as long as beside the mount, and {after:.2} at the end"
+    );
+}
