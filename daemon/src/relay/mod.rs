@@ -56,6 +56,8 @@ struct Head {
     progress: progress::Flags,
     errands: errands::Ring,
     views: views::Views,
+    /// The process id of the last worker.
+    worker: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Head>() as u64 <= HEAD);
@@ -112,9 +114,15 @@ impl Relay {
         }
     }
 
-    /// Counts a worker that begins, and tells how many there were before.
+    /// Counts this process, a worker that begins, and tells how many there were before.
     pub fn count_worker(&self) -> u32 {
+        self.head().worker.store(std::process::id(), Release);
         self.head().workers.fetch_add(1, Release)
+    }
+
+    /// The process id of the last worker that began; 0: there was none.
+    pub fn worker(&self) -> u32 {
+        self.head().worker.load(Acquire)
     }
 
     /// How many workers there were, with the one that lives.

@@ -46,6 +46,11 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Go on with the llfs that is installed now, without unmounting: programs notice nothing.
     Upgrade(UpgradeArgs),
+    /// Keep a directory mounted by systemd: after crashes, logins and boots it is there again.
+    ///
+    /// Writes the unit llfs@.service, of this user or, for root, of the system, enables it for the directory, and says
+    /// each thing that it does.
+    InstallService(InstallArgs),
     /// Serve a mount in the background.
     #[command(hide = true)]
     Serve(MountArgs),
@@ -144,6 +149,21 @@ pub(super) struct CheckArgs {
     /// Repair without asking.
     #[arg(long, short, requires = "repair")]
     pub(super) yes: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct InstallArgs {
+    /// The directory.
+    pub(super) dir: PathBuf,
+    /// Keep the changes and snapshots in this directory.
+    #[arg(long, value_name = "DIR", conflicts_with = "remove")]
+    pub(super) store: Option<PathBuf>,
+    /// Unmount, and have systemd mount it no more. The changes stay in the store.
+    #[arg(long)]
+    pub(super) remove: bool,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

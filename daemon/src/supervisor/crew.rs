@@ -7,6 +7,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::wire::{Line, Order};
 use crate::relay::Relay;
@@ -160,6 +165,42 @@ impl Worker {
         if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
             tracing::warn!(%error, "a worker did not end");
         }
+    }
+}
+
+/// Waits until nothing of a worker can write any more that an earlier supervisor started: it died with that, or does so
+/// now. `false`: it does not, within `patience`.
+pub(super) fn outlive(pid: u32, relay: &Relay, patience: Duration) -> io::Result<bool> {
+    let begun = Instant::now();
+    let target = Pid::from_raw(i32::try_from(pid).map_err(io::Error::other)?);
+    while pid != 0 && is_worker(pid) {
+        match kill(target, Signal::SIGKILL) {
+            Err(Errno::ESRCH) => break,
+            done => done?,
+        }
+        let left = match threads(pid) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            left => left?,
+        };
+        let harmless = relay.notifying();
+        if left.iter().all(|tid| harmless.contains(tid)) {
+            break;
+        }
+        if begun.elapsed() > patience {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(true)
+}
+
+/// Whether a process is a worker of llfs, or what is left of one.
+fn is_worker(pid: u32) -> bool {
+    let of = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+    match of("cmdline") {
+        // Its first thread has ended.
+        line if line.is_empty() => of("comm") == b"llfs\n",
+        line => line.split(|b| *b == 0).nth(1) == Some(WORK.as_bytes()),
     }
 }
 

@@ -5,11 +5,14 @@
 //! process, the worker ([`crate::worker`]), which may die at any moment.
 
 mod args;
+mod begin;
 mod checks;
 mod crew;
 mod deaths;
 mod ending;
 mod handoff;
+mod install;
+mod kept;
 pub(crate) mod logging;
 mod mount;
 mod notify;
@@ -38,6 +41,7 @@ pub fn main() -> ExitCode {
         Command::Mount(options) => (options.json, mount::run(&options).map(whole)),
         Command::Unmount(options) => (options.json, unmount::run(&options).map(whole)),
         Command::Upgrade(options) => (options.json, upgrade::run(&options).map(whole)),
+        Command::InstallService(options) => (options.json, install::run(&options).map(whole)),
         Command::Check(options) => (options.json, mount::check(&options)),
         Command::Serve(options) => (false, mount::run_daemon(&options).map(whole)),
         Command::Work { .. } => (false, crate::worker::run().map(whole)),

@@ -2,13 +2,16 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::checks::{Health, health};
 
@@ -23,6 +26,21 @@ impl Manager {
         Self {
             address: env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()),
         }
+    }
+
+    /// Whether there is one.
+    pub(super) fn is_there(&self) -> bool {
+        self.address.is_some()
+    }
+
+    /// Has it keep a descriptor under a name.
+    pub(super) fn keep(&self, name: &str, fd: BorrowedFd<'_>) {
+        self.tell_with(&format!("FDSTORE=1\nFDNAME={name}\n"), Some(fd));
+    }
+
+    /// Has it close what it keeps under a name.
+    pub(super) fn forget(&self, name: &str) {
+        self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}\n"));
     }
 
     /// The mount is usable. If the manager wants signs of life, it gets them as long as the mount answers.
@@ -61,8 +79,12 @@ impl Manager {
     }
 
     fn tell(&self, message: &str) {
+        self.tell_with(message, None);
+    }
+
+    fn tell_with(&self, message: &str, fd: Option<BorrowedFd<'_>>) {
         if let Some(address) = &self.address
-            && let Err(error) = send(address, message.as_bytes())
+            && let Err(error) = send(address, message.as_bytes(), fd)
         {
             tracing::warn!(%error, "the service manager cannot be told: {}", message.trim_end());
         }
@@ -70,12 +92,19 @@ impl Manager {
 }
 
 /// `@` stands for the zero byte of an abstract address.
-fn send(address: &OsString, message: &[u8]) -> io::Result<()> {
+fn send(address: &OsString, message: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let to = match address.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(PathBuf::from(address))?,
     };
-    UnixDatagram::unbound()?.send_to_addr(message, &to)?;
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&to)?;
+    let raw: Vec<i32> = fd.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control = if raw.is_empty() { &[] } else { &rights[..] };
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    let parts = [IoSlice::new(message)];
+    sendmsg::<()>(socket.as_raw_fd(), &parts, control, flags, None)?;
     Ok(())
 }
 

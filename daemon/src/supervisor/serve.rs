@@ -4,30 +4,29 @@
 //! control socket, the kernel's first message, and the memory that workers share. It waits for its workers' words and
 //! deaths and does nothing that could wait for the mount.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use llctl::locate;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::begin::{self, Estate, Parts};
 use super::crew::{self, Death, Program, Worker};
 use super::deaths::Deaths;
 use super::ending::{Ending, Step, detach};
 use super::handoff::Mounted;
+use super::kept::{self, Keep, Kept};
 use super::notify::Manager;
 use super::stop::{self, Reason};
 use super::trouble::Trouble;
 use super::wire::{Open, Order as ToWorker, Report, Serve};
-use super::{checks, logging, process};
-use crate::control::Listener;
-use crate::fuse::{self, Greeting};
+use super::{checks, process};
+use crate::fuse;
 use crate::relay::{Asked, Relay};
 
 /// How long programs that use the mount may go on after a signal has ended it, before they lose it.
@@ -61,11 +60,20 @@ pub(super) fn serve(
     process::prepare_daemon();
     checks::apart(&order.base, &order.store)?;
     fuse::mount::check()?;
-    let revived = checks::base(&order.base)?;
+    let manager = Manager::find();
+    let kept = if foreground { Kept::take() } else { None };
+    let kept = kept.filter(|kept| kept.is_mounted_at(&order.base) && !order.fresh);
+    let revived = match &kept {
+        Some(_) => true,
+        None => {
+            kept::forget(&manager);
+            checks::base(&order.base)?
+        }
+    };
     let signals = stop::listen(foreground)
         .map_err(|error| Trouble::because("cannot listen to signals", error))?;
     if !order.read_only {
-        make_parent(&order.store)?;
+        begin::make_parent(&order.store)?;
     }
     let open = Open {
         base: order.base.as_path().into(),
@@ -77,7 +85,15 @@ pub(super) fn serve(
         read_only: order.read_only,
         max_store: order.max_store,
     };
-    let mut supervisor = Supervisor::begin(order, open, signals)?;
+    let first = kept.is_none();
+    let parts = match kept {
+        Some(kept) => begin::take_over(order, &open, kept),
+        None => begin::begin(order, &open, &signals),
+    }?;
+    let mut supervisor = Supervisor::of(order, open, signals, manager, parts)?;
+    if let Err(error) = supervisor.order_to_serve(&supervisor.worker, first, &[]) {
+        tracing::warn!(%error, "the worker does not listen");
+    }
     let ended = supervisor.run(&mut || {
         tracing::info!(
             "mounted {} with the store {}",
@@ -99,24 +115,8 @@ pub(super) fn serve(
     ended
 }
 
-fn make_parent(store: &Path) -> Result<(), Trouble> {
-    let Some(parent) = store.parent() else {
-        return Ok(());
-    };
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
-    made.map_err(|error| Trouble::because(format!("cannot make {}", parent.display()), error))
-}
-
-fn failed(error: impl std::fmt::Display) -> Trouble {
+pub(super) fn failed(error: impl std::fmt::Display) -> Trouble {
     Trouble::because("cannot serve the mount", error)
-}
-
-/// What a mount has that its workers share.
-struct Estate {
-    greeting: Greeting,
-    device: OwnedFd,
-    listener: Listener,
-    lock: OwnedFd,
 }
 
 /// How far an end is.
@@ -162,47 +162,29 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    /// Has a worker open the store, and mounts.
-    fn begin(order: &Order, open: Open, signals: UnixStream) -> Result<Supervisor, Trouble> {
-        let below = File::open(&order.base).map_err(|error| {
-            Trouble::because(format!("cannot open {}", order.base.display()), error)
-        })?;
-        let relay = Relay::new().map_err(failed)?;
-        relay.set_supervisor(std::process::id());
-        let program = Program::own().map_err(failed)?;
-        let with = [below.as_fd(), relay.as_fd()];
-        let first = ToWorker::Open(open.clone());
-        let mut worker =
-            Worker::start(&program, &order.base, &first, &with, None).map_err(failed)?;
-        let lock = opened(&mut worker, &signals)?;
-        if !open.foreground {
-            logging::redirect_for(&order.store, false, order.read_only)
-                .map_err(|error| Trouble::because("cannot write the log", error))?;
-        }
-        let mounted = mount(order, lock);
-        let estate = match mounted {
-            Ok(estate) => estate,
-            Err(trouble) => {
-                worker.dismiss();
-                return Err(trouble);
-            }
-        };
-        let supervisor = Supervisor {
+    fn of(
+        order: &Order,
+        open: Open,
+        signals: UnixStream,
+        manager: Manager,
+        parts: Parts,
+    ) -> Result<Supervisor, Trouble> {
+        Ok(Supervisor {
             base: order.base.clone(),
             open: Open {
                 fresh: false,
                 revived: false,
                 ..open
             },
-            relay,
-            below,
-            program,
+            relay: parts.relay,
+            below: parts.below,
+            program: parts.program,
             path: crew::own_path().map_err(failed)?,
             proven: None,
             signals,
-            manager: Manager::find(),
-            estate,
-            worker,
+            manager,
+            estate: parts.estate,
+            worker: parts.worker,
             remains: Vec::new(),
             deaths: Deaths::default(),
             end: None,
@@ -212,12 +194,7 @@ impl Supervisor {
             died: None,
             announced: false,
             upgrading: false,
-        };
-        let begun = supervisor.order_to_serve(&supervisor.worker, true, &[]);
-        if let Err(error) = begun {
-            tracing::warn!(%error, "the worker does not listen");
-        }
-        Ok(supervisor)
+        })
     }
 
     fn order_to_serve(&self, worker: &Worker, first: bool, lethal: &[Asked]) -> io::Result<()> {
@@ -251,6 +228,7 @@ impl Supervisor {
             }
             detach(&self.base);
         }
+        kept::forget(&self.manager);
         ended
     }
 
@@ -357,6 +335,7 @@ impl Supervisor {
         if !self.announced {
             self.announced = true;
             fuse::readahead::raise(&self.base);
+            self.keep();
             self.manager.ready(self.base.clone());
             ready();
         }
@@ -367,6 +346,22 @@ impl Supervisor {
         if self.flush {
             self.tell(&ToWorker::Flush);
         }
+    }
+
+    /// Gives the service manager what a next supervisor needs.
+    fn keep(&self) {
+        if !self.estate.greeting.can_resend() {
+            return;
+        }
+        let keep = Keep {
+            device: self.estate.device.as_fd(),
+            below: self.below.as_fd(),
+            relay: self.relay.as_fd(),
+            lock: self.estate.lock.as_fd(),
+            listener: self.estate.listener.as_fd(),
+            greeting: &self.estate.greeting,
+        };
+        keep.hand_over(&self.manager);
     }
 
     fn tell(&self, order: &ToWorker) {
@@ -519,61 +514,5 @@ impl Supervisor {
             self.remains.push(dead);
         }
         Ok(())
-    }
-}
-
-/// Waits until the first worker has opened the store; its lock.
-fn opened(worker: &mut Worker, signals: &UnixStream) -> Result<OwnedFd, Trouble> {
-    loop {
-        let mut fds = [
-            PollFd::new(worker.line.fd(), PollFlags::POLLIN),
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Err(Errno::EINTR) => continue,
-            done => done.map_err(failed)?,
-        };
-        let said = fds[0].any().unwrap_or(false);
-        if said {
-            return match worker.line.receive::<Report>().map_err(failed)? {
-                Some((Report::Opened, with)) => {
-                    let lock = with.into_iter().next();
-                    lock.ok_or_else(|| Trouble::new("the worker did not lock the store"))
-                }
-                Some((Report::Failed(trouble), _)) => Err(trouble),
-                other => {
-                    worker.kill();
-                    Err(Trouble::new(match other {
-                        None => "the worker died before it had opened the store",
-                        Some(_) => "the worker is not understood",
-                    }))
-                }
-            };
-        }
-        if stop::heard(signals).iter().any(|s| *s != stop::UPGRADE) {
-            worker.kill();
-            return Err(Trouble::new("interrupted"));
-        }
-    }
-}
-
-/// Binds the control socket and mounts.
-fn mount(order: &Order, lock: OwnedFd) -> Result<Estate, Trouble> {
-    let base = &order.base;
-    locate::create_runtime_dir().map_err(|error| Trouble::new(error.to_string()))?;
-    let listener = Listener::bind(&locate::socket_path(base))
-        .map_err(|error| Trouble::new(error.to_string()))?;
-    let device = fuse::mount(base, order.read_only)?;
-    match Greeting::receive(&device) {
-        Ok(greeting) => Ok(Estate {
-            greeting,
-            device,
-            listener,
-            lock,
-        }),
-        Err(error) => {
-            detach(base);
-            Err(Trouble::because("the FUSE session did not begin", error))
-        }
     }
 }

@@ -1,0 +1,297 @@
+//! Under a service manager: readiness, watchdog, a killed supervisor whose mount the next one goes on with, and the units.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use llfs_tests::command::{Run, Running};
+use llfs_tests::dice::Random;
+use llfs_tests::killer::worker_of;
+use llfs_tests::mounted::Mounted;
+use llfs_tests::{binaries, seeded, sys};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A mount that a service manager keeps up.
+struct Service {
+    manager: Running,
+    mounted: Mounted,
+}
+
+impl Service {
+    fn start(name: &str, watchdog: Duration, fill: impl FnOnce(&Path)) -> Service {
+        let mounted = Mounted::prepare(name);
+        fill(&mounted.dir);
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/service/manager");
+        let manager = mounted
+            .program(script)
+            .arg(mounted.scratch.path().join("notify"))
+            .arg(watchdog.as_micros().to_string())
+            .arg(binaries::llfs())
+            .args(["mount", "--foreground", "--store"])
+            .args([&mounted.store, &mounted.dir])
+            .patience(Duration::from_secs(60))
+            .start();
+        let mut service = Service { manager, mounted };
+        service.wait_for("ready 1", 1);
+        service
+    }
+
+    /// How often the manager has said this.
+    fn said(&mut self, line: &str) -> usize {
+        let output = self.manager.output_so_far();
+        output.lines().filter(|said| said.starts_with(line)).count()
+    }
+
+    fn wait_for(&mut self, line: &str, times: usize) {
+        let begun = std::time::Instant::now();
+        while self.said(line) < times {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "no {line:?} in\n{}",
+                self.manager.output_so_far()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The supervisor that runs now.
+    fn pid(&mut self) -> i32 {
+        let output = self.manager.output_so_far();
+        let last = output.lines().rfind(|l| l.starts_with("started ")).unwrap();
+        last.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    fn kill_supervisor(&mut self) {
+        kill(Pid::from_raw(self.pid()), Signal::SIGKILL).unwrap();
+    }
+
+    /// Unmounts; the manager ends with its service.
+    fn end(self) -> String {
+        self.mounted.llfs(&["unmount"]).arg(&self.mounted.dir).ok();
+        self.manager.finish().ok().out()
+    }
+}
+
+#[test]
+fn a_supervisor_that_is_killed_is_followed_by_one_that_goes_on_with_the_mount() {
+    let seed = seeded::first_seed();
+    println!("LLFS_SEED={seed}");
+    let mut random = Random::new(seed);
+    let mut service = Service::start("service", Duration::ZERO, |base| {
+        fs::write(base.join("of the base"), "from the base").unwrap();
+    });
+    let path = service.mounted.path("lines");
+    let mut of_base = File::open(service.mounted.path("of the base")).unwrap();
+    let stands = Run::new("sleep")
+        .arg("600")
+        .dir(&service.mounted.dir)
+        .start();
+    service.mounted.snap("first");
+    let enough = AtomicBool::new(false);
+    let kills = seeded::number("LLFS_KILLS").unwrap_or(6);
+    let lines = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut options = OpenOptions::new();
+            let mut file = options.append(true).create(true).open(&path).unwrap();
+            for number in 0.. {
+                if enough.load(Ordering::Relaxed) {
+                    return number;
+                }
+                file.write_all(format!("line {number}\n").as_bytes())
+                    .unwrap();
+            }
+            unreachable!()
+        });
+        for round in 1..=kills {
+            std::thread::sleep(Duration::from_millis(random.below(300) as u64));
+            service.kill_supervisor();
+            // Asked while there is nobody.
+            sys::drop_caches(&of_base).unwrap();
+            of_base.rewind().unwrap();
+            let mut text = String::new();
+            of_base.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "from the base");
+            service.wait_for("ready 1", 1 + round as usize);
+        }
+        enough.store(true, Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    let expected: String = (0..lines).map(|n| format!("line {n}\n")).collect();
+    assert!(lines > 20, "only {lines} lines");
+    assert!(fs::read_to_string(&path).unwrap() == expected);
+    let status = service.mounted.json(&["status"]);
+    assert!(status["workers"].as_u64().unwrap() > kills, "{status}");
+    drop((stands, of_base));
+    service.mounted.revert("first");
+    assert!(!path.exists());
+    service.mounted.undo();
+    service.mounted.verify();
+    let said = service.end();
+    assert!(said.ends_with("keeps at the end 0\n"), "{said}");
+}
+
+/// What is kept of a mount that was taken away meanwhile is of no use: there is a new one.
+#[test]
+fn a_mount_that_is_gone_when_its_supervisor_comes_back_is_made_anew() {
+    let mut service = Service::start("service-gone", Duration::ZERO, |_| ());
+    fs::write(service.mounted.path("file"), "text").unwrap();
+    // Together, and before the manager has started the next one.
+    kill(Pid::from_raw(service.pid()), Signal::SIGKILL).unwrap();
+    Run::new("umount").arg("-l").arg(&service.mounted.dir).ok();
+    service.wait_for("ready 1", 2);
+    let text = fs::read_to_string(service.mounted.path("file")).unwrap();
+    assert_eq!(text, "text");
+    assert_eq!(service.mounted.json(&["status"])["workers"], 1);
+    service.end();
+}
+
+#[test]
+fn there_are_signs_of_life_as_long_as_the_mount_answers() {
+    let mut service = Service::start("service-watchdog", Duration::from_millis(600), |_| ());
+    service.wait_for("watchdog 1", 3);
+    let worker = worker_of(service.pid()).unwrap();
+    kill(Pid::from_raw(worker), Signal::SIGSTOP).unwrap();
+    // One may be on its way.
+    std::thread::sleep(Duration::from_millis(500));
+    let before = service.said("watchdog 1");
+    std::thread::sleep(Duration::from_secs(2));
+    let after = service.said("watchdog 1");
+    kill(Pid::from_raw(worker), Signal::SIGCONT).unwrap();
+    assert_eq!(before, after, "signs of life of a mount that hangs");
+    service.wait_for("watchdog 1", after + 3);
+    service.end();
+}
+
+fn unit(kind: &str) -> PathBuf {
+    let file = format!("../systemd/{kind}/llfs@.service");
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}
+
+/// systemd finds nothing to complain about in the units.
+#[test]
+fn the_units_are_understood() {
+    let version = std::process::Command::new("systemd-analyze")
+        .arg("--version")
+        .output();
+    if version.is_err() {
+        println!("there is no systemd-analyze here");
+        return;
+    }
+    let mounted = Mounted::prepare("units");
+    for (kind, manager) in [("system", "--system"), ("user", "--user")] {
+        let text = fs::read_to_string(unit(kind)).unwrap();
+        let llfs = binaries::llfs();
+        let text = text.replace("=:llfs ", &format!("=:{} ", llfs.display()));
+        let path = mounted.scratch.dir(kind).join("llfs@srv-data.service");
+        fs::write(&path, text).unwrap();
+        let run = mounted.program("systemd-analyze");
+        let run = run.args([manager, "verify", "--man=no"]);
+        let checked = run.arg(&path).ok();
+        assert_eq!(checked.text(), "", "{kind}");
+    }
+}
+
+/// A systemctl that writes down how it was called.
+const SYSTEMCTL: &str = "#!/bin/sh\necho \"$@\" >> \"$(dirname \"$0\")/called\"\n";
+
+fn with_systemctl(mounted: &Mounted, run: Run) -> Run {
+    use std::os::unix::fs::PermissionsExt;
+    let bin = mounted.scratch.dir("bin");
+    fs::write(bin.join("systemctl"), SYSTEMCTL).unwrap();
+    fs::set_permissions(bin.join("systemctl"), PermissionsExt::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    run.env("PATH", format!("{}:{path}", bin.display()))
+}
+
+fn called(mounted: &Mounted) -> String {
+    let path = mounted.scratch.dir("bin").join("called");
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    fs::write(&path, "").unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    text
+}
+
+#[test]
+fn install_service_says_what_it_does_and_takes_it_back() {
+    let mut mounted = Mounted::prepare("install");
+    mounted.become_user(65534);
+    called(&mounted);
+    let units = mounted.scratch.path().join("home/.config/systemd/user");
+    let name = mounted.dir.to_str().unwrap().trim_start_matches('/');
+    let name = name.replace('-', "\\x2d").replace('/', "-");
+    let unit = format!("llfs@{name}.service");
+    let run = |args: &[&str]| {
+        let run = mounted
+            .llfs(&["install-service"])
+            .args(args)
+            .arg(&mounted.dir);
+        with_systemctl(&mounted, run).env_remove("XDG_CONFIG_HOME")
+    };
+    let installed = run(&[]).ok();
+    let template = units.join("llfs@.service");
+    let expected = format!(
+        "wrote {}\nran   systemctl --user daemon-reload\nran   systemctl --user enable --now {unit}\n",
+        template.display()
+    );
+    assert_eq!(installed.out(), expected);
+    assert!(installed.err().contains("loginctl enable-linger"));
+    let calls = format!("--user daemon-reload\n--user enable --now {unit}\n");
+    assert_eq!(called(&mounted), calls);
+    let text = fs::read_to_string(&template).unwrap();
+    let start = text.lines().find(|l| l.starts_with("ExecStart=")).unwrap();
+    assert!(
+        start.contains("programs/llfs mount --foreground %f"),
+        "{start}"
+    );
+    // With a store of its own; the template stays.
+    let store = mounted.scratch.path().join("a store");
+    let again = run(&["--store", store.to_str().unwrap()]).ok().out();
+    let added = units.join(format!("{unit}.d/llfs.conf"));
+    assert!(again.starts_with("kept "), "{again}");
+    let text = fs::read_to_string(&added).unwrap();
+    let store = format!("--store \"{}\" %f", store.display());
+    assert!(text.contains(&store), "{text}");
+    // One that is mounted already is left alone.
+    mounted.mount();
+    called(&mounted);
+    let noted = run(&[]).ok();
+    assert!(noted.err().contains("mounted already"), "{}", noted.err());
+    assert!(!called(&mounted).contains("--now"));
+    assert!(!added.exists());
+    mounted.unmount();
+    called(&mounted);
+    let account = run(&["--remove", "--json"]).ok().out();
+    let account: serde_json::Value = serde_json::from_str(&account).unwrap();
+    assert_eq!(
+        (&account["unit"], &account["removed"]),
+        (&unit.into(), &true.into())
+    );
+    assert!(!template.exists());
+    assert!(called(&mounted).contains("--user disable --now"));
+    let nothing = run(&["--remove"]).finish();
+    assert_eq!(nothing.code(), 3, "{}", nothing.text());
+}
+
+#[test]
+fn without_systemd_install_service_says_what_failed() {
+    let mut mounted = Mounted::prepare("install-none");
+    mounted.become_user(65534);
+    let run = mounted.llfs(&["install-service"]).arg(&mounted.dir);
+    let run = with_systemctl(&mounted, run);
+    let absent = "#!/bin/sh\necho no bus here >&2; exit 1\n";
+    fs::write(mounted.scratch.path().join("bin/systemctl"), absent).unwrap();
+    let failed = run.finish();
+    assert_eq!(failed.code(), 1);
+    let text = failed.err();
+    let expected = "`systemctl --user daemon-reload` failed: no bus here";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("hint: "), "{text}");
+}
