@@ -1,11 +1,11 @@
 //! Makes acknowledged work durable. The order of the steps is what recovery relies on; docs/FORMAT.md
 //! enumerates the cuts between them.
 
-use super::Store;
 use super::disk::OpenHow;
 use super::journal::{BlockCopy, Commit};
 use super::layers::dirty::Recent;
 use super::layers::{self, LayerId};
+use super::{Store, is_full};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -103,7 +103,15 @@ impl Store {
             }
         }
         self.sync_layer_names()?;
-        self.finish(&self.journal.barrier(covers, &[], true)?)
+        let barrier = match self.journal.barrier(covers, &[], true) {
+            // What was acknowledged must be made durable on a full disk too.
+            Err(error) if is_full(&error) && self.reserve.release()? => {
+                tracing::warn!("no space left: the reserve was given up");
+                self.journal.barrier(covers, &[], true)
+            }
+            answer => answer,
+        };
+        self.finish(&barrier?)
     }
 
     fn sync_layer_names(&self) -> io::Result<()> {

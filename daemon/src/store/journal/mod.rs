@@ -134,7 +134,12 @@ impl Journal {
             need += frame_len(8 + copy.bytes.len());
         }
         let mut tail = self.tail.lock();
-        self.make_room(&mut tail, need, Room::Kept)?;
+        // The room that is kept is for what has no other way: without copies the layers are synced.
+        let room = match copies.is_empty() {
+            true => Room::Kept,
+            false => Room::Ordinary,
+        };
+        self.make_room(&mut tail, need, room)?;
         for copy in copies {
             let place = [copy.layer.to_le_bytes(), copy.block.to_le_bytes()].concat();
             tail.put(Kind::Data, &[&place, &copy.bytes]);

@@ -1,0 +1,279 @@
+//! A disk that is full, or fails, at any point of a history, seen through the engine: the caller gets the errno, what was there is
+//! there, reading, reverting, undoing and deleting need no byte, and writing goes on when there is space again.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod simdisk;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use llfs::base::Base;
+use llfs::engine::snapshot::Refusal;
+use llfs::engine::{Caller, Engine, Make, OpenError, SetAttr, WriteHow};
+use llfs::store::{self, BootToken};
+use llfs::tree::{Ino, Kind, ROOT};
+use nix::errno::Errno;
+use simdisk::SimDisk;
+use simdisk::history::{BOOT, NEXT_BOOT, options};
+
+const WHO: Caller = Caller {
+    uid: 0,
+    gid: 0,
+    pid: 0,
+};
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Dir {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("llfs-full-{}-{n}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("base"), [b'B'; 9000]).unwrap();
+        Dir(dir)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        if let Err(e) = fs::remove_dir_all(&self.0) {
+            eprintln!("{}: {e}", self.0.display());
+        }
+    }
+}
+
+fn open(dir: &Dir, disk: &SimDisk, boot: BootToken) -> Arc<Engine> {
+    let begun = Instant::now();
+    loop {
+        let base = Base::open(&dir.0).unwrap();
+        let (disk, path) = (Arc::new(disk.clone()), Path::new("simulated"));
+        match Engine::open_on(base, disk, path, &options(boot)) {
+            // The engine before it goes when its own thread lets go of it.
+            Err(OpenError::Store {
+                error: store::OpenError::Locked { .. },
+                ..
+            }) if begun.elapsed() < Duration::from_secs(60) => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
+/// Name to content.
+type Tree = BTreeMap<String, Vec<u8>>;
+
+fn tree(e: &Engine) -> Tree {
+    let mut found = Vec::new();
+    e.readdir(ROOT, 0, true, &mut |l| {
+        if let Some(entry) = l.entry {
+            found.push((String::from_utf8_lossy(l.name).into_owned(), entry.attr));
+        }
+        false
+    })
+    .unwrap();
+    let content = |(name, attr): (String, llfs::engine::Attr)| {
+        let mut bytes = vec![0; attr.size as usize];
+        assert_eq!(e.read(attr.ino, 0, &mut bytes, true).unwrap(), bytes.len());
+        (name, bytes)
+    };
+    found.into_iter().map(content).collect()
+}
+
+fn ino(e: &Engine, name: &str) -> Option<Ino> {
+    e.lookup(ROOT, name.as_bytes()).unwrap().map(|f| f.attr.ino)
+}
+
+fn errno(refusal: Refusal) -> Errno {
+    match refusal {
+        Refusal::Failed { errno, .. } => errno,
+        other => panic!("{other}"),
+    }
+}
+
+/// One step of the history: each changes nothing when it fails, or, of a file that was written since the last snapshot, leaves
+/// old and new bytes; so content is only ever written to fresh blocks here.
+fn step(e: &Engine, n: u32) -> Result<(), Errno> {
+    let name = format!("f{}", n / 8 % 5);
+    let write = |off: u64, len: usize| -> Result<(), Errno> {
+        let Some(ino) = ino(e, &name) else {
+            return Ok(());
+        };
+        e.write(ino, off, &vec![n as u8 + 1; len], WriteHow::default())
+            .map(drop)
+    };
+    match n % 8 {
+        0 => {
+            let make = Make {
+                kind: Kind::File,
+                perm: 0o644,
+                umask: 0,
+                rdev: 0,
+                target: b"",
+            };
+            match e.make(ROOT, name.as_bytes(), &make, &WHO) {
+                Ok(_) | Err(Errno::EEXIST) => Ok(()),
+                Err(errno) => Err(errno),
+            }
+        }
+        1 => write(0, 5000),
+        2 => match e.snapshot(|_| format!("s{n:03}"), "") {
+            Ok(_) | Err(Refusal::Exists(_)) => Ok(()),
+            Err(refusal) => Err(errno(refusal)),
+        },
+        3 => write(4096, 6000),
+        4 => e.fsync(ROOT, false),
+        5 => {
+            let base = ino(e, "base").unwrap();
+            let set = SetAttr {
+                size: Some(u64::from(n) * 10),
+                ..SetAttr::default()
+            };
+            e.setattr(base, &set, &WHO).map(drop)
+        }
+        6 => match (ino(e, &name), ino(e, "moved")) {
+            (Some(_), None) => e.rename(ROOT, name.as_bytes(), ROOT, b"moved", 0),
+            (_, Some(moved)) => {
+                e.unlink(ROOT, b"moved")?;
+                e.forget(moved, 1000);
+                Ok(())
+            }
+            _ => Ok(()),
+        },
+        _ => e
+            .checkpoint()
+            .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap())),
+    }
+}
+
+/// The history until a step fails: how many were done, the tree after them, and the errno.
+fn until_it_fails(e: &Engine, steps: u32) -> (u32, Tree, Option<Errno>) {
+    let mut now = tree(e);
+    for n in 0..steps {
+        if let Err(errno) = step(e, n) {
+            return (n, now, Some(errno));
+        }
+        now = tree(e);
+    }
+    (steps, now, None)
+}
+
+const STEPS: u32 = 48;
+
+#[test]
+fn wherever_the_disk_gets_full_all_but_writing_works() {
+    let mut full = 0;
+    for room in (0..60).map(|n| n * 1531) {
+        let (dir, disk) = (Dir::new(), SimDisk::new());
+        let e = open(&dir, &disk, BOOT);
+        e.snapshot(|_| "first".into(), "").unwrap();
+        let first = tree(&e);
+        disk.set_capacity(Some(disk.used() + room));
+        let (done, before, failed) = until_it_fails(&e, STEPS);
+        let Some(errno) = failed else {
+            continue;
+        };
+        full += 1;
+        let what = format!("room {room}, step {done}");
+        assert_eq!(errno, Errno::ENOSPC, "{what}");
+        assert_eq!(
+            tree(&e),
+            before,
+            "{what}: a step that failed changed something"
+        );
+        // Not one byte from here on.
+        disk.set_capacity(Some(disk.used()));
+        e.revert("first").unwrap_or_else(|r| panic!("{what}: {r}"));
+        assert_eq!(tree(&e), first, "{what}");
+        e.undo().unwrap_or_else(|r| panic!("{what}: {r}"));
+        assert_eq!(tree(&e), before, "{what}");
+        for name in e.snapshot_names() {
+            e.delete(&[name]).unwrap_or_else(|r| panic!("{what}: {r}"));
+        }
+        assert_eq!(tree(&e), before, "{what}");
+        disk.set_capacity(None);
+        for n in done..STEPS {
+            step(&e, n).unwrap_or_else(|errno| panic!("{what}, then {n}: {errno}"));
+        }
+        let after = tree(&e);
+        drop(e);
+        assert_eq!(tree(&open(&dir, &disk, BOOT)), after, "{what}");
+    }
+    assert!(full > 30, "the disk was full {full} times only");
+}
+
+#[test]
+fn a_write_that_fails_is_as_if_it_had_not_been() {
+    let mut failures = 0;
+    for failing in 0..150 {
+        let (dir, disk) = (Dir::new(), SimDisk::new());
+        let e = open(&dir, &disk, BOOT);
+        disk.fail_write_after(Some(failing));
+        let mut now = tree(&e);
+        for n in 0..STEPS {
+            match step(&e, n) {
+                Ok(()) => now = tree(&e),
+                Err(errno) => {
+                    assert_eq!(errno, Errno::EIO, "write {failing}, step {n}");
+                    assert_eq!(tree(&e), now, "write {failing}, step {n}");
+                    failures += 1;
+                    step(&e, n).unwrap_or_else(|e| panic!("write {failing}, {n} again: {e}"));
+                    now = tree(&e);
+                }
+            }
+        }
+        disk.fail_write_after(None);
+        drop(e);
+        assert_eq!(tree(&open(&dir, &disk, BOOT)), now, "write {failing}");
+    }
+    assert!(failures > 50, "only {failures} steps failed");
+}
+
+/// After a failed sync nothing is written, everything can be read, and the next mount has what was acknowledged.
+#[test]
+fn a_sync_that_fails_stops_all_writing() {
+    let mut failures = 0;
+    for failing in 0..60 {
+        let (dir, disk) = (Dir::new(), SimDisk::new());
+        let e = open(&dir, &disk, BOOT);
+        disk.fail_sync_after(Some(failing));
+        let (done, before, failed) = until_it_fails(&e, STEPS);
+        let Some(errno) = failed else {
+            continue;
+        };
+        failures += 1;
+        let what = format!("sync {failing}, step {done}");
+        assert_eq!(errno, Errno::EIO, "{what}");
+        // A snapshot may be there and not acknowledged; the tree is the same.
+        assert_eq!(tree(&e), before, "{what}");
+        if done % 8 == 7 && e.fsync(ROOT, false).is_ok() {
+            // An image's own file: it is thrown away, and nobody relied on it.
+            (done..STEPS).for_each(|n| step(&e, n).unwrap());
+            continue;
+        }
+        assert_eq!(e.fsync(ROOT, false), Err(Errno::EROFS), "{what}");
+        let base = ino(&e, "base").unwrap();
+        let set = SetAttr {
+            size: Some(1),
+            ..SetAttr::default()
+        };
+        let truncated = e.setattr(base, &set, &WHO).map(drop);
+        assert_eq!(truncated, Err(Errno::EROFS), "{what}");
+        assert!(e.snapshot(|_| "new".into(), "").is_err(), "{what}");
+        assert!(e.revert_base().is_err(), "{what}");
+        assert_eq!(tree(&e), before, "{what}");
+        drop(e);
+        // The machine goes on: what was written is there.
+        let e = open(&dir, &disk, BOOT);
+        assert_eq!(tree(&e), before, "{what}");
+        (0..STEPS).for_each(|n| step(&e, n).unwrap());
+    }
+    assert!(failures > 20, "only {failures} syncs failed");
+    assert_ne!(BOOT, NEXT_BOOT);
+}
