@@ -249,7 +249,11 @@ fn a_sync_that_fails_stops_all_writing() {
         };
         failures += 1;
         let what = format!("sync {failing}, step {done}");
-        assert_eq!(errno, Errno::EIO, "{what}");
+        // The engine's own thread may have met it first.
+        assert!(
+            matches!(errno, Errno::EIO | Errno::EROFS),
+            "{what}: {errno}"
+        );
         // A snapshot may be there and not acknowledged; the tree is the same.
         assert_eq!(tree(&e), before, "{what}");
         if done % 8 == 7 && e.fsync(ROOT, false).is_ok() {
