@@ -649,3 +649,38 @@ fn reading_only_sees_blocks_that_only_the_journal_holds() {
     after.retain(|id, bytes| files.get(id).is_some_and(|b| b.len() == bytes.len()));
     assert!(after.iter().all(|(id, bytes)| files.get(id) == Some(bytes)));
 }
+
+/// Bytes made to look like many long frames do not keep a start busy for hours.
+#[test]
+fn what_looks_like_frames_is_looked_at_within_bounds() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    append(&store, 0..2);
+    drop(store);
+    let mut claim = [0; 24];
+    claim[8..12].copy_from_slice(b"LjF\x01");
+    claim[12..16].copy_from_slice(&(1u32 << 20).to_le_bytes());
+    claim[16..24].copy_from_slice(&1000u64.to_le_bytes());
+    disk.tamper(SEGMENT, |bytes| {
+        bytes.truncate(HEADER + 2 * 32);
+        bytes.extend_from_slice(&[0; 8]);
+        bytes.extend(claim.iter().copied().cycle().take(2 << 20));
+    });
+    let error = open(&disk, BOOT).err().unwrap().to_string();
+    assert!(error.contains("made to look like frames"), "{error}");
+}
+
+/// Headers with right checksums and numbers at the end of their range: damage like any other.
+#[test]
+fn numbers_that_were_never_given_are_damage() {
+    for (at, number) in [(48, 0), (48, u64::MAX), (64, u64::MAX), (72, u64::MAX)] {
+        let disk = made();
+        disk.tamper("journal/00000001.log", |bytes| {
+            bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+            let sum = xxhash_rust::xxh3::xxh3_64(&bytes[..120]);
+            bytes[120..128].copy_from_slice(&sum.to_le_bytes());
+        });
+        let error = open(&disk, BOOT).err().unwrap();
+        assert!(matches!(error, OpenError::Damaged(_)), "{at}: {error}");
+    }
+}

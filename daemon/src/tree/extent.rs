@@ -31,6 +31,19 @@ impl Src {
     }
 }
 
+/// Blocks of a file, and of a layer, have numbers below this.
+const BLOCKS_MAX: u64 = 1 << 32;
+
+/// Whether a file can have these blocks, and a layer those that they are in.
+pub fn makes_sense(from: u64, len: u64, to: Option<Src>) -> bool {
+    let within = |first: u64| first.checked_add(len).is_some_and(|end| end <= BLOCKS_MAX);
+    let there = match to {
+        Some(Src::Layer { block, .. }) => within(block.into()),
+        _ => true,
+    };
+    there && within(from)
+}
+
 /// A part of a file: blocks `from..from + len`, in an extent or in none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {

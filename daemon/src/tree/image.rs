@@ -9,7 +9,8 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
-use super::extent::Extent;
+use super::extent::{self, Extent};
+use super::state::{LAYER_MAX, NUMBER_MAX};
 use super::{
     Apply, Dentry, Discarded, Fact, Ino, Inode, LayerId, Place, Root, Slot, Snapshot, State,
     StateId, Time,
@@ -151,6 +152,13 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                 next_layer,
                 applying,
             } => {
+                if started
+                    || next_ino > NUMBER_MAX
+                    || next_state > NUMBER_MAX
+                    || next_layer > LAYER_MAX
+                {
+                    return Err(invalid("numbers that were never given"));
+                }
                 started = true;
                 state.next_ino = next_ino;
                 state.next_state = next_state;
@@ -185,6 +193,10 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                 root.extents.remove(&(ino, block));
             }
             Item::Extent(ino, block, Some(extent)) => {
+                let len = u64::from(extent.len);
+                if len == 0 || !extent::makes_sense(block, len, Some(extent.src)) {
+                    return Err(invalid("blocks that no file has"));
+                }
                 root.extents.insert((ino, block), extent);
             }
             Item::Snapshot {
@@ -199,6 +211,9 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                     at,
                     root: root.clone(),
                 };
+                if !is_new(&state, id) {
+                    return Err(invalid("two states of one number"));
+                }
                 state.snapshots.insert(id, snapshot);
             }
             Item::Discarded { id, became, at } => {
@@ -207,6 +222,9 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                     became,
                     root: root.clone(),
                 };
+                if !is_new(&state, id) {
+                    return Err(invalid("two states of one number"));
+                }
                 state.discarded.insert(id, discarded);
             }
             Item::Head => {
@@ -217,6 +235,15 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
     }
 }
 
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("an image has {what}"))
+}
+
+/// Whether a state may have this number, besides those that there are.
+fn is_new(state: &State, id: StateId) -> bool {
+    (1..state.next_state).contains(&id) && state.root(id).is_none()
+}
+
 /// Lets the inode that remembers this name share its bytes with the entry.
 fn share(root: &mut Root, slot: &Slot, dentry: Dentry) {
     if let Dentry::Here(ino, _) = dentry
@@ -224,5 +251,60 @@ fn share(root: &mut Root, slot: &Slot, dentry: Dentry) {
         && inode.home.as_ref() == Some(slot)
     {
         Arc::make_mut(inode).home = Some(slot.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Src;
+
+    fn start(next_ino: Ino, next_state: StateId, next_layer: LayerId) -> Item {
+        Item::Start {
+            next_ino,
+            next_state,
+            next_layer,
+            applying: None,
+        }
+    }
+
+    fn refused(items: Vec<Item>) -> bool {
+        let mut bytes = Vec::new();
+        for item in items.into_iter().chain([Item::Head]) {
+            rmp_serde::encode::write(&mut bytes, &item).unwrap();
+        }
+        read(&mut &bytes[..]).is_err()
+    }
+
+    #[test]
+    fn what_no_llfs_writes_is_refused() {
+        assert!(!refused(vec![start(1 << 48, 5, 3)]));
+        for wrong in [
+            start(u64::MAX, 5, 3),
+            start(1 << 48, u64::MAX, 3),
+            start(1, 1, u32::MAX),
+        ] {
+            assert!(refused(vec![wrong]));
+        }
+        let discarded = |id| Item::Discarded {
+            id,
+            became: 0,
+            at: Time::default(),
+        };
+        assert!(!refused(vec![start(1, 5, 3), discarded(3), discarded(4)]));
+        assert!(refused(vec![start(1, 5, 3), discarded(4), discarded(4)]));
+        assert!(refused(vec![start(1, 5, 3), discarded(5)]));
+        let extent = |from, len, block| {
+            let src = Src::Layer { layer: 1, block };
+            Item::Extent(1 << 48, from, Some(Extent { len, src }))
+        };
+        assert!(!refused(vec![start(1, 5, 3), extent(0, 8, 0)]));
+        for wrong in [
+            extent(0, 0, 0),
+            extent(u64::MAX, 8, 0),
+            extent(0, 8, u32::MAX),
+        ] {
+            assert!(refused(vec![start(1, 5, 3), wrong]));
+        }
     }
 }

@@ -102,6 +102,11 @@ impl Root {
                 self.dentries.remove(slot);
             }
             Delta::Map { ino, from, len, to } => {
+                if !extent::makes_sense(*from, *len, *to) {
+                    return Err(Contradiction(format!(
+                        "inode {ino} has no {len} blocks from {from} on"
+                    )));
+                }
                 self.recount(*ino, *from, *len, *to)?;
                 extent::map(&mut self.extents, *ino, *from, *len, *to);
             }

@@ -148,7 +148,7 @@ impl State {
         match record {
             Record::Change(deltas) => {
                 for delta in deltas {
-                    self.note(delta);
+                    self.note(delta)?;
                     self.head.apply(delta)?;
                 }
             }
@@ -215,23 +215,110 @@ impl State {
         if id < self.next_state {
             return Err(Contradiction(format!("the number {id} was given before")));
         }
-        self.next_state = id + 1;
+        self.next_state = after(id)?;
         Ok(())
     }
 
     /// Notes what a change says besides the namespace: numbers that are taken, places in the base.
-    fn note(&mut self, delta: &Delta) {
+    fn note(&mut self, delta: &Delta) -> Result<(), Contradiction> {
         match delta {
-            Delta::Inode(ino, _) => self.next_ino = self.next_ino.max(ino + 1),
+            Delta::Inode(ino, _) => self.next_ino = self.next_ino.max(after(*ino)?),
             Delta::Map {
                 to: Some(Src::Layer { layer, .. }),
                 ..
-            } => self.next_layer = self.next_layer.max(layer + 1),
+            } => self.next_layer = self.next_layer.max(next_layer(*layer)?),
             Delta::Place { ino, slot, fact } => {
                 self.places
                     .insert(*ino, Arc::new(Place::new(slot.at(), *fact)));
             }
             _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Numbers of states and inodes above this were never given; there is always a next one.
+pub(super) const NUMBER_MAX: u64 = 1 << 62;
+/// The same for layers.
+pub(super) const LAYER_MAX: LayerId = 1 << 31;
+
+/// The number after one that is taken.
+fn after(number: u64) -> Result<u64, Contradiction> {
+    match number {
+        0..NUMBER_MAX => Ok(number + 1),
+        _ => Err(Contradiction(format!(
+            "the number {number} is none that was given"
+        ))),
+    }
+}
+
+fn next_layer(layer: LayerId) -> Result<LayerId, Contradiction> {
+    match layer {
+        0..LAYER_MAX => Ok(layer + 1),
+        _ => Err(Contradiction(format!("there is no layer {layer}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Inode, Kind};
+
+    /// A record of numbers at the end of their range is a contradiction, at once: no llfs writes one.
+    #[test]
+    fn numbers_without_a_next_one_are_contradictions() {
+        let file = Inode {
+            kind: Kind::File,
+            perm: 0o644,
+            uid: 0,
+            gid: 0,
+            nlink: 1,
+            rdev: 0,
+            size: 0,
+            atime: Time::default(),
+            mtime: Time::default(),
+            ctime: Time::default(),
+            base_len: None,
+            layered: 0,
+            covered: 0,
+            home: None,
+            xattrs: None,
+            target: None,
+        };
+        let inode = |ino| Delta::Inode(ino, Box::new(file.clone()));
+        let map = |from, len, block| Delta::Map {
+            ino: FIRST_INO,
+            from,
+            len,
+            to: Some(Src::Layer { layer: 1, block }),
+        };
+        let layer = Delta::Map {
+            ino: FIRST_INO,
+            from: 0,
+            len: 1,
+            to: Some(Src::Layer {
+                layer: u32::MAX,
+                block: 0,
+            }),
+        };
+        let kept = Record::Switch {
+            to: BASE_STATE,
+            kept: u64::MAX,
+            at: Time::default(),
+        };
+        let wrong = [
+            inode(u64::MAX),
+            map(0, u64::MAX, 0),
+            map(1 << 32, 1, 0),
+            map(0, 2, u32::MAX),
+            layer,
+        ];
+        let wrong = wrong.map(|delta| Record::Change(vec![delta]));
+        for record in wrong.into_iter().chain([kept]) {
+            let mut state = State::default();
+            let file = Record::Change(vec![inode(FIRST_INO), map(0, 1, 0)]);
+            state.apply(&file).unwrap();
+            assert!(state.apply(&record).is_err(), "{record:?}");
         }
     }
 }

@@ -7,6 +7,7 @@ pub use reader::ImageReader;
 pub(crate) use writer::write;
 
 use super::disk::Disk;
+use super::journal::frame::SEQ_MAX;
 use super::journal::segment::number_of;
 use super::superblock::{u32_at, u64_at};
 use std::io;
@@ -51,7 +52,8 @@ impl ImageHeader {
             && &bytes[..8] == MAGIC
             && &bytes[16..32] == uuid
             && u32_at(bytes, 8) == number
-            && u32_at(bytes, 12) as usize == CHUNK;
+            && u32_at(bytes, 12) as usize == CHUNK
+            && u64_at(bytes, 32) <= SEQ_MAX;
         ours.then(|| Self {
             number,
             covers: u64_at(bytes, 32),

@@ -3,6 +3,8 @@
 use crate::store::superblock::{u32_at, u64_at};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+/// Sequence numbers above this are those of nobody: at a million records a second it takes 140,000 years to come here.
+pub(crate) const SEQ_MAX: u64 = 1 << 62;
 /// The longest payload, in bytes.
 pub const MAX_PAYLOAD: usize = 16 << 20;
 /// Checksum, signature and kind, payload length, sequence number.
@@ -48,11 +50,20 @@ impl Barrier {
     }
 
     pub fn decode(payload: &[u8]) -> Option<Self> {
-        (payload.len() == Self::LEN).then(|| Self {
+        if payload.len() != Self::LEN {
+            return None;
+        }
+        let barrier = Self {
             covers: u64_at(payload, 0),
             data_seq: u64_at(payload, 8),
             durable: (u32_at(payload, 16), u64_at(payload, 20)),
-        })
+        };
+        barrier.makes_sense().then_some(barrier)
+    }
+
+    /// Whether its numbers are some that were ever given.
+    pub fn makes_sense(&self) -> bool {
+        self.covers <= SEQ_MAX && self.data_seq <= SEQ_MAX
     }
 }
 

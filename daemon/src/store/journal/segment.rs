@@ -1,6 +1,6 @@
 //! A segment of the journal: its name, its header, how a new one comes to be.
 
-use super::frame::{Barrier, SegmentSeed};
+use super::frame::{Barrier, SEQ_MAX, SegmentSeed};
 use crate::store::boot::BootToken;
 use crate::store::disk::{Disk, DiskFile, OpenHow};
 use crate::store::superblock::{u32_at, u64_at};
@@ -14,6 +14,8 @@ pub(crate) const DIR: &str = "journal";
 /// The first frame's offset.
 pub(crate) const HEADER_LEN: u64 = 128;
 const MAGIC: &[u8; 8] = b"LLFSJRNL";
+/// Files with this number, or a higher one, are none of ours: that many are never made.
+const NUMBER_MAX: u32 = 1 << 31;
 
 /// What a segment's header says. It is written once, before the segment gets its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,18 +57,23 @@ impl SegmentHeader {
         {
             return None;
         }
+        let barrier = Barrier {
+            covers: u64_at(bytes, 64),
+            data_seq: u64_at(bytes, 72),
+            durable: (0, 0),
+        };
+        let first_seq = u64_at(bytes, 48);
+        if !(1..=SEQ_MAX).contains(&first_seq) || !barrier.makes_sense() {
+            return None;
+        }
         let mut boot = [0; 16];
         boot.copy_from_slice(&bytes[32..48]);
         Some(Self {
             number,
             boot: BootToken(boot),
-            first_seq: u64_at(bytes, 48),
+            first_seq,
             previous_end: u64_at(bytes, 56),
-            barrier: Barrier {
-                covers: u64_at(bytes, 64),
-                data_seq: u64_at(bytes, 72),
-                durable: (0, 0),
-            },
+            barrier,
         })
     }
 
@@ -124,5 +131,7 @@ pub(crate) fn number_of(name: &OsStr, extension: &str) -> Option<u32> {
     let ours = path.extension()? == extension
         && stem.len() >= 8
         && stem.bytes().all(|b| b.is_ascii_digit());
-    ours.then(|| stem.parse().ok()).flatten()
+    // There is always a next one.
+    let number = ours.then(|| stem.parse().ok()).flatten();
+    number.filter(|&number: &u32| number < NUMBER_MAX)
 }
