@@ -4,6 +4,7 @@
 //! * [`codec`]: how a message becomes bytes on the control socket.
 //! * [`locate`]: from a directory to the mount that holds it, and from a mount to its socket.
 //! * [`client`]: a blocking client with one method a request.
+//! * [`git`]: what a git repository has checked out, without running git.
 //! * [`name`]: snapshot names and references to states, validated in one place for both sides.
 //! * [`moment`]: points in time as users name them.
 //! * [`run`]: a command between a snapshot and, if it fails, a revert.
@@ -12,6 +13,7 @@ pub mod client;
 pub mod codec;
 pub mod escape;
 pub mod exit;
+pub mod git;
 pub mod locate;
 pub mod moment;
 pub mod name;

@@ -38,7 +38,7 @@ pub enum NameError {
     Character(char),
     /// A reference that begins with `@` but is none of those that exist.
     #[error(
-        "there is no such state; after @ come live, base, undo, an age such as 10m, or a time such as 2026-11-21T10:00"
+        "there is no such state; after @ come live, base, undo, redo, an age such as 10m, or a time such as 2026-11-21T10:00"
     )]
     Reference,
 }
@@ -135,6 +135,8 @@ pub enum StateRef {
     Undo,
     /// `@10m`, `@2026-11-21T10:00`: the newest snapshot that is as old as that, or older.
     At(Moment),
+    /// `@redo`: what the last undo discarded, the state that `redo` brings back.
+    Redo,
     /// A snapshot by its name.
     Snapshot(SnapName),
 }
@@ -147,6 +149,7 @@ impl FromStr for StateRef {
             "@live" => Ok(Self::Live),
             "@base" => Ok(Self::Base),
             "@undo" => Ok(Self::Undo),
+            "@redo" => Ok(Self::Redo),
             _ => match text.strip_prefix('@') {
                 Some(time) => Moment::parse(time)
                     .map(Self::At)
@@ -184,6 +187,7 @@ impl fmt::Display for StateRef {
             Self::Base => f.write_str("@base"),
             Self::Undo => f.write_str("@undo"),
             Self::At(moment) => write!(f, "@{moment}"),
+            Self::Redo => f.write_str("@redo"),
             Self::Snapshot(name) => f.write_str(name.as_str()),
         }
     }
@@ -233,6 +237,7 @@ mod tests {
             "@live",
             "@base",
             "@undo",
+            "@redo",
             "@2026-11-21T10:00:00Z",
             "release",
         ] {

@@ -191,7 +191,7 @@ fn wherever_the_disk_gets_full_all_but_writing_works() {
         disk.set_capacity(Some(disk.used()));
         e.revert("first").unwrap_or_else(|r| panic!("{what}: {r}"));
         assert_eq!(tree(&e), first, "{what}");
-        e.undo().unwrap_or_else(|r| panic!("{what}: {r}"));
+        e.undo(1).unwrap_or_else(|r| panic!("{what}: {r}"));
         assert_eq!(tree(&e), before, "{what}");
         for name in e.snapshot_names() {
             e.delete(&[name]).unwrap_or_else(|r| panic!("{what}: {r}"));

@@ -333,7 +333,7 @@ fn step(e: &Engine, op: &Op, snapshots: &mut BTreeMap<String, Tree>, count: &mut
             e.revert(&name).unwrap();
             true
         }
-        Op::Undo => e.undo().is_ok(),
+        Op::Undo => e.undo(1).is_ok(),
         Op::Delete(n) => {
             if let Some(name) = snapshots.keys().nth(n).cloned() {
                 e.delete(std::slice::from_ref(&name)).unwrap();

@@ -52,7 +52,8 @@ enum Op {
     Snap,
     Revert(usize),
     RevertBase,
-    Undo,
+    Undo(usize),
+    Redo(usize),
     Delete(usize),
     Reopen(bool),
 }
@@ -106,7 +107,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Snap),
         2 => (0usize..8).prop_map(Op::Revert),
         1 => Just(Op::RevertBase),
-        2 => Just(Op::Undo),
+        2 => (1..4usize).prop_map(Op::Undo),
+        2 => (1..4usize).prop_map(Op::Redo),
         1 => (0usize..8).prop_map(Op::Delete),
         2 => any::<bool>().prop_map(Op::Reopen),
     ]
@@ -133,8 +135,8 @@ struct World {
     engine: Option<Arc<Engine>>,
     /// Names of snapshots, the engine's tree of each, and a copy of the plain directory.
     snapshots: Vec<(String, Tree, PathBuf)>,
-    /// What undo brings back.
-    undo: Option<(Tree, PathBuf)>,
+    /// What was discarded, oldest first, and whether redo leads there and not undo.
+    discarded: Vec<(bool, (Tree, PathBuf))>,
     base: (Tree, PathBuf),
     count: u32,
 }
@@ -159,7 +161,7 @@ impl World {
             plain: dir.join("plain"),
             engine: None,
             snapshots: Vec::new(),
-            undo: None,
+            discarded: Vec::new(),
             base: (Tree::new(), dir.join("copy-base")),
             count: 0,
             dir,
@@ -529,24 +531,36 @@ impl World {
             }
             Op::Revert(n) if !self.snapshots.is_empty() => {
                 let (name, tree, plain) = self.snapshots[n % self.snapshots.len()].clone();
-                self.undo = Some(self.save());
+                self.discard();
                 self.engine().revert(&name).unwrap();
                 self.restore(&tree, &plain)?;
             }
             Op::RevertBase => {
-                self.undo = Some(self.save());
+                self.discard();
                 self.engine().revert_base().unwrap();
                 let (tree, plain) = self.base.clone();
                 self.restore(&tree, &plain)?;
             }
-            Op::Undo => {
-                let Some((tree, plain)) = self.undo.take() else {
-                    prop_assert!(self.engine().undo().is_err());
-                    return Ok(());
+            Op::Undo(steps) | Op::Redo(steps) => {
+                let redo = matches!(op, Op::Redo(_));
+                let mut head = self.save();
+                let done = if redo {
+                    self.engine().redo(*steps)
+                } else {
+                    self.engine().undo(*steps)
                 };
-                self.undo = Some(self.save());
-                self.engine().undo().unwrap();
-                self.restore(&tree, &plain)?;
+                let there = self.discarded.iter().filter(|d| d.0 == redo).count();
+                prop_assert_eq!(done.is_ok(), *steps <= there);
+                if *steps <= there {
+                    // One step after the other comes to the same.
+                    for _ in 0..*steps {
+                        let top = self.discarded.iter().rposition(|d| d.0 == redo);
+                        let (_, next) = self.discarded.remove(top.unwrap());
+                        let old = std::mem::replace(&mut head, next);
+                        self.discarded.push((!redo, old));
+                    }
+                    self.restore(&head.0, &head.1)?;
+                }
             }
             Op::Delete(n) if !self.snapshots.is_empty() => {
                 let (name, ..) = self.snapshots.remove(n % self.snapshots.len());
@@ -570,6 +584,13 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A revert is about to begin: what there is goes to the pile of undo, and all of the pile of redo with it.
+    fn discard(&mut self) {
+        let saved = self.save();
+        self.discarded.push((false, saved));
+        self.discarded.iter_mut().for_each(|d| d.0 = false);
     }
 
     /// The engine's tree, and a copy of the plain directory.

@@ -7,7 +7,9 @@
     reason = "one range of blocks is meant"
 )]
 
-use llfs::store::{BLOCK, BootToken, HostDisk, LayerId, Store, StoreOptions, Superblock};
+use llfs::store::{
+    BLOCK, BootToken, FORMAT_VERSION, HostDisk, LayerId, Store, StoreOptions, Superblock,
+};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,29 +91,33 @@ fn a_store_of_this_version_is_read() {
 }
 
 #[test]
-fn a_store_of_version_1_is_read_and_becomes_one_of_version_2() {
-    let dir = fixture("store_v1");
-    assert_eq!(std::fs::read(dir.join("superblock")).unwrap()[8], 1);
-    let looking = StoreOptions {
-        read_only: true,
-        ..options()
-    };
-    let disk = Arc::new(HostDisk::open(&dir).unwrap());
-    drop(Store::open(disk, &looking).unwrap());
-    assert_eq!(std::fs::read(dir.join("superblock")).unwrap()[8], 1);
-    let other = fixture("store_v1");
-    check(&other, false);
-    let disk = Arc::new(HostDisk::open(&dir).unwrap());
-    drop(Store::open(disk, &options()).unwrap());
-    let renewed = Superblock::decode(&std::fs::read(dir.join("superblock")).unwrap());
-    assert_eq!(renewed.unwrap(), superblock());
-    assert_eq!(std::fs::read(dir.join("superblock")).unwrap()[8], 2);
-    std::fs::remove_dir_all(dir).unwrap();
+fn a_store_of_an_older_version_is_read_and_becomes_one_of_this_version() {
+    for (version, partly) in [(1, false), (2, true)] {
+        let name = format!("store_v{version}");
+        let dir = fixture(&name);
+        let says = |dir: &Path| std::fs::read(dir.join("superblock")).unwrap()[8];
+        assert_eq!(says(&dir), version);
+        let looking = StoreOptions {
+            read_only: true,
+            ..options()
+        };
+        let disk = Arc::new(HostDisk::open(&dir).unwrap());
+        drop(Store::open(disk, &looking).unwrap());
+        assert_eq!(says(&dir), version);
+        let other = fixture(&name);
+        check(&other, partly);
+        let disk = Arc::new(HostDisk::open(&dir).unwrap());
+        drop(Store::open(disk, &options()).unwrap());
+        let renewed = Superblock::decode(&std::fs::read(dir.join("superblock")).unwrap());
+        assert_eq!(renewed.unwrap(), superblock());
+        assert_eq!(u32::from(says(&dir)), FORMAT_VERSION);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 }
 
 #[test]
-fn a_store_of_version_2_is_read() {
-    check(&fixture("store_v2"), true);
+fn a_store_of_version_3_is_read() {
+    check(&fixture("store_v3"), true);
 }
 
 /// A copy of a fixture.

@@ -3,7 +3,7 @@
 
 mod simdisk;
 
-use llfs::store::{BootToken, OpenError, Store};
+use llfs::store::{BootToken, FORMAT_VERSION, OpenError, Store};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use simdisk::choices::{Random, each};
@@ -283,9 +283,9 @@ fn making_an_old_store_new_can_be_cut() {
     let disk = SimDisk::from_image(old.clone());
     drop(Store::open(Arc::new(disk.clone()), &options(NEXT_BOOT)).expect("old stores are read"));
     let version = |disk: &SimDisk| disk.bytes("superblock").map(|bytes| bytes[8]);
-    assert_eq!(version(&disk), Some(2));
+    assert_eq!(version(&disk), Some(FORMAT_VERSION as u8));
     let mut medium = Medium::new(&old);
-    let mut seen = [0; 3];
+    let mut seen = [0; FORMAT_VERSION as usize + 1];
     for (index, step) in disk.steps().iter().enumerate() {
         medium.apply(step);
         each(64, index as u64, |name, choose| {
@@ -295,10 +295,10 @@ fn making_an_old_store_new_can_be_cut() {
                 Store::open(Arc::new(disk.clone()), &options(BootToken([3; 16])))
                     .unwrap_or_else(|e| panic!("cut {index}, {name}: {e}"));
             assert_eq!(count_records(&mut recovered), Ok(1), "cut {index}, {name}");
-            assert_eq!(version(&disk), Some(2));
+            assert_eq!(version(&disk), Some(FORMAT_VERSION as u8));
         });
     }
-    assert!(seen[1] > 0 && seen[2] > 0, "{seen:?}");
+    assert!(seen[1] > 0 && seen[FORMAT_VERSION as usize] > 0, "{seen:?}");
 }
 
 /// Threads that share flushes: whatever any of them was told is there, and its block with it.

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use llfs::tree::{Apply, Delta, FIRST_INO, Fact, Ino, Inode, Kind, Record, Slot, Src, Time};
+use llctl::protocol::SnapMeta;
+use llfs::tree::{
+    Apply, Delta, Digest, FIRST_INO, Fact, Ino, Inode, Kind, Meta, Move, Record, Slot, Src, Time,
+};
 
 use crate::input::Input;
 
@@ -122,6 +125,16 @@ pub fn file() -> Record {
     Record::Change(vec![Delta::Inode(FIRST_INO, Box::new(inode))])
 }
 
+fn meta(input: &mut Input<'_>) -> Meta {
+    let text = String::from_utf8_lossy(input.string()).into_owned();
+    let meta = SnapMeta {
+        session: (!text.is_empty()).then_some(text),
+        pinned: input.u8() % 2 == 0,
+        ..SnapMeta::default()
+    };
+    meta.into()
+}
+
 /// One record.
 pub fn record(input: &mut Input<'_>) -> Record {
     let state = |input: &mut Input<'_>| {
@@ -138,16 +151,27 @@ pub fn record(input: &mut Input<'_>) -> Record {
             name: text(input),
             message: text(input),
             at: time(input),
+            meta: meta(input),
         },
         2 => Record::Switch {
             to: state(input),
             kept: state(input),
             at: time(input),
+            how: input.one(&[Move::Revert, Move::Undo, Move::Redo]),
         },
         3 => Record::Drop(vec![state(input)]),
         4 => Record::Rename {
             id: state(input),
             name: text(input),
+        },
+        7 => Record::Describe {
+            id: state(input),
+            message: text(input),
+            meta: meta(input),
+        },
+        8 => Record::Digest {
+            id: state(input),
+            digest: Digest([input.u8(); 32]),
         },
         5 => Record::Forget(vec![ino(input)]),
         6 => Record::Apply(match input.u8() % 3 {

@@ -17,8 +17,10 @@ pub enum Step {
     Snap,
     /// To one of the snapshots there are.
     Revert(u16),
-    /// Back from the last revert.
-    Undo,
+    /// Back from the last reverts, one to three.
+    Undo(u16),
+    /// And forth again.
+    Redo(u16),
     /// One of the snapshots there are.
     Delete(u16),
     /// Unmounting and mounting again.
@@ -39,9 +41,13 @@ pub struct History {
     world: World,
     model: Model,
     snapshots: Vec<(String, State)>,
-    discarded: Option<State>,
+    /// What was discarded, oldest first, and whether redo leads there and not undo.
+    discarded: Vec<(bool, State)>,
     count: usize,
 }
+
+/// Discarded states that are kept, the newest so many.
+const DISCARDED_KEPT: usize = 64;
 
 impl History {
     /// Makes the base by operations, before anything is mounted.
@@ -73,7 +79,7 @@ impl History {
             world,
             model,
             snapshots: Vec::new(),
-            discarded: None,
+            discarded: Vec::new(),
             count: 0,
         };
         run.compare("the base through the mount");
@@ -118,18 +124,10 @@ impl History {
                 let index = usize::from(*which) % self.snapshots.len();
                 let (name, state) = self.snapshots[index].clone();
                 self.mounted.revert(&name);
-                self.switch(&state);
+                self.revert(&state);
             }
-            Step::Undo => match self.discarded.take() {
-                Some(state) => {
-                    self.mounted.undo();
-                    self.switch(&state);
-                }
-                None => {
-                    let refused = self.mounted.llctl(&["undo"]).finish();
-                    assert_ne!(refused.code(), 0, "there was nothing to undo");
-                }
-            },
+            Step::Undo(steps) => self.walk("undo", *steps),
+            Step::Redo(steps) => self.walk("redo", *steps),
             Step::Delete(which) => {
                 if self.snapshots.is_empty() {
                     return;
@@ -158,9 +156,40 @@ impl History {
         self.compare(&format!("after {step:?}"));
     }
 
-    fn switch(&mut self, state: &State) {
+    /// A revert was done: what it discarded goes to the pile of undo, and all of the pile of redo with it.
+    fn revert(&mut self, state: &State) {
+        let discarded = self.switch(state);
+        self.discarded.push((false, discarded));
+        self.discarded.iter_mut().for_each(|d| d.0 = false);
+        let excess = self.discarded.len().saturating_sub(DISCARDED_KEPT);
+        self.discarded.drain(..excess);
+    }
+
+    /// One step, or two or three at once, of undo or redo.
+    fn walk(&mut self, command: &str, steps: u16) {
+        let steps = usize::from(steps % 4).max(1);
+        let redo = command == "redo";
+        let done = self.mounted.llctl(&[command, &steps.to_string()]).finish();
+        let there = self.discarded.iter().filter(|d| d.0 == redo).count();
+        assert_eq!(done.code() == 0, steps <= there, "{}", done.text());
+        if steps > there {
+            return;
+        }
+        // The states that are passed change piles as if each step had been taken for itself.
+        let mut passed = Vec::new();
+        for _ in 0..steps {
+            let top = self.discarded.iter().rposition(|d| d.0 == redo);
+            passed.push(self.discarded.remove(top.expect("counted")).1);
+        }
+        let to = passed.pop().expect("at least one step");
+        let old = self.switch(&to);
+        let all = std::iter::once(old).chain(passed);
+        self.discarded.extend(all.map(|state| (!redo, state)));
+    }
+
+    /// The head is `state` now. Gives what it was.
+    fn switch(&mut self, state: &State) -> State {
         let (discarded, lost) = self.model.revert(state);
-        self.discarded = Some(discarded);
         for slot in lost {
             self.world.close(slot);
         }
@@ -176,17 +205,18 @@ impl History {
                 assert_eq!(expected, found, "an open file after a revert: {op:?}");
             }
         }
+        discarded
     }
 
     /// What the last revert discarded was given up.
     pub fn forget_discarded(&mut self) {
-        self.discarded = None;
+        self.discarded.clear();
     }
 
-    /// Whether there was a revert.
+    /// Whether there is a revert to undo.
     #[must_use]
     pub fn can_undo(&self) -> bool {
-        self.discarded.is_some()
+        self.discarded.iter().any(|d| !d.0)
     }
 
     /// How many snapshots there are.
@@ -223,7 +253,7 @@ impl History {
     pub fn compare_all(&mut self) {
         for (name, state) in self.snapshots.clone() {
             self.mounted.revert(&name);
-            self.switch(&state);
+            self.revert(&state);
             self.compare(&format!("snapshot {name}"));
         }
     }

@@ -248,6 +248,12 @@ impl Mounted {
         self.llctl(&["undo"]).ok();
     }
 
+    /// `llctl redo`.
+    #[track_caller]
+    pub fn redo(&self) {
+        self.llctl(&["redo"]).ok();
+    }
+
     /// `llctl delete NAME`.
     #[track_caller]
     pub fn delete(&self, name: &str) {

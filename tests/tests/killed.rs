@@ -51,19 +51,19 @@ fn a_killed_revert_is_whole_or_not_there() {
     let two = mounted.manifest();
     let (mut done, mut undone) = (0, 0);
     let mut at_one = false;
+    // What brings the other state back: undo after a revert, redo after an undo.
+    let mut back = "undo";
     for round in 0..16 {
         let (target, here, there) = if at_one {
             ("two", &one, &two)
         } else {
             ("one", &two, &one)
         };
-        // To the other state by its name, or by undo once there is something to undo.
+        // To the other state by its name, or by undo or redo once there is something to undo.
         let by_undo = round > 4 && random.below(3) == 0;
-        let args = if by_undo {
-            ["undo"].as_slice()
-        } else {
-            &["revert", target]
-        };
+        let named = ["revert", target];
+        let walked = [back];
+        let args: &[&str] = if by_undo { &walked } else { &named };
         let before = mounted.json(&["list"])["discarded"]
             .as_array()
             .unwrap()
@@ -88,6 +88,9 @@ fn a_killed_revert_is_whole_or_not_there() {
         assert!(after >= before, "round {round}: discarded states are lost");
         (done, undone) = (done + usize::from(arrived), undone + usize::from(stayed));
         at_one ^= arrived;
+        if arrived {
+            back = if args == ["undo"] { "redo" } else { "undo" };
+        }
     }
     println!("{done} arrived, {undone} stayed");
     assert!(done > 0, "no revert ever arrived");

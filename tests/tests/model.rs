@@ -17,7 +17,8 @@ fn step() -> impl Strategy<Value = Step> {
         match dice.below(200) {
             0..7 => Step::Snap,
             7..11 => Step::Revert(dice.number()),
-            11..14 => Step::Undo,
+            11..14 => Step::Undo(dice.number()),
+            24..27 => Step::Redo(dice.number()),
             14..15 => Step::Delete(dice.number()),
             15..17 => Step::Remount,
             17..19 => Step::Kill,

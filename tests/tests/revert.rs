@@ -405,8 +405,8 @@ fn everything_deleted_comes_back_and_goes_and_comes() {
     before.assert_same(&mounted.manifest(), Ignore::default(), "reverted");
     mounted.undo();
     emptied.assert_same(&mounted.manifest(), Ignore::default(), "undone");
-    mounted.undo();
-    before.assert_same(&mounted.manifest(), Ignore::default(), "undone twice");
+    mounted.redo();
+    before.assert_same(&mounted.manifest(), Ignore::default(), "redone");
     mounted.remount();
     before.assert_same(&mounted.manifest(), Ignore::default(), "mounted again");
     mounted.undo();
@@ -426,7 +426,7 @@ fn undo_keeps_what_came_after_the_revert_for_its_own_undo() {
     write_in_place(&mounted, "file", b"three");
     mounted.undo();
     assert_eq!(fs::read(mounted.path("file")).unwrap(), b"two");
-    mounted.undo();
+    mounted.redo();
     assert_eq!(fs::read(mounted.path("file")).unwrap(), b"three");
     // The snapshot is there all the time.
     mounted.revert("s");

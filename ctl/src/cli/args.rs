@@ -8,6 +8,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
 use llctl::{SnapName, StateRef, exit};
 
+use super::meta::MetaArgs;
+
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
     .usage(AnsiColor::Green.on_default().bold())
@@ -39,9 +41,9 @@ Which mount: -C DIR if given, else the directory in $LLFS_MOUNT if set, else the
 the mount will do.
 
 States: besides snapshot names, diff and revert know @base (the directory as it is below the mount), @10m or \
-@2026-11-21T10:00 (the newest snapshot that is as old as that) and, for diff, @undo (what the last revert discarded) and @live \
-(everything as it is now). Any program can read an old state: it is the directory .llfs/NAME at the root of the mount, which no \
-listing shows.
+@2026-11-21T10:00 (the newest snapshot that is as old as that) and, for diff, @undo (what the last revert discarded), @redo (what \
+the last undo discarded) and @live (everything as it is now). Any program can read an old state: it is the directory .llfs/NAME \
+at the root of the mount, which no listing shows.
 
 JSON: with --json each command prints one JSON object, except that diff, verify and apply print one a line, each with a \
 single key: change, finding, plan, summary or applied. A failure prints {\"error\": {\"kind\", \"message\", \"hint\"}} as \
@@ -112,7 +114,10 @@ Everything that programs have written when this begins is in the snapshot, also 
 
 Examples:
   llctl snap
-  llctl snap before-upgrade -m 'all tests pass'")]
+  llctl snap before-upgrade -m 'all tests pass'
+  llctl snap --session s-17 --phase refactor --metric tests=212 --tag green
+
+Of a git repository in the mount, HEAD's commit and branch are read (not with git, so it costs nothing) and kept too: of the current directory's, else of the mount's root. The trace is taken from $TRACEPARENT if --trace is not given.")]
     Snap {
         /// Its name: at most 128 bytes, no '/', not beginning with '-', '@' or '.'; without one, it is made from the time,
         /// such as 2026-11-21-114402
@@ -120,6 +125,16 @@ Examples:
         /// A message to keep with it
         #[arg(short, long, value_name = "TEXT")]
         message: Option<String>,
+        /// Retention never gives it up
+        #[arg(long)]
+        pin: bool,
+        /// Also ask `git status` whether the repository is dirty, and keep the answer: true if a tracked file or the index
+        /// differs from HEAD, or a file is neither tracked nor ignored
+        #[arg(long)]
+        git_status: bool,
+        /// What else it says of itself
+        #[command(flatten)]
+        meta: MetaArgs,
     },
     /// List the snapshots, and what reverts have discarded
     #[command(
@@ -190,8 +205,26 @@ Examples:
         #[arg(value_name = "NAME")]
         to: StateRef,
     },
-    /// Bring back what the last revert discarded; a second undo redoes the revert
-    Undo,
+    /// Take back the last revert: bring back what it discarded
+    #[command(after_help = "\
+Every revert keeps what it discards. `llctl undo` goes back to it, and once more to what the revert before that discarded; \
+`llctl redo` goes forth again. What was changed since is kept in its turn, so that nothing is lost by either.
+
+Examples:
+  llctl undo          take the last revert back
+  llctl undo 3        take the last three back
+  llctl redo          no, the revert was right")]
+    Undo {
+        /// How many reverts to take back; all of them or none
+        #[arg(default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), value_name = "STEPS")]
+        steps: u32,
+    },
+    /// Take back the last undo
+    Redo {
+        /// How many undos to take back; all of them or none
+        #[arg(default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), value_name = "STEPS")]
+        steps: u32,
+    },
     /// Delete snapshots and free the space that only they use
     Delete {
         /// Their names; if one does not exist, none is deleted
@@ -204,6 +237,49 @@ Examples:
         old: SnapName,
         /// The new name
         new: SnapName,
+    },
+    /// Change what a snapshot says of itself: its message, session, metrics and so on
+    #[command(after_help = "\
+What is given replaces what was there; tags and metrics come to those that are there. The rest stays.
+
+Examples:
+  llctl annotate before-upgrade -m 'and the linter is content'
+  llctl annotate before-upgrade --metric tests=213 --unset coverage")]
+    Annotate {
+        /// The snapshot's name
+        name: SnapName,
+        /// The new message; an empty one takes it away
+        #[arg(short, long, value_name = "TEXT")]
+        message: Option<String>,
+        /// Take a metric away; may be given several times
+        #[arg(long, value_name = "KEY")]
+        unset: Vec<String>,
+        /// What else it says of itself
+        #[command(flatten)]
+        meta: MetaArgs,
+    },
+    /// Give a snapshot words to find it by, or take them away; retention keeps what has tags
+    Tag {
+        /// The snapshot's name
+        name: SnapName,
+        /// The tags
+        #[arg(required = true, value_name = "TAG")]
+        tags: Vec<String>,
+        /// Take these tags away
+        #[arg(short = 'd', long)]
+        delete: bool,
+    },
+    /// Keep snapshots whatever retention says
+    Pin {
+        /// Their names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<SnapName>,
+    },
+    /// Leave snapshots to retention again
+    Unpin {
+        /// Their names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<SnapName>,
     },
     /// Show the mount, its store, and whether they are well
     Status,

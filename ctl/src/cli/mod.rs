@@ -6,6 +6,7 @@ mod diff;
 mod fail;
 mod listing;
 mod log;
+mod meta;
 mod output;
 mod pager;
 mod progress;
@@ -19,6 +20,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use llctl::protocol::SnapMeta;
 use llctl::{Client, exit, locate};
 
 use args::{Args, Command, Global};
@@ -45,8 +47,16 @@ type Outcome = Result<u8, Fail>;
 
 fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
     match command {
-        Command::Snap { name, message } => {
-            snapshots::snap(&mut connect(global)?, name, message, out)
+        Command::Snap {
+            name,
+            message,
+            pin,
+            git_status,
+            meta,
+        } => {
+            let mut meta = SnapMeta::from(meta);
+            meta.pinned = pin;
+            snapshots::snap(&mut connect(global)?, name, message, meta, git_status, out)
         }
         Command::List => listing::list(&mut connect(global)?, out),
         Command::Show { name } => snapshots::show(&mut connect(global)?, name, out),
@@ -55,9 +65,21 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
         Command::Who { path, limit } => log::who(&mut connect(global)?, global, path, limit, out),
         Command::Cat { what, path } => cat::run(&mut connect(global)?, global, &what, path, out),
         Command::Revert { to } => snapshots::revert(&mut connect(global)?, to, out),
-        Command::Undo => snapshots::undo(&mut connect(global)?, out),
+        Command::Undo { steps } => snapshots::undo(&mut connect(global)?, steps, out),
+        Command::Redo { steps } => snapshots::redo(&mut connect(global)?, steps, out),
         Command::Delete { names } => snapshots::delete(&mut connect(global)?, names, out),
         Command::Rename { old, new } => snapshots::rename(&mut connect(global)?, old, new, out),
+        Command::Annotate {
+            name,
+            message,
+            unset,
+            meta,
+        } => meta::annotate(&mut connect(global)?, name, message, meta, unset, out),
+        Command::Tag { name, tags, delete } => {
+            meta::tag(&mut connect(global)?, name, tags, delete, out)
+        }
+        Command::Pin { names } => meta::pin(&mut connect(global)?, names, true, out),
+        Command::Unpin { names } => meta::pin(&mut connect(global)?, names, false, out),
         Command::Status => status::run(&mut connect(global)?, out),
         Command::Verify => verify::run(&mut connect(global)?, out),
         Command::Apply { yes, dry_run } => apply::run(&mut connect(global)?, yes, dry_run, out),

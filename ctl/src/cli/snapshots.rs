@@ -1,13 +1,14 @@
-//! The commands about one snapshot or a few: snap, show, revert, undo, delete, rename.
+//! The commands about one snapshot or a few: snap, show, revert, undo, redo, delete, rename.
 
 use std::io;
 use std::time::Duration;
 
 use llctl::escape::{escaped, escaped_text};
-use llctl::protocol::{RevertInfo, SnapInfo};
+use llctl::protocol::{RevertInfo, SnapInfo, SnapMeta};
 use llctl::{Client, SnapName, StateRef, exit};
 
 use super::Outcome;
+use super::meta;
 use super::output::{Output, Style};
 use super::units;
 
@@ -16,9 +17,15 @@ pub fn snap(
     client: &mut Client,
     name: Option<SnapName>,
     message: Option<String>,
+    mut meta: SnapMeta,
+    git_status: bool,
     out: &mut Output,
 ) -> Outcome {
-    let info = client.snap(name, message)?;
+    meta.git = meta::repository(client.welcome().mountpoint.as_path(), git_status);
+    // As the standard has it, one that makes no sense is passed over.
+    let traceparent = || std::env::var("TRACEPARENT").ok()?.parse().ok();
+    meta.trace = meta.trace.or_else(traceparent);
+    let info = client.snap_with(name, message, meta)?;
     if out.json {
         out.object(&info)?;
     } else {
@@ -47,6 +54,9 @@ pub fn show(client: &mut Client, name: SnapName, out: &mut Output) -> Outcome {
         created,
         message,
         bytes,
+        shared,
+        hash,
+        meta,
         ..
     } = &detail.snapshot;
     field(out, "snapshot", &bold(out, name))?;
@@ -62,6 +72,16 @@ pub fn show(client: &mut Client, name: SnapName, out: &mut Output) -> Outcome {
             ),
         )?;
     }
+    if let Some(shared) = shared {
+        field(
+            out,
+            "shared",
+            &format!("{} in common with other states", units::size(*shared)),
+        )?;
+    }
+    if let Some(hash) = hash {
+        field(out, "hash", hash)?;
+    }
     let previous = detail
         .previous
         .as_deref()
@@ -76,6 +96,7 @@ pub fn show(client: &mut Client, name: SnapName, out: &mut Output) -> Outcome {
     if let Some(counts) = &detail.to_live {
         field(out, "since then", &units::counts(counts))?;
     }
+    meta::fields(meta, out)?;
     if let Some(message) = message {
         out.line("")?;
         for line in escaped_text(message).lines() {
@@ -106,17 +127,45 @@ pub fn revert(client: &mut Client, to: StateRef, out: &mut Output) -> Outcome {
 }
 
 /// `llctl undo`
-pub fn undo(client: &mut Client, out: &mut Output) -> Outcome {
-    let info = client.undo()?;
+pub fn undo(client: &mut Client, steps: u32, out: &mut Output) -> Outcome {
+    let info = client.undo_steps(steps)?;
+    let what = match steps {
+        1 => "The revert is undone".to_owned(),
+        n => format!("{n} reverts are undone"),
+    };
     if out.json {
         out.object(&info)?;
     } else {
+        let back = step("redo", steps);
+        out.line(format!("{what}: {}. `{back}` redoes it.", effort(&info)))?;
+    }
+    Ok(exit::OK)
+}
+
+/// `llctl redo`
+pub fn redo(client: &mut Client, steps: u32, out: &mut Output) -> Outcome {
+    let info = client.redo_steps(steps)?;
+    let what = match steps {
+        1 => "The revert is done again".to_owned(),
+        n => format!("{n} reverts are done again"),
+    };
+    if out.json {
+        out.object(&info)?;
+    } else {
+        let back = step("undo", steps);
         out.line(format!(
-            "The revert is undone: {}. `llctl undo` redoes it.",
+            "{what}: {}. `{back}` takes it back.",
             effort(&info)
         ))?;
     }
     Ok(exit::OK)
+}
+
+fn step(command: &str, steps: u32) -> String {
+    match steps {
+        1 => format!("llctl {command}"),
+        n => format!("llctl {command} {n}"),
+    }
 }
 
 /// `llctl delete`
@@ -154,7 +203,8 @@ fn effort(info: &RevertInfo) -> String {
     )
 }
 
-fn bold(out: &Output, name: &str) -> String {
+/// A name as it is shown.
+pub fn bold(out: &Output, name: &str) -> String {
     out.paint(Style::Bold, &escaped(name.as_bytes()))
 }
 

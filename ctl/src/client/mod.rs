@@ -31,8 +31,8 @@ use crate::codec::{self, CodecError};
 use crate::locate::{self, Mount};
 use crate::name::{SnapName, StateRef};
 use crate::protocol::{
-    ApplyPlan, Finding, Listing, Progress, Request, Response, RevertInfo, SnapDetail, SnapInfo,
-    StatusInfo, Welcome,
+    ApplyPlan, Finding, Listing, MetaEdit, Progress, Request, Response, RevertInfo, SnapDetail,
+    SnapInfo, SnapMeta, StatusInfo, Welcome,
 };
 
 /// What a request came to.
@@ -110,7 +110,22 @@ impl Client {
 
     /// Takes a snapshot; without a name the daemon makes one.
     pub fn snap(&mut self, name: Option<SnapName>, message: Option<String>) -> Result<SnapInfo> {
-        match self.ask(&Request::Snap { name, message })? {
+        self.snap_with(name, message, SnapMeta::default())
+    }
+
+    /// Takes a snapshot that says more of itself. The git repository of a directory is read by [`crate::git::read`].
+    pub fn snap_with(
+        &mut self,
+        name: Option<SnapName>,
+        message: Option<String>,
+        meta: SnapMeta,
+    ) -> Result<SnapInfo> {
+        let request = Request::Snap {
+            name,
+            message,
+            meta,
+        };
+        match self.ask(&request)? {
             Response::Snap(info) => Ok(info),
             other => self.unexpected(other),
         }
@@ -155,7 +170,17 @@ impl Client {
 
     /// Brings back what the last revert discarded.
     pub fn undo(&mut self) -> Result<RevertInfo> {
-        self.reverted(&Request::Undo)
+        self.undo_steps(1)
+    }
+
+    /// Takes back the last `steps` reverts, all or none.
+    pub fn undo_steps(&mut self, steps: u32) -> Result<RevertInfo> {
+        self.reverted(&Request::Undo { steps })
+    }
+
+    /// Takes back the last `steps` undos, all or none.
+    pub fn redo_steps(&mut self, steps: u32) -> Result<RevertInfo> {
+        self.reverted(&Request::Redo { steps })
     }
 
     fn reverted(&mut self, request: &Request) -> Result<RevertInfo> {
@@ -177,6 +202,14 @@ impl Client {
     pub fn rename(&mut self, from: SnapName, to: SnapName) -> Result<SnapInfo> {
         match self.ask(&Request::Rename { from, to })? {
             Response::Renamed(info) => Ok(info),
+            other => self.unexpected(other),
+        }
+    }
+
+    /// Changes what a snapshot says of itself.
+    pub fn describe(&mut self, name: SnapName, edit: MetaEdit) -> Result<SnapInfo> {
+        match self.ask(&Request::Describe { name, edit })? {
+            Response::Described(info) => Ok(info),
             other => self.unexpected(other),
         }
     }

@@ -9,7 +9,7 @@ use super::{BytePath, ErrorKind};
 pub const MAGIC: &str = "llfs-control";
 
 /// The version of everything after the handshake. Peers of different versions do not talk.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The client's first message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,10 +13,13 @@ mod change;
 mod failure;
 mod handshake;
 mod log;
+mod meta;
+mod metric;
 mod request;
 mod response;
 mod snapshot;
 mod status;
+mod trace;
 mod verify;
 
 pub use apply::{ApplyDone, ApplyPlan};
@@ -27,8 +30,13 @@ pub use change::{
 pub use failure::{ErrorKind, Failure};
 pub use handshake::{Hello, HelloReply, MAGIC, PROTOCOL_VERSION, Refused, Welcome};
 pub use log::{Author, Deed, LogEntry};
+pub use meta::{
+    Entity, FIELD_MAX, GitState, META_MAX, METRICS_MAX, MetaEdit, MetaError, SnapMeta, TAGS_MAX,
+};
+pub use metric::{Finite, Metric};
 pub use request::{MESSAGE_MAX, Request};
 pub use response::{Progress, ProgressUnit, Response};
 pub use snapshot::{DiscardedInfo, Listing, RevertInfo, SnapDetail, SnapInfo};
 pub use status::{HeldInfo, StatusInfo};
+pub use trace::{Trace, TraceError};
 pub use verify::{Finding, FindingKind, VerifySummary};

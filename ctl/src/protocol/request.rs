@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::BytePath;
+use super::{BytePath, MetaEdit, SnapMeta};
 use crate::name::{SnapName, StateRef};
 
 /// The longest message of a snapshot, in bytes.
@@ -18,6 +18,9 @@ pub enum Request {
         name: Option<SnapName>,
         /// What the user says about it; at most [`MESSAGE_MAX`] bytes.
         message: Option<String>,
+        /// What else it says of itself.
+        #[serde(default)]
+        meta: SnapMeta,
     },
     /// All snapshots and discarded states: [`super::Response::List`] several times, then `ListEnd`.
     List,
@@ -58,8 +61,16 @@ pub enum Request {
         /// The state; `@live` is refused.
         to: StateRef,
     },
-    /// Bring back what the last revert discarded: [`super::Response::Reverted`].
-    Undo,
+    /// Take back the last reverts, all or none: [`super::Response::Reverted`].
+    Undo {
+        /// How many; 0 counts as 1.
+        steps: u32,
+    },
+    /// Take back the last undos, all or none: [`super::Response::Reverted`].
+    Redo {
+        /// How many; 0 counts as 1.
+        steps: u32,
+    },
     /// Delete snapshots, all or none: [`super::Response::Deleted`].
     Delete {
         /// Their names.
@@ -71,6 +82,13 @@ pub enum Request {
         from: SnapName,
         /// The name afterwards; must not exist.
         to: SnapName,
+    },
+    /// Change what a snapshot says of itself: [`super::Response::Described`].
+    Describe {
+        /// Its name.
+        name: SnapName,
+        /// What to change.
+        edit: MetaEdit,
     },
     /// The mount, its store and their health: [`super::Response::Status`].
     Status,

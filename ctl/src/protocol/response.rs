@@ -38,6 +38,8 @@ pub enum Response {
     Deleted(Vec<String>),
     /// The snapshot under its new name.
     Renamed(SnapInfo),
+    /// The snapshot as it describes itself now.
+    Described(SnapInfo),
     /// The status.
     Status(StatusInfo),
     /// How far a long operation is; more follows.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeCounts, UnixNanos};
+use super::{ChangeCounts, SnapMeta, UnixNanos};
 
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,15 @@ pub struct SnapInfo {
     /// Bytes in the store that deleting only this snapshot would free, where that is known.
     #[serde(default)]
     pub bytes: Option<u64>,
+    /// Bytes in the store that it has in common with other states, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<u64>,
+    /// The checksum of its whole state in hex, once it is computed; equal ones of one store mean equal states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// What else it says of itself.
+    #[serde(default, skip_serializing_if = "SnapMeta::is_empty")]
+    pub meta: SnapMeta,
 }
 
 /// A state that a revert discarded and that retention has not freed.
@@ -31,7 +40,7 @@ pub struct DiscardedInfo {
     pub id: u64,
     /// When it was discarded.
     pub discarded: UnixNanos,
-    /// What the tree was reverted to then: a snapshot's name, `@base` or `@undo`.
+    /// What the tree was reverted to then: a snapshot's name, `@base`, or `@undo` for another discarded state.
     pub reverted_to: String,
     /// How many paths were lost by that revert, where that is known.
     #[serde(default)]
@@ -41,6 +50,9 @@ pub struct DiscardedInfo {
     pub bytes: Option<u64>,
     /// Whether this is the state that `undo` brings back.
     pub undo: bool,
+    /// Whether it was discarded by an undo, so that `redo` leads to it and not `undo`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redo: bool,
 }
 
 /// Snapshots, oldest first, and discarded states, oldest first.
@@ -71,7 +83,7 @@ pub struct SnapDetail {
 /// A revert or an undo that was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevertInfo {
-    /// What the tree is now: a snapshot's name, `@base` or `@undo`.
+    /// What the tree is now: a snapshot's name, `@base`, `@undo` or `@redo`.
     pub to: String,
     /// How many inodes differ from before: files whose content, name or attributes the revert changed.
     pub changed: u64,

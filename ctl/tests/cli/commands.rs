@@ -2,7 +2,7 @@
 
 use llctl::protocol::{
     BytePath, ChangeCounts, DiscardedInfo, HeldInfo, Listing, Request, Response, RevertInfo,
-    SnapDetail, SnapInfo, StatusInfo,
+    SnapDetail, SnapInfo, SnapMeta, StatusInfo,
 };
 use llctl::{SnapName, StateRef};
 
@@ -31,11 +31,13 @@ fn snap_says_what_it_took() {
         [
             Request::Snap {
                 name: Some(name("before")),
-                message: Some("all good".to_owned())
+                message: Some("all good".to_owned()),
+                meta: SnapMeta::default(),
             },
             Request::Snap {
                 name: None,
-                message: None
+                message: None,
+                meta: SnapMeta::default(),
             },
         ]
     );
@@ -59,6 +61,7 @@ fn listing() -> Vec<Response> {
         changed: Some(7),
         bytes: Some(4096),
         undo: true,
+        redo: false,
     };
     vec![
         Response::List(Listing {
@@ -165,8 +168,21 @@ fn revert_says_how_to_go_back() {
     );
     assert_eq!(
         fake.output(&["undo"]),
-        "The revert is undone: 12 files changed, in 850 µs. `llctl undo` redoes it.\n"
+        "The revert is undone: 12 files changed, in 850 µs. `llctl redo` redoes it.\n"
     );
+    assert_eq!(
+        fake.output(&["undo", "3"]),
+        "3 reverts are undone: 12 files changed, in 850 µs. `llctl redo 3` redoes it.\n"
+    );
+    assert_eq!(
+        fake.output(&["redo"]),
+        "The revert is done again: 12 files changed, in 850 µs. `llctl undo` takes it back.\n"
+    );
+    assert_eq!(
+        fake.output(&["redo", "2"]),
+        "2 reverts are done again: 12 files changed, in 850 µs. `llctl undo 2` takes it back.\n"
+    );
+    assert_eq!(fake.run(&["undo", "0"]).code, 2);
     assert_eq!(
         fake.output(&["revert", "@base", "--json"]),
         "{\"to\":\"a\",\"changed\":12,\"discarded\":9,\"took_us\":850}\n"
@@ -177,7 +193,10 @@ fn revert_says_how_to_go_back() {
             Request::Revert {
                 to: name("a").into()
             },
-            Request::Undo,
+            Request::Undo { steps: 1 },
+            Request::Undo { steps: 3 },
+            Request::Redo { steps: 1 },
+            Request::Redo { steps: 2 },
             Request::Revert { to: StateRef::Base }
         ]
     );

@@ -10,7 +10,7 @@ use std::thread;
 use llctl::codec::{self, HELLO_MAX, REPLY_MAX, REQUEST_MAX};
 use llctl::protocol::{
     BytePath, ErrorKind, Failure, Hello, HelloReply, PROTOCOL_VERSION, Refused, Request, Response,
-    SnapInfo, UnixNanos, Welcome,
+    SnapInfo, SnapMeta, UnixNanos, Welcome,
 };
 
 /// 2026-11-21 11:44:02 UTC.
@@ -164,6 +164,7 @@ pub fn llctl() -> Command {
         "XDG_RUNTIME_DIR",
         "NO_COLOR",
         "CLICOLOR_FORCE",
+        "TRACEPARENT",
     ] {
         command.env_remove(variable);
     }
@@ -193,5 +194,8 @@ pub fn snap(name: &str) -> SnapInfo {
         message: None,
         changed: None,
         bytes: None,
+        shared: None,
+        hash: None,
+        meta: SnapMeta::default(),
     }
 }

@@ -8,6 +8,7 @@ mod diff;
 mod errors;
 mod fake;
 mod log;
+mod meta;
 mod patch;
 mod run;
 mod verify;

@@ -42,6 +42,7 @@ fn a_command_that_succeeds_is_kept() {
     let Request::Snap {
         name: None,
         message,
+        ..
     } = &fake.requests()[0]
     else {
         panic!("{:?}", fake.requests());

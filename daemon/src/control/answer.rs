@@ -99,9 +99,13 @@ pub(super) fn answer(
 ) -> Result<(), CodecError> {
     match request {
         Request::Ping => reply.last(&Response::Pong),
-        Request::Snap { name, message } => {
+        Request::Snap {
+            name,
+            message,
+            meta,
+        } => {
             let taken = checked_message(message.as_deref())
-                .and_then(|message| service.snap(name.as_ref(), message));
+                .and_then(|message| service.snap(name.as_ref(), message, &meta));
             reply.end(taken, Response::Snap)
         }
         Request::List => match service.list() {
@@ -138,14 +142,21 @@ pub(super) fn answer(
                     ErrorKind::Invalid,
                     "the tree is @live already",
                 )),
-                StateRef::Undo => service.undo(),
+                StateRef::Undo => service.undo(1),
+                StateRef::Redo => service.redo(1),
                 StateRef::Base | StateRef::At(_) | StateRef::Snapshot(_) => service.revert(&to),
             };
             reply.end(done, Response::Reverted)
         }
-        Request::Undo => reply.end(service.undo(), Response::Reverted),
+        Request::Undo { steps } => reply.end(service.undo(steps.max(1)), Response::Reverted),
+        Request::Redo { steps } => reply.end(service.redo(steps.max(1)), Response::Reverted),
         Request::Delete { names } => reply.end(delete(service, names), Response::Deleted),
         Request::Rename { from, to } => reply.end(service.rename(&from, &to), Response::Renamed),
+        Request::Describe { name, edit } => {
+            let changed = checked_message(edit.message.as_deref())
+                .and_then(|_| service.describe(&name, &edit));
+            reply.end(changed, Response::Described)
+        }
         Request::Status => reply.end(service.status(), Response::Status),
         Request::Verify => {
             let verified = service.verify(&mut |event| {

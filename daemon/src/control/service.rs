@@ -4,8 +4,9 @@ use std::io;
 
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
-    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, LogEntry, Progress,
-    Request, Response, RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary, Welcome,
+    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, LogEntry, MetaEdit,
+    Progress, Request, Response, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo,
+    VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -31,8 +32,14 @@ pub trait Service: Send + Sync + 'static {
     /// The request is carried out, and its answer sent.
     fn end(&self) {}
 
-    /// Takes a snapshot; without a name, makes one (see [`SnapName::from_local_time`]). `message` is not too long.
-    fn snap(&self, name: Option<&SnapName>, message: Option<&str>) -> Result<SnapInfo, Failure>;
+    /// Takes a snapshot; without a name, makes one (see [`SnapName::from_local_time`]). `message` is not too long, `meta`
+    /// may be.
+    fn snap(
+        &self,
+        name: Option<&SnapName>,
+        message: Option<&str>,
+        meta: &SnapMeta,
+    ) -> Result<SnapInfo, Failure>;
 
     /// All snapshots and discarded states, each oldest first.
     fn list(&self) -> Result<Listing, Failure>;
@@ -72,14 +79,20 @@ pub trait Service: Send + Sync + 'static {
     /// Makes the tree what `to` was, which is neither [`StateRef::Live`] nor [`StateRef::Undo`].
     fn revert(&self, to: &StateRef) -> Result<RevertInfo, Failure>;
 
-    /// Brings back what the last revert discarded.
-    fn undo(&self) -> Result<RevertInfo, Failure>;
+    /// Takes back the last reverts. `steps` is not 0.
+    fn undo(&self, steps: u32) -> Result<RevertInfo, Failure>;
+
+    /// Takes back the last undos. `steps` is not 0.
+    fn redo(&self, steps: u32) -> Result<RevertInfo, Failure>;
 
     /// Deletes all of `names` or none; gives back the names that are gone.
     fn delete(&self, names: &[SnapName]) -> Result<Vec<String>, Failure>;
 
     /// Gives a snapshot another name.
     fn rename(&self, from: &SnapName, to: &SnapName) -> Result<SnapInfo, Failure>;
+
+    /// Changes what a snapshot says of itself. The message in `edit` is not too long.
+    fn describe(&self, name: &SnapName, edit: &MetaEdit) -> Result<SnapInfo, Failure>;
 
     /// The mount, its store and their health.
     fn status(&self) -> Result<StatusInfo, Failure>;

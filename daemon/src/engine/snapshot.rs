@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use llctl::protocol::{MetaEdit, MetaError, SnapMeta};
 use nix::errno::Errno;
 use parking_lot::Mutex;
 
@@ -15,7 +16,8 @@ use super::untold::Untold;
 use super::{Answer, Engine, errno};
 use crate::tree::diff::Changes;
 use crate::tree::{
-    BASE_STATE, Dentry, FIRST_INO, Ino, Kind, ROOT, Record, Root, Slot, State, StateId, Time,
+    BASE_STATE, Dentry, FIRST_INO, Ino, Kind, Meta, Move, ROOT, Record, Root, Slot, State, StateId,
+    Time, piles,
 };
 
 /// States that reverts discarded are kept for `undo`, the newest so many.
@@ -38,6 +40,22 @@ pub enum Refusal {
     /// No revert was done, or what it discarded is gone.
     #[error("there is nothing to undo: no revert discarded anything that is still kept")]
     NothingToUndo,
+    /// Nothing was undone since the last revert.
+    #[error("there is nothing to redo: no undo came after the last revert")]
+    NothingToRedo,
+    /// Not so many steps are left.
+    #[error("cannot {what} {wanted} steps, but {there} at most")]
+    TooFar {
+        /// `undo` or `redo`.
+        what: &'static str,
+        /// Steps that there are.
+        there: usize,
+        /// Steps that were asked for.
+        wanted: usize,
+    },
+    /// What a snapshot would say of itself breaks a rule.
+    #[error(transparent)]
+    Metadata(#[from] MetaError),
     /// The disk.
     #[error("{what}: {error}", error = .errno.desc())]
     Failed {
@@ -87,6 +105,21 @@ impl Engine {
         name: impl FnOnce(&dyn Fn(&str) -> bool) -> String,
         message: &str,
     ) -> Result<StateId, Refusal> {
+        self.snapshot_with(name, message, SnapMeta::default())
+    }
+
+    /// The same with more to say of it.
+    ///
+    /// # Errors
+    /// The same, or `meta` is too long or cannot be printed.
+    pub fn snapshot_with(
+        &self,
+        name: impl FnOnce(&dyn Fn(&str) -> bool) -> String,
+        message: &str,
+        meta: SnapMeta,
+    ) -> Result<StateId, Refusal> {
+        meta.check()?;
+        let meta = Meta::from(meta);
         let _turn = self.turn.lock();
         self.flush_mappings();
         let id = {
@@ -103,6 +136,7 @@ impl Engine {
                 name,
                 message: message.to_owned(),
                 at: Time::now(),
+                meta,
             };
             self.commit_reserved(&mut state, &record)
                 .map_err(Refusal::failed("the snapshot was not written"))?;
@@ -128,7 +162,7 @@ impl Engine {
             let found = state.snapshot(name).map(|(id, _)| id);
             found.ok_or_else(|| Refusal::Unknown(name.to_owned()))
         };
-        self.switch(&find)
+        self.switch(Move::Revert, &find)
     }
 
     /// Makes the head what the base is, keeping what it was as [`Engine::revert`] does.
@@ -136,23 +170,28 @@ impl Engine {
     /// # Errors
     /// The disk failed; then nothing changed.
     pub fn revert_base(&self) -> Result<Switched, Refusal> {
-        self.switch(&|_| Ok(BASE_STATE))
+        self.switch(Move::Revert, &|_| Ok(BASE_STATE))
     }
 
-    /// Makes the head what the last revert, or the last undo, discarded.
+    /// Takes back the last `steps` reverts: makes the head what they discarded. See [`crate::tree::piles`].
     ///
     /// # Errors
-    /// Nothing is kept, or the disk failed; then nothing changed.
-    pub fn undo(&self) -> Result<Switched, Refusal> {
-        let find = |state: &State| {
-            let last = state.discarded.keys().next_back().copied();
-            last.ok_or(Refusal::NothingToUndo)
-        };
-        self.switch(&find)
+    /// Not so much is kept, or the disk failed; then nothing changed.
+    pub fn undo(&self, steps: usize) -> Result<Switched, Refusal> {
+        self.switch(Move::Undo, &|state| nth(state, false, steps))
+    }
+
+    /// Takes back the last `steps` undos.
+    ///
+    /// # Errors
+    /// There were not so many since the last revert, or the disk failed; then nothing changed.
+    pub fn redo(&self, steps: usize) -> Result<Switched, Refusal> {
+        self.switch(Move::Redo, &|state| nth(state, true, steps))
     }
 
     fn switch(
         &self,
+        how: Move,
         find: &dyn Fn(&State) -> Result<StateId, Refusal>,
     ) -> Result<Switched, Refusal> {
         let _turn = self.turn.lock();
@@ -170,6 +209,7 @@ impl Engine {
                 to,
                 kept,
                 at: Time::now(),
+                how,
             };
             let old = state.head.clone();
             // From here on until the kernel was told everything, a worker that comes after this one tells it.
@@ -434,6 +474,28 @@ impl Engine {
         Ok(())
     }
 
+    /// Changes what a snapshot says of itself.
+    ///
+    /// # Errors
+    /// It doesn't exist, what it would say breaks a rule, or the disk failed.
+    pub fn describe(&self, name: &str, edit: &MetaEdit) -> Result<StateId, Refusal> {
+        let _turn = self.turn.lock();
+        let mut state = self.state.write();
+        let (id, snapshot) = state
+            .snapshot(name)
+            .ok_or_else(|| Refusal::Unknown(name.to_owned()))?;
+        let meta = edit.apply(&snapshot.meta);
+        meta.check()?;
+        let record = Record::Describe {
+            id,
+            message: edit.message.as_ref().unwrap_or(&snapshot.message).clone(),
+            meta: meta.into(),
+        };
+        self.commit_reserved(&mut state, &record)
+            .map_err(Refusal::failed("the snapshot was not changed"))?;
+        Ok(id)
+    }
+
     /// The names of all snapshots, oldest first.
     pub fn snapshot_names(&self) -> Vec<String> {
         let state = self.state.read();
@@ -447,4 +509,18 @@ impl Engine {
     pub fn sync(&self) -> io::Result<()> {
         self.store.sync()
     }
+}
+
+/// The state to which so many steps lead.
+fn nth(state: &State, redo: bool, steps: usize) -> Result<StateId, Refusal> {
+    let found = piles::nth(&state.discarded, redo, steps.saturating_sub(1));
+    found.ok_or_else(|| match piles::height(&state.discarded, redo) {
+        0 if redo => Refusal::NothingToRedo,
+        0 => Refusal::NothingToUndo,
+        there => Refusal::TooFar {
+            what: if redo { "redo" } else { "undo" },
+            there,
+            wanted: steps,
+        },
+    })
 }

@@ -12,7 +12,7 @@ use super::requests::{Expected, WRITER, Writer};
 /// Errands that are remembered.
 const KEPT: usize = 64;
 /// Bytes of a record that are kept. Longer ones are of deletions, of which the request says all.
-const RECORD_MAX: usize = 8 << 10;
+const RECORD_MAX: usize = 12 << 10;
 
 #[repr(C)]
 pub(super) struct Ring {

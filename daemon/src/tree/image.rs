@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::extent::{self, Extent};
 use super::state::{LAYER_MAX, NUMBER_MAX};
 use super::{
-    Apply, Dentry, Discarded, Fact, Ino, Inode, LayerId, Place, Root, Slot, Snapshot, State,
-    StateId, Time,
+    Apply, Dentry, Digest, Discarded, Fact, Ino, Inode, LayerId, Meta, Place, Root, Slot, Snapshot,
+    State, StateId, Time,
 };
 
 /// One item of an image. The order is: `Start`, places, for each root its differences and then its `Snapshot`,
@@ -35,11 +35,17 @@ enum Item {
         name: String,
         message: String,
         at: Time,
+        #[serde(default)]
+        meta: Meta,
+        #[serde(default)]
+        digest: Option<Digest>,
     },
     Discarded {
         id: StateId,
         became: StateId,
         at: Time,
+        #[serde(default)]
+        redo: bool,
     },
     Head,
 }
@@ -77,6 +83,8 @@ pub fn write(state: &State, to: &mut dyn Write) -> io::Result<()> {
                 name: s.name.clone(),
                 message: s.message.clone(),
                 at: s.at,
+                meta: s.meta.clone(),
+                digest: s.digest,
             };
             (&s.root, item)
         } else if let Some(d) = state.discarded.get(&id) {
@@ -84,6 +92,7 @@ pub fn write(state: &State, to: &mut dyn Write) -> io::Result<()> {
                 id,
                 became: d.became,
                 at: d.at,
+                redo: d.redo,
             };
             (&d.root, item)
         } else {
@@ -204,22 +213,32 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                 name,
                 message,
                 at,
+                meta,
+                digest,
             } => {
                 let snapshot = Snapshot {
                     name,
                     message,
                     at,
+                    meta,
+                    digest,
                     root: root.clone(),
                 };
                 if !is_new(&state, id) {
                     return Err(invalid("two states of one number"));
                 }
-                state.snapshots.insert(id, snapshot);
+                state.insert(id, snapshot);
             }
-            Item::Discarded { id, became, at } => {
+            Item::Discarded {
+                id,
+                became,
+                at,
+                redo,
+            } => {
                 let discarded = Discarded {
                     at,
                     became,
+                    redo,
                     root: root.clone(),
                 };
                 if !is_new(&state, id) {
@@ -290,6 +309,7 @@ mod tests {
             id,
             became: 0,
             at: Time::default(),
+            redo: false,
         };
         assert!(!refused(vec![start(1, 5, 3), discarded(3), discarded(4)]));
         assert!(refused(vec![start(1, 5, 3), discarded(4), discarded(4)]));

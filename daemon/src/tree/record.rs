@@ -4,12 +4,28 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ino, Inode, Kind, Slot, Time};
+use super::{Ino, Inode, Kind, Meta, Slot, Time};
 
 /// Number of a layer, never used twice.
 pub type LayerId = u32;
 /// Number of a snapshot or of a discarded state, never used twice.
 pub type StateId = u64;
+
+/// The checksum of a state: see docs/FORMAT.md.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest(#[serde(with = "serde_bytes")] pub [u8; 32]);
+
+/// Which way the head is switched, which says what becomes of the piles of discarded states: see `State::apply`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Move {
+    /// To a state that a user named.
+    #[default]
+    Revert,
+    /// Back, to a state on the pile of `undo`.
+    Undo,
+    /// Forth again, to a state on the pile of `redo`.
+    Redo,
+}
 
 /// The base's own state, to which a head can be switched like to a snapshot.
 pub const BASE_STATE: StateId = 0;
@@ -29,6 +45,9 @@ pub enum Record {
         message: String,
         /// When.
         at: Time,
+        /// What else it says of itself; records of version 2 have none.
+        #[serde(default)]
+        meta: Meta,
     },
     /// The head becomes what another state is, and the head of until then is kept as `kept`.
     Switch {
@@ -38,6 +57,9 @@ pub enum Record {
         kept: StateId,
         /// When.
         at: Time,
+        /// On whose behalf; in records of version 2 an undo is a revert to a discarded state.
+        #[serde(default)]
+        how: Move,
     },
     /// Snapshots or discarded states are given up.
     Drop(Vec<StateId>),
@@ -47,6 +69,22 @@ pub enum Record {
         id: StateId,
         /// Its new name.
         name: String,
+    },
+    /// What a snapshot says of itself is this from here on.
+    Describe {
+        /// The snapshot.
+        id: StateId,
+        /// The message.
+        message: String,
+        /// The rest.
+        meta: Meta,
+    },
+    /// The checksum of a snapshot's state was computed.
+    Digest {
+        /// The snapshot.
+        id: StateId,
+        /// The checksum.
+        digest: Digest,
     },
     /// Inodes without a name that nobody holds open are given up.
     Forget(Vec<Ino>),
@@ -63,6 +101,18 @@ pub enum Apply {
     Staged,
     /// The base is what the head was: every state but the head is gone, and the overlay is empty.
     Done,
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 /// One part of a change.

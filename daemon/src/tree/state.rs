@@ -1,12 +1,13 @@
 //! Everything that the journal rebuilds.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::record::{Apply, BASE_STATE, Delta, Fact, LayerId, Record, Src, StateId};
-use super::root::{Contradiction, Root};
-use super::{At, FIRST_INO, Ino, ShortName, Time};
 use imbl::OrdMap;
+
+use super::piles::{self, Piles};
+use super::record::{Apply, BASE_STATE, Delta, Digest, Fact, LayerId, Record, Src, StateId};
+use super::root::{Contradiction, Root};
+use super::{At, FIRST_INO, Ino, Meta, ShortName, Time};
 
 /// A snapshot: a root with a name.
 #[derive(Clone, Debug)]
@@ -17,17 +18,23 @@ pub struct Snapshot {
     pub message: String,
     /// When it was taken.
     pub at: Time,
+    /// What else it says of itself.
+    pub meta: Meta,
+    /// The checksum of what it holds, once it is computed.
+    pub digest: Option<Digest>,
     /// What it holds.
     pub root: Root,
 }
 
-/// A head that a revert discarded, kept for `undo`.
+/// A head that a revert, an undo or a redo discarded.
 #[derive(Clone, Debug)]
 pub struct Discarded {
     /// When it was discarded.
     pub at: Time,
     /// The state that the head became.
     pub became: StateId,
+    /// It is on the pile of `redo`, not on that of `undo`.
+    pub redo: bool,
     /// What it holds.
     pub root: Root,
 }
@@ -69,9 +76,11 @@ pub struct State {
     /// What the mount shows.
     pub head: Root,
     /// By number, that is, by age.
-    pub snapshots: BTreeMap<StateId, Snapshot>,
+    pub snapshots: OrdMap<StateId, Arc<Snapshot>>,
+    /// The snapshots' numbers by name.
+    pub(crate) names: OrdMap<Arc<str>, StateId>,
     /// By number, that is, by age.
-    pub discarded: BTreeMap<StateId, Discarded>,
+    pub discarded: Piles,
     /// Objects of the base on which a state relies, and the directories above them. Only grows: the base is
     /// immutable, so a place stays true whatever the head becomes.
     pub places: Places,
@@ -91,8 +100,9 @@ impl Default for State {
     fn default() -> Self {
         State {
             head: Root::default(),
-            snapshots: BTreeMap::new(),
-            discarded: BTreeMap::new(),
+            snapshots: OrdMap::new(),
+            names: OrdMap::new(),
+            discarded: Piles::new(),
             places: OrdMap::new(),
             applying: None,
             next_ino: FIRST_INO,
@@ -106,10 +116,35 @@ impl Default for State {
 impl State {
     /// The snapshot of that name.
     pub fn snapshot(&self, name: &str) -> Option<(StateId, &Snapshot)> {
-        self.snapshots
-            .iter()
-            .find(|(_, s)| s.name == name)
-            .map(|(id, s)| (*id, s))
+        let id = self.names.get(name)?;
+        self.snapshots.get(id).map(|s| (*id, &**s))
+    }
+
+    /// Takes a snapshot in, of a record or of an image.
+    pub(crate) fn insert(&mut self, id: StateId, snapshot: Snapshot) {
+        self.names.insert(snapshot.name.as_str().into(), id);
+        self.snapshots.insert(id, Arc::new(snapshot));
+    }
+
+    /// Gives a snapshot up.
+    fn remove(&mut self, id: StateId) -> bool {
+        let Some(gone) = self.snapshots.remove(&id) else {
+            return false;
+        };
+        self.unname(&gone.name, id);
+        true
+    }
+
+    /// No llfs gives two snapshots one name; where a journal does, the name is the newer one's.
+    fn unname(&mut self, name: &str, id: StateId) {
+        if self.names.get(name) == Some(&id) {
+            self.names.remove(name);
+        }
+    }
+
+    fn snapshot_mut(&mut self, id: StateId) -> Result<&mut Snapshot, Contradiction> {
+        let found = self.snapshots.get_mut(&id).map(Arc::make_mut);
+        found.ok_or_else(|| Contradiction(format!("there is no snapshot {id}")))
     }
 
     /// The newest snapshot that was taken at this time or before.
@@ -117,7 +152,7 @@ impl State {
         let mut newest_first = self.snapshots.iter().rev();
         newest_first
             .find(|(_, s)| s.at <= at)
-            .map(|(id, s)| (*id, s))
+            .map(|(id, s)| (*id, &**s))
     }
 
     /// The root of a snapshot or of a discarded state.
@@ -157,52 +192,60 @@ impl State {
                 name,
                 message,
                 at,
+                meta,
             } => {
                 self.number(*id)?;
                 let snapshot = Snapshot {
                     name: name.clone(),
                     message: message.clone(),
                     at: *at,
+                    meta: meta.clone(),
+                    digest: None,
                     root: self.head.clone(),
                 };
-                self.snapshots.insert(*id, snapshot);
+                self.insert(*id, snapshot);
             }
-            Record::Switch { to, kept, at } => {
+            Record::Switch { to, kept, at, how } => {
                 let root = match *to {
                     BASE_STATE => Some(Root::default()),
                     to => self.root(to).cloned(),
                 };
                 let root = root.ok_or_else(|| Contradiction(format!("there is no state {to}")))?;
                 self.number(*kept)?;
-                // Going back to a discarded state takes it off the shelf; going to a snapshot keeps that.
-                self.discarded.remove(to);
-                let old = std::mem::replace(&mut self.head, root);
                 let discarded = Discarded {
                     at: *at,
                     became: *to,
-                    root: old,
+                    redo: false,
+                    root: std::mem::replace(&mut self.head, root),
                 };
-                self.discarded.insert(*kept, discarded);
+                let last = piles::switch(&mut self.discarded, *to, *kept, *how, discarded);
+                self.next_state = self.next_state.max(last + 1);
             }
             Record::Drop(ids) => {
                 for id in ids {
-                    if self.snapshots.remove(id).is_none() && self.discarded.remove(id).is_none() {
+                    if !self.remove(*id) && self.discarded.remove(id).is_none() {
                         return Err(Contradiction(format!("there is no state {id}")));
                     }
                 }
             }
             Record::Rename { id, name } => {
-                let snapshot = self
-                    .snapshots
-                    .get_mut(id)
-                    .ok_or_else(|| Contradiction(format!("there is no snapshot {id}")))?;
-                snapshot.name.clone_from(name);
+                let snapshot = self.snapshot_mut(*id)?;
+                let old = std::mem::replace(&mut snapshot.name, name.clone());
+                self.unname(&old, *id);
+                self.names.insert(name.as_str().into(), *id);
             }
+            Record::Describe { id, message, meta } => {
+                let snapshot = self.snapshot_mut(*id)?;
+                snapshot.message.clone_from(message);
+                snapshot.meta = meta.clone();
+            }
+            Record::Digest { id, digest } => self.snapshot_mut(*id)?.digest = Some(*digest),
             Record::Forget(inos) => self.head.forget(inos)?,
             Record::Apply(Apply::Done) => {
                 self.head = Root::default();
-                self.snapshots.clear();
-                self.discarded.clear();
+                self.snapshots = OrdMap::new();
+                self.names = OrdMap::new();
+                self.discarded = Piles::new();
                 self.places = OrdMap::new();
                 self.applying = None;
             }
@@ -262,7 +305,7 @@ fn next_layer(layer: LayerId) -> Result<LayerId, Contradiction> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Inode, Kind};
+    use crate::tree::{Inode, Kind, Move};
 
     /// A record of numbers at the end of their range is a contradiction, at once: no llfs writes one.
     #[test]
@@ -305,6 +348,7 @@ mod tests {
             to: BASE_STATE,
             kept: u64::MAX,
             at: Time::default(),
+            how: Move::Undo,
         };
         let wrong = [
             inode(u64::MAX),

@@ -125,7 +125,7 @@ fn one_block(
             0..12 if history.snapshots() < SNAPSHOTS => Step::Snap,
             0..14 => Step::Delete(random.next_u64() as u16),
             14..17 => Step::Revert(random.next_u64() as u16),
-            _ if history.can_undo() => Step::Undo,
+            _ if history.can_undo() => Step::Undo(1),
             _ => Step::Snap,
         };
         block.count(&step);

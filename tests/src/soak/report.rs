@@ -41,7 +41,7 @@ impl Block {
     pub fn count(&mut self, step: &Step) {
         match step {
             Step::Snap => self.snapshots += 1,
-            Step::Revert(_) | Step::Undo => self.reverts += 1,
+            Step::Revert(_) | Step::Undo(_) | Step::Redo(_) => self.reverts += 1,
             Step::Delete(_) => self.deletions += 1,
             _ => {}
         }

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
     ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, Content, ErrorKind, Failure,
-    Finding, FindingKind, Listing, LogEntry, Patch, Progress, ProgressUnit, RevertInfo, SnapDetail,
-    SnapInfo, StatusInfo, UnixNanos, VerifySummary, Welcome,
+    Finding, FindingKind, Listing, LogEntry, MetaEdit, Patch, Progress, ProgressUnit, RevertInfo,
+    SnapDetail, SnapInfo, SnapMeta, StatusInfo, UnixNanos, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -49,6 +49,9 @@ pub fn snap_info(name: &str) -> SnapInfo {
         message: None,
         changed: Some(2),
         bytes: None,
+        shared: None,
+        hash: None,
+        meta: SnapMeta::default(),
     }
 }
 
@@ -81,7 +84,12 @@ impl Service for Fake {
         }
     }
 
-    fn snap(&self, name: Option<&SnapName>, message: Option<&str>) -> Result<SnapInfo, Failure> {
+    fn snap(
+        &self,
+        name: Option<&SnapName>,
+        message: Option<&str>,
+        _: &SnapMeta,
+    ) -> Result<SnapInfo, Failure> {
         self.call(format!("snap {name:?} {message:?}"))?;
         Ok(snap_info(name.map_or("made", SnapName::as_str)))
     }
@@ -183,9 +191,19 @@ impl Service for Fake {
         Ok(reverted(&to.to_string()))
     }
 
-    fn undo(&self) -> Result<RevertInfo, Failure> {
-        self.call("undo".to_owned())?;
+    fn undo(&self, steps: u32) -> Result<RevertInfo, Failure> {
+        self.call(format!("undo {steps}"))?;
         Ok(reverted("@undo"))
+    }
+
+    fn redo(&self, steps: u32) -> Result<RevertInfo, Failure> {
+        self.call(format!("redo {steps}"))?;
+        Ok(reverted("@redo"))
+    }
+
+    fn describe(&self, name: &SnapName, edit: &MetaEdit) -> Result<SnapInfo, Failure> {
+        self.call(format!("describe {name} {:?}", edit.message))?;
+        Ok(snap_info(name.as_str()))
     }
 
     fn delete(&self, names: &[SnapName]) -> Result<Vec<String>, Failure> {

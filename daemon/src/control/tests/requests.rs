@@ -89,8 +89,8 @@ fn requests_arrive_and_answers_come_back() {
             "diff Some(Base) @live [\"src\"] true",
             "revert a",
             "revert @base",
-            "undo",
-            "undo",
+            "undo 1",
+            "undo 1",
             "delete [SnapName(\"a\"), SnapName(\"b\")]",
             "rename a b",
             "verify",
@@ -163,6 +163,7 @@ fn a_long_list_comes_in_parts_and_arrives_in_order() {
             changed: None,
             bytes: None,
             undo: false,
+            redo: false,
         });
     }
     let served = Served::with(

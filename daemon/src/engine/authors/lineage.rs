@@ -67,7 +67,7 @@ fn began(state: &State, id: StateId) -> Began {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Record, Time};
+    use crate::tree::{Meta, Move, Record, Time};
 
     fn snap(state: &mut State) -> StateId {
         let id = state.next_state;
@@ -76,6 +76,7 @@ mod tests {
             name: id.to_string(),
             message: String::new(),
             at: Time::default(),
+            meta: Meta::default(),
         };
         state.apply(&record).unwrap();
         id
@@ -84,7 +85,9 @@ mod tests {
     fn switch(state: &mut State, to: StateId) -> StateId {
         let kept = state.next_state;
         let at = Time::default();
-        state.apply(&Record::Switch { to, kept, at }).unwrap();
+        let how = Move::Revert;
+        let record = Record::Switch { to, kept, at, how };
+        state.apply(&record).unwrap();
         kept
     }
 

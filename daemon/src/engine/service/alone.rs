@@ -121,7 +121,7 @@ pub(super) fn alone(state: &State) -> Option<HashMap<StateId, u64>> {
 mod tests {
     use super::*;
     use crate::engine::reclaim::live;
-    use crate::tree::{Discarded, Snapshot, Time};
+    use crate::tree::{Discarded, Meta, Snapshot, Time};
     use std::collections::HashSet;
 
     /// A few extents that a number picks, the same block always in the same place of a file.
@@ -181,16 +181,26 @@ mod tests {
                 let (root, at) = (root(&mut random), Time::default());
                 if id % 3 == 0 {
                     let became = 0;
-                    state.discarded.insert(id, Discarded { at, became, root });
+                    state.discarded.insert(
+                        id,
+                        Discarded {
+                            at,
+                            became,
+                            redo: false,
+                            root,
+                        },
+                    );
                 } else {
                     let (name, message) = (id.to_string(), String::new());
                     let snapshot = Snapshot {
                         name,
                         message,
                         at,
+                        meta: Meta::default(),
+                        digest: None,
                         root,
                     };
-                    state.snapshots.insert(id, snapshot);
+                    state.insert(id, snapshot);
                 }
             }
             let alone = alone(&state).unwrap();

@@ -20,6 +20,13 @@ pub(super) fn failure(engine: &Engine, refusal: &Refusal) -> Failure {
             .with_hint("choose another name, or delete that one with `llctl delete`"),
         Refusal::NothingToUndo => Failure::new(ErrorKind::NotFound, refusal.to_string())
             .with_hint("`llctl list` shows the snapshots to revert to"),
+        Refusal::NothingToRedo => Failure::new(ErrorKind::NotFound, refusal.to_string())
+            .with_hint("`llctl undo` takes back what was reverted"),
+        Refusal::TooFar { what, there, .. } => {
+            Failure::new(ErrorKind::NotFound, refusal.to_string())
+                .with_hint(format!("`llctl {what} {there}` goes as far as there is"))
+        }
+        Refusal::Metadata(_) => Failure::new(ErrorKind::Invalid, refusal.to_string()),
         Refusal::Failed { what, errno } => failed(engine, what, *errno),
     }
 }

@@ -10,7 +10,9 @@ use super::states::View;
 use super::{diff, failure};
 use crate::engine::Engine;
 use crate::tree::diff::Changes;
-use crate::tree::{BASE_STATE, Dentry, Ino, Kind, Root, Slot, Snapshot, State, StateId, Time};
+use crate::tree::{
+    BASE_STATE, Dentry, Ino, Kind, Root, Slot, Snapshot, State, StateId, Time, piles,
+};
 
 /// Differences that a list looks at before it leaves the rest of the counts out.
 const BUDGET: usize = 200_000;
@@ -29,6 +31,9 @@ fn plain(id: StateId, snapshot: &Snapshot) -> SnapInfo {
         message: (!snapshot.message.is_empty()).then(|| snapshot.message.clone()),
         changed: None,
         bytes: None,
+        shared: None,
+        hash: snapshot.digest.map(|digest| digest.to_string()),
+        meta: (*snapshot.meta).clone(),
     }
 }
 
@@ -96,7 +101,7 @@ pub(super) fn all(engine: &Engine) -> Listing {
         })
         .collect();
     listed.reverse();
-    let newest = state.discarded.keys().next_back().copied();
+    let newest = piles::top(&state.discarded, false);
     let discarded = (state.discarded.iter())
         .map(|(id, d)| {
             let became = state.root(d.became).cloned();
@@ -108,6 +113,7 @@ pub(super) fn all(engine: &Engine) -> Listing {
                 changed: became.and_then(|root| count(&root, &d.root)),
                 bytes: held(*id),
                 undo: Some(*id) == newest,
+                redo: d.redo,
             }
         })
         .collect();

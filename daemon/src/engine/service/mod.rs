@@ -22,9 +22,9 @@ use std::sync::Arc;
 
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
-    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, LogEntry,
-    PROTOCOL_VERSION, Progress, Request, Response, RevertInfo, SnapDetail, SnapInfo, StatusInfo,
-    VerifySummary, Welcome,
+    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, LogEntry, MetaEdit,
+    PROTOCOL_VERSION, Progress, Request, Response, RevertInfo, SnapDetail, SnapInfo, SnapMeta,
+    StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -88,15 +88,21 @@ impl Service for Host {
         self.engine.relay().end_errand();
     }
 
-    fn snap(&self, name: Option<&SnapName>, message: Option<&str>) -> Result<SnapInfo, Failure> {
+    fn snap(
+        &self,
+        name: Option<&SnapName>,
+        message: Option<&str>,
+        meta: &SnapMeta,
+    ) -> Result<SnapInfo, Failure> {
         let id = self
             .engine
-            .snapshot(
+            .snapshot_with(
                 |taken| match name {
                     Some(name) => name.as_str().to_owned(),
                     None => SnapName::from_local_time(taken).into(),
                 },
                 message.unwrap_or_default(),
+                meta.clone(),
             )
             .map_err(|refusal| failure(&self.engine, &refusal))?;
         listing::brief(&self.engine, id)
@@ -151,18 +157,28 @@ impl Service for Host {
             StateRef::Snapshot(name) => self.engine.revert(name.as_str()),
             StateRef::Base => self.engine.revert_base(),
             StateRef::At(_) => self.engine.revert(&View::of(&self.engine, to)?.name),
-            StateRef::Undo | StateRef::Live => return Err(failure::no_target(to)),
+            StateRef::Undo | StateRef::Redo | StateRef::Live => return Err(failure::no_target(to)),
         };
         let done = done.map_err(|refusal| failure(&self.engine, &refusal))?;
         Ok(self.reverted(to.to_string(), &done))
     }
 
-    fn undo(&self) -> Result<RevertInfo, Failure> {
-        let done = self
-            .engine
-            .undo()
+    fn undo(&self, steps: u32) -> Result<RevertInfo, Failure> {
+        let done = (self.engine.undo(steps as usize))
             .map_err(|refusal| failure(&self.engine, &refusal))?;
         Ok(self.reverted(StateRef::Undo.to_string(), &done))
+    }
+
+    fn redo(&self, steps: u32) -> Result<RevertInfo, Failure> {
+        let done = (self.engine.redo(steps as usize))
+            .map_err(|refusal| failure(&self.engine, &refusal))?;
+        Ok(self.reverted(StateRef::Redo.to_string(), &done))
+    }
+
+    fn describe(&self, name: &SnapName, edit: &MetaEdit) -> Result<SnapInfo, Failure> {
+        let id = (self.engine.describe(name.as_str(), edit))
+            .map_err(|refusal| failure(&self.engine, &refusal))?;
+        listing::brief(&self.engine, id)
     }
 
     fn delete(&self, names: &[SnapName]) -> Result<Vec<String>, Failure> {

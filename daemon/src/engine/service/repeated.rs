@@ -19,7 +19,9 @@ pub(super) fn begin(
         request,
         Request::Snap { .. }
             | Request::Revert { .. }
-            | Request::Undo
+            | Request::Undo { .. }
+            | Request::Redo { .. }
+            | Request::Describe { .. }
             | Request::Delete { .. }
             | Request::Rename { .. }
             | Request::Apply { yes: true }
@@ -48,7 +50,11 @@ fn answer(engine: &Engine, request: &Request, record: &[u8]) -> Result<Response,
         Request::Apply { .. } => rmp_serde::from_slice(record)
             .map(Response::Applied)
             .map_err(|_| unknown()),
-        Request::Undo => reverted(engine, StateRef::Undo.to_string(), record),
+        Request::Undo { .. } => reverted(engine, StateRef::Undo.to_string(), record),
+        Request::Redo { .. } => reverted(engine, StateRef::Redo.to_string(), record),
+        Request::Describe { name, .. } => {
+            listing::info_by_name(engine, name.as_str()).map(Response::Described)
+        }
         _ => match rmp_serde::from_slice(record) {
             Ok(Record::Snap { id, .. }) => listing::brief(engine, id).map(Response::Snap),
             _ => Err(unknown()),

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::failure;
 use crate::engine::{Answer, Engine};
 use crate::tree::{
-    BASE_STATE, BLOCK, FIRST_INO, Ino, Kind, Piece, Root, State, StateId, Time, extent,
+    BASE_STATE, BLOCK, FIRST_INO, Ino, Kind, Piece, Root, State, StateId, Time, extent, piles,
 };
 
 /// Which state.
@@ -45,6 +45,10 @@ impl View {
             StateRef::Undo => Err(Failure::new(
                 ErrorKind::NotFound,
                 "there is no @undo: no revert discarded anything that is still kept",
+            )),
+            StateRef::Redo => Err(Failure::new(
+                ErrorKind::NotFound,
+                "there is no @redo: no undo came after the last revert",
             )),
             StateRef::At(moment) => Err(failure::none_at(&state, *moment)),
             StateRef::Snapshot(name) => {
@@ -174,7 +178,8 @@ pub(in crate::engine) fn find(state: &State, wanted: &StateRef) -> Option<StateI
     match wanted {
         StateRef::Live => None,
         StateRef::Base => Some(BASE_STATE),
-        StateRef::Undo => state.discarded.keys().next_back().copied(),
+        StateRef::Undo => piles::top(&state.discarded, false),
+        StateRef::Redo => piles::top(&state.discarded, true),
         StateRef::At(moment) => state.snapshot_at(time(moment.0)).map(|(id, _)| id),
         StateRef::Snapshot(name) => state.snapshot(name.as_str()).map(|(id, _)| id),
     }
@@ -206,7 +211,8 @@ pub(super) fn name_of(state: &State, id: StateId) -> String {
     }
     match state.snapshots.get(&id) {
         Some(snapshot) => snapshot.name.clone(),
-        None if state.discarded.keys().next_back() == Some(&id) => StateRef::Undo.to_string(),
+        None if piles::top(&state.discarded, false) == Some(id) => StateRef::Undo.to_string(),
+        None if piles::top(&state.discarded, true) == Some(id) => StateRef::Redo.to_string(),
         None => format!("discarded {id}"),
     }
 }

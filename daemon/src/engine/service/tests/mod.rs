@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use llctl::protocol::{BytePath, Change, ChangeCounts, ChangeKind};
+use llctl::protocol::{BytePath, Change, ChangeCounts, ChangeKind, SnapMeta};
 use llctl::{SnapName, StateRef};
 
 use super::Host;
@@ -195,7 +195,9 @@ impl Bench {
 
     fn snap(&self, name: &str) {
         let name = SnapName::new(name).unwrap();
-        self.host.snap(Some(&name), None).unwrap();
+        self.host
+            .snap(Some(&name), None, &SnapMeta::default())
+            .unwrap();
     }
 
     /// What differs, all of it.

@@ -130,7 +130,7 @@ fn run(b: &Bench, op: &Op, snaps: &mut usize) {
                 b.host.revert(&StateRef::Base).unwrap();
             }
             Op::Undo => {
-                b.host.undo().ok()?;
+                b.host.undo(1).ok()?;
             }
         }
         Some(())

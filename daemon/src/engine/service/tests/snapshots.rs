@@ -19,7 +19,10 @@ fn bench() -> Bench {
 fn a_snapshot_without_a_name_gets_one_and_all_are_listed_by_age() {
     let b = bench();
     b.write("a", 0, b"1");
-    let first = b.host.snap(None, Some("why")).unwrap();
+    let first = b
+        .host
+        .snap(None, Some("why"), &SnapMeta::default())
+        .unwrap();
     assert_eq!(first.message.as_deref(), Some("why"));
     // Taking one costs the same whatever changed: that is counted when somebody asks.
     assert_eq!(first.changed, None);
@@ -51,7 +54,7 @@ fn a_revert_and_its_undo_are_told_and_kept() {
     assert_eq!((kept.reverted_to.as_str(), kept.undo), ("s", true));
     assert_eq!(kept.changed, Some(2));
     assert_eq!(b.lines("s", "@live"), [""; 0]);
-    assert_eq!(b.host.undo().unwrap().to, "@undo");
+    assert_eq!(b.host.undo(1).unwrap().to, "@undo");
     assert_eq!(b.lines("s", "@live"), ["M a", "A new"]);
     assert_eq!(b.host.list().unwrap().discarded[0].reverted_to, "@undo");
     b.host.revert(&StateRef::Base).unwrap();
@@ -115,18 +118,24 @@ fn names_are_changed_and_given_up_all_or_none() {
 fn refusals_have_kinds_and_hints() {
     let b = bench();
     b.snap("before-agent");
-    let failed = b.host.snap(Some(&name("before-agent")), None).unwrap_err();
+    let failed = b
+        .host
+        .snap(Some(&name("before-agent")), None, &SnapMeta::default())
+        .unwrap_err();
     assert_eq!(failed.kind, ErrorKind::Exists);
     let failed = b.host.revert(&"before-agnet".parse().unwrap()).unwrap_err();
     assert_eq!(failed.kind, ErrorKind::NotFound);
     assert_eq!(failed.hint.as_deref(), Some("did you mean before-agent?"));
     let failed = b.host.show(&name("zebra")).unwrap_err();
     assert!(failed.hint.unwrap().contains("llctl list"));
-    assert_eq!(b.host.undo().unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(b.host.undo(1).unwrap_err().kind, ErrorKind::NotFound);
     let live = b.host.revert(&StateRef::Live).unwrap_err();
     assert_eq!(live.kind, ErrorKind::Invalid);
     b.engine.store.latch_readonly("a test says so");
-    let failed = b.host.snap(Some(&name("late")), None).unwrap_err();
+    let failed = b
+        .host
+        .snap(Some(&name("late")), None, &SnapMeta::default())
+        .unwrap_err();
     assert_eq!(failed.kind, ErrorKind::ReadOnly);
     assert!(failed.message.contains("a test says so"), "{failed}");
 }
