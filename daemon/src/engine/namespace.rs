@@ -25,7 +25,7 @@ impl Engine {
         self.with_room(|| {
             let _names = self.names.lock();
             self.writable(parent, name)?;
-            let seed = self.seed(parent)?;
+            let seed = self.seed_dir(parent)?;
             let probe = self.probe(parent, name)?;
             let made = self.change(|tx| {
                 if tx.resolve(At(parent, name), &probe).is_some() {
@@ -53,7 +53,7 @@ impl Engine {
         self.with_room(|| {
             let _names = self.names.lock();
             self.writable(parent, name)?;
-            let dir_seed = self.seed(parent)?;
+            let dir_seed = self.seed_dir(parent)?;
             let seed = self.seed(ino)?;
             let probe = self.probe(parent, name)?;
             self.change(|tx| {
@@ -92,12 +92,12 @@ impl Engine {
         let _names = self.names.lock();
         self.writable(parent, name)?;
         self.known_to_kernel(parent, name)?;
+        let dir_seed = self.seed_dir(parent)?;
         let probe = self.probe(parent, name)?;
         let (ino, kind) = self.find(parent, name, &probe).ok_or(Errno::ENOENT)?;
         if kind == Kind::Dir {
             return Err(Errno::EISDIR);
         }
-        let dir_seed = self.seed(parent)?;
         let seed = self.seed(ino)?;
         self.change(|tx| {
             let slot = Slot::new(parent, name);
@@ -122,12 +122,12 @@ impl Engine {
         let _names = self.names.lock();
         self.writable(parent, name)?;
         self.known_to_kernel(parent, name)?;
+        let dir_seed = self.seed_dir(parent)?;
         let probe = self.probe(parent, name)?;
         let (ino, kind) = self.find(parent, name, &probe).ok_or(Errno::ENOENT)?;
         if kind != Kind::Dir {
             return Err(Errno::ENOTDIR);
         }
-        let dir_seed = self.seed(parent)?;
         let seed = self.seed(ino)?;
         let below = self.below(ino)?;
         self.held.lock().dying(ino);

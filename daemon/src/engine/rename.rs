@@ -89,6 +89,7 @@ impl Engine {
     }
 
     fn side(&self, parent: Ino, name: &[u8]) -> Answer<Side> {
+        let dir_seed = self.seed_dir(parent)?;
         let probe = self.probe(parent, name)?;
         let object = match self.find(parent, name, &probe) {
             Some((ino, kind)) => Some((ino, kind, self.seed(ino)?)),
@@ -97,7 +98,7 @@ impl Engine {
         Ok(Side {
             slot: Slot::new(parent, name),
             probe,
-            dir_seed: self.seed(parent)?,
+            dir_seed,
             object,
         })
     }

@@ -8,7 +8,7 @@ use serde_bytes::ByteBuf;
 use super::browse::FIRST_VIEW;
 use super::{Answer, Engine};
 use crate::base::{BaseStat, BaseXattrs};
-use crate::tree::{FIRST_INO, Fact, Ino, Inode, Kind, ROOT, Slot, State, Time, Xattrs};
+use crate::tree::{At, FIRST_INO, Fact, Ino, Inode, Kind, ROOT, Slot, State, Time, Xattrs};
 
 /// What is needed to take an inode into the overlay.
 pub(super) enum Seed {
@@ -42,6 +42,38 @@ impl Engine {
         let inode = self.inode_of(&stat, xattrs)?;
         let places = self.places(ino, &stat)?;
         Ok(Seed::Base(Box::new(Sprout { inode, places })))
+    }
+
+    /// The same for a directory of which a name is about to change. To be called with the gate held, so that it stays true.
+    ///
+    /// # Errors
+    /// `ENOENT` for a directory that was removed. The kernel sees to that by itself, but not if a revert took the directory
+    /// away from under a program that stands in it: its names would be those of the base again, which are given up.
+    pub(super) fn seed_dir(&self, dir: Ino) -> Answer<Seed> {
+        if dir < FIRST_INO && !self.is_attached(dir) {
+            return Err(Errno::ENOENT);
+        }
+        self.seed(dir)
+    }
+
+    /// Whether a directory of the base has a place in the tree. One that nothing changed yet has it if its name in the
+    /// base means it still, and so on upwards; what was renamed or removed is in the overlay.
+    fn is_attached(&self, dir: Ino) -> bool {
+        let state = self.state.read();
+        let mut at = dir;
+        while at != ROOT {
+            if let Some(inode) = state.head.inode(at) {
+                return inode.nlink > 0;
+            }
+            let Some(place) = self.base.place_of(at) else {
+                return false;
+            };
+            if state.head.dentry(At(place.parent, &place.name)).is_some() {
+                return false;
+            }
+            at = place.parent;
+        }
+        true
     }
 
     /// The overlay's view of a base object that nothing changed yet, complete but for its data.
