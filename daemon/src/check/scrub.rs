@@ -22,6 +22,7 @@ pub(super) fn scrub(order: &Order, report: &mut Report<'_>) -> Result<(), Troubl
     let terms = Terms {
         read_only: true,
         any_base: true,
+        moved: false,
         ..Terms::default()
     };
     let base = Base::open(&order.base).map_err(OpenError::from)?;

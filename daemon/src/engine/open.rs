@@ -51,7 +51,7 @@ pub enum OpenError {
         error: io::Error,
     },
     /// The store was made for another directory.
-    #[error("the store {store} belongs to {theirs}, not to {ours}", store = .store.display(), theirs = .theirs.display(), ours = .ours.display())]
+    #[error("{}", other_text(.store, .theirs, .ours))]
     OtherBase {
         /// The store.
         store: PathBuf,
@@ -59,6 +59,8 @@ pub enum OpenError {
         theirs: PathBuf,
         /// The directory asked for.
         ours: PathBuf,
+        /// It has the inode number of the other one.
+        same: bool,
     },
     /// The journal or the image don't make a state.
     #[error("the store {path} cannot be read: {error}", path = .path.display())]
@@ -82,6 +84,9 @@ pub enum OpenError {
     /// An apply that was interrupted could not be finished.
     #[error("an interrupted apply could not be finished: {0}")]
     Apply(String),
+    /// The same, and the store that could is to be set aside.
+    #[error("an apply to {base} was interrupted, and only the store that is there can finish it", base = .0.display())]
+    HalfApplied(PathBuf),
     /// The same, and it may not even be tried.
     #[error("an apply to {base} was interrupted, which a read-only mount cannot finish", base = .0.display())]
     Unfinished(PathBuf),
@@ -91,6 +96,15 @@ impl OpenError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            OpenError::OtherBase { theirs, ours, .. } if theirs == ours => Some(
+                "put that one back, or begin anew with --fresh: the old store is kept beside the new one".into(),
+            ),
+            OpenError::OtherBase {
+                ours, same: true, ..
+            } => Some(format!(
+                "if it is the same directory, moved or renamed: llfs relink {}",
+                ours.display()
+            )),
             OpenError::OtherBase { theirs, .. } => Some(format!(
                 "give another directory with --store, or mount {}",
                 theirs.display()
@@ -120,9 +134,25 @@ impl OpenError {
                 store::OpenError::Full => Some("free some space on the store's disk".into()),
                 _ => None,
             },
+            OpenError::HalfApplied(_) => Some(
+                "mount it without --fresh, which finishes the apply; if that store is lost for good, put the directory right and \
+                 remove .llfs-apply-* from it"
+                    .into(),
+            ),
             OpenError::Unfinished(_) => Some("mount it without --read-only: that finishes the apply".into()),
             _ => None,
         }
+    }
+}
+
+/// A directory is known by its inode number: one that was made anew is another one.
+fn other_text(store: &Path, theirs: &Path, ours: &Path) -> String {
+    let (store, theirs, ours) = (store.display(), theirs.display(), ours.display());
+    match theirs.to_string() == ours.to_string() {
+        true => format!(
+            "the store {store} belongs to the directory that was at {ours} before the one that is there now"
+        ),
+        false => format!("the store {store} belongs to {theirs}, not to {ours}"),
     }
 }
 
@@ -168,6 +198,30 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Makes a store that of the directory which was at another path when the store was made, and is now that of `options`:
+    /// the same inode, with everything on which the changes rely.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Nothing was changed then.
+    pub fn relink(options: &OpenOptions) -> Result<(), OpenError> {
+        let terms = Terms {
+            moved: true,
+            ..Terms::default()
+        };
+        let base = Base::open(&options.base)?;
+        let identity = base.identity().clone();
+        let (engine, _) = Engine::open_as(options, &terms, base, relay()?, None)?;
+        let relinked = engine
+            .store
+            .relink(identity.path, identity.dev, identity.ino);
+        let done = relinked.and_then(|()| engine.close());
+        done.map_err(|error| OpenError::Directory {
+            what: "cannot write",
+            path: options.store.clone(),
+            error,
+        })
+    }
+
     /// Brings an overlay up as a worker of a mount, over a base that may be covered by the mount already. With the store's
     /// lock, there was a worker before this one: what the kernel holds, and what that worker was about to do, is in
     /// `relay`. The descriptor that comes back is the lock for the worker after this one.
@@ -188,6 +242,7 @@ impl Engine {
             move |error| OpenError::Directory { what, path, error }
         };
         if options.fresh && !terms.read_only && path.exists() {
+            check_whole(&base, &path)?;
             set_aside(&path).map_err(directory("cannot set aside"))?;
         }
         if terms.read_only {
@@ -256,11 +311,13 @@ impl Engine {
             answer => answer.map_err(failed)?,
         };
         let superblock = store.superblock();
-        if superblock.base_path != identity.path || superblock.base_ino != identity.ino {
+        let same = superblock.base_ino == identity.ino;
+        if !same || (superblock.base_path != identity.path && !terms.moved) {
             return Err(OpenError::OtherBase {
                 store: path.to_owned(),
                 theirs: superblock.base_path,
                 ours: identity.path,
+                same,
             });
         }
         let unreadable = |error: io::Error| OpenError::State {
@@ -422,6 +479,20 @@ fn check_private(path: &Path) -> io::Result<()> {
         refused("others may write to it")
     } else {
         Ok(())
+    }
+}
+
+/// Only the store can finish an apply that was interrupted: it is not set aside before.
+fn check_whole(base: &Base, store: &Path) -> Result<(), OpenError> {
+    // What cannot be read as a store cannot have begun one.
+    let superblock = HostDisk::open(store).map(|disk| Superblock::read(&disk));
+    let Ok(Ok(Some(superblock))) = superblock else {
+        return Ok(());
+    };
+    match super::apply::is_unfinished(base, &superblock.uuid) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(OpenError::HalfApplied(base.identity().path.clone())),
+        Err(errno) => Err(OpenError::Apply(errno.to_string())),
     }
 }
 

@@ -10,4 +10,6 @@ pub struct Terms {
     pub max_store: Option<u64>,
     /// The base need not be what it was when changes to it were made: only for looking at the store.
     pub any_base: bool,
+    /// The base may be at another path than it was.
+    pub moved: bool,
 }

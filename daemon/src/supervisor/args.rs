@@ -46,6 +46,8 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Go on with the llfs that is installed now, without unmounting: programs notice nothing.
     Upgrade(UpgradeArgs),
+    /// Give a directory that was moved or renamed its changes and snapshots back.
+    Relink(RelinkArgs),
     /// Keep a directory mounted by systemd: after crashes, logins and boots it is there again.
     ///
     /// Writes the unit llfs@.service, of this user or, for root, of the system, enables it for the directory, and says
@@ -149,6 +151,18 @@ pub(super) struct CheckArgs {
     /// Repair without asking.
     #[arg(long, short, requires = "repair")]
     pub(super) yes: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RelinkArgs {
+    /// The directory, where it is now. It must not be mounted.
+    pub(super) dir: PathBuf,
+    /// Its store, if that is not where stores are by themselves. It stays where it is.
+    #[arg(long, value_name = "DIR")]
+    pub(super) store: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

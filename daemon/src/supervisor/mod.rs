@@ -19,6 +19,7 @@ mod notify;
 mod place;
 mod process;
 pub(crate) mod progress;
+mod relink;
 mod serve;
 mod stop;
 pub(crate) mod trouble;
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Mount(options) => (options.json, mount::run(&options).map(whole)),
         Command::Unmount(options) => (options.json, unmount::run(&options).map(whole)),
         Command::Upgrade(options) => (options.json, upgrade::run(&options).map(whole)),
+        Command::Relink(options) => (options.json, relink::run(&options).map(whole)),
         Command::InstallService(options) => (options.json, install::run(&options).map(whole)),
         Command::Check(options) => (options.json, mount::check(&options)),
         Command::Serve(options) => (false, mount::run_daemon(&options).map(whole)),

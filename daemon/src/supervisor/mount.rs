@@ -11,7 +11,7 @@ use super::args::{CheckArgs, MountArgs};
 use super::handoff::{self, Mounted, Outcome};
 use super::serve::{Order, serve};
 use super::trouble::Trouble;
-use super::{checks, logging, place};
+use super::{checks, logging, place, relink};
 
 /// Mounts and prints what is mounted.
 pub(super) fn run(args: &MountArgs) -> Result<(), Trouble> {
@@ -90,6 +90,9 @@ fn places(dir: &Path, store: Option<&Path>) -> Result<(PathBuf, PathBuf), Troubl
 
 fn order(args: &MountArgs) -> Result<Order, Trouble> {
     let (base, store) = places(&args.dir, args.store.as_deref())?;
+    if args.store.is_none() && !args.fresh && !store.exists() {
+        relink::check_not_moved(&base)?;
+    }
     Ok(Order {
         base,
         store,

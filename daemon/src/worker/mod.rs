@@ -148,6 +148,7 @@ fn open(
     let terms = Terms {
         read_only: order.read_only,
         any_base: false,
+        moved: false,
         max_store: order.max_store,
     };
     let first = lock.is_none();

@@ -57,6 +57,16 @@ impl Names {
     }
 }
 
+/// Whether a store's area is in the root under its first name: an apply was not finished.
+pub(super) fn is_there(root: &OwnedFd, store: &[u8; 16]) -> Answer<bool> {
+    let id: String = store.iter().map(|b| format!("{b:02x}")).collect();
+    let staging = format!(".llfs-apply-{id}@");
+    let names = names_in(root)?;
+    Ok(names
+        .iter()
+        .any(|n| n.to_bytes().starts_with(staging.as_bytes())))
+}
+
 /// The time in the area's name: seconds, a dot, nanoseconds.
 fn parse(suffix: &[u8]) -> Option<Time> {
     let (sec, nsec) = std::str::from_utf8(suffix).ok()?.split_once('.')?;

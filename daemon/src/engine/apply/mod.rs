@@ -306,6 +306,15 @@ fn resume_with(
         .map_err(ApplyError::Halfway)
 }
 
+/// Whether an apply of the store with this id was begun and not finished, so that the base may be half-written.
+///
+/// # Errors
+/// The base cannot be looked at.
+pub(super) fn is_unfinished(base: &Base, store: &[u8; 16]) -> Answer<bool> {
+    let root = base.root_fd().try_clone_to_owned();
+    area::is_there(&root.map_err(|_| Errno::EMFILE)?, store)
+}
+
 fn here() -> std::path::PathBuf {
     ".".into()
 }
