@@ -29,7 +29,7 @@ impl Engine {
                 Ok(stat) => {
                     let over = self.over(stat.ino);
                     let attr = over.unwrap_or_else(|| attr_of_base(&stat));
-                    Ok(Some(self.hold(attr)))
+                    self.hold_at(attr, parent, name).map(Some)
                 }
                 Err(Errno::ENOENT) => self.hidden(parent, name),
                 Err(e) => Err(e),
@@ -40,26 +40,25 @@ impl Engine {
     /// The kernel gave up `n` lookups of an inode.
     pub fn forget(&self, ino: Ino, n: u64) {
         let _gate = self.gate.read();
-        if !self.held.lock().forget(ino, n) {
-            return;
-        }
-        match ino {
-            FIRST_VIEW.. => match of_base(ino) {
-                Some(ino) if self.held.lock().forget(ino, 1) => self.gone(ino),
-                _ => {}
-            },
-            _ => self.gone(ino),
+        if let Some(gone) = self.let_go_of(ino, n)
+            && self.state.read().head.orphans.contains(&gone)
+        {
+            self.forget_orphans(&[gone]);
         }
     }
 
-    /// The kernel holds an inode no longer.
-    fn gone(&self, ino: Ino) {
-        if ino < FIRST_INO {
-            self.base.forget(ino);
+    /// Takes `n` lookups back; the inode of the live tree that the kernel holds no longer.
+    fn let_go_of(&self, ino: Ino, n: u64) -> Option<Ino> {
+        // Held until the base knows, too: others count at the same time.
+        let mut held = self.held.lock();
+        let mut gone = held.forget(ino, n).then_some(ino)?;
+        if gone >= FIRST_VIEW {
+            gone = of_base(gone).filter(|ino| held.forget(*ino, 1))?;
         }
-        if self.state.read().head.orphans.contains(&ino) {
-            self.forget_orphans(&[ino]);
+        if gone < FIRST_INO {
+            self.base.forget(gone);
         }
+        Some(gone)
     }
 
     /// The attributes of an inode.
@@ -87,6 +86,23 @@ impl Engine {
     /// Counts a lookup of an inode and tells its entry.
     pub(super) fn entry(&self, ino: Ino) -> Answer<Entry> {
         Ok(self.hold(self.attr(ino)?))
+    }
+
+    /// Counts a lookup of an object that the base has at a place.
+    fn hold_at(&self, attr: Attr, parent: Ino, name: &[u8]) -> Answer<Entry> {
+        let mut held = self.held.lock();
+        let (generation, first) = held.hold(attr.ino);
+        if first && attr.ino < FIRST_INO {
+            // Whoever looked at it until now may have let it go since it was found.
+            self.base.hold(attr.ino, parent, name)?;
+            // For the next worker, which has to find it again.
+            held.place(attr.ino, parent);
+        }
+        Ok(Entry {
+            attr,
+            generation,
+            lasting: true,
+        })
     }
 
     pub(super) fn hold(&self, attr: Attr) -> Entry {
