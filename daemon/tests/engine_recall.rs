@@ -245,3 +245,93 @@ fn a_revert_of_which_the_kernel_was_not_told_is_told_by_the_next_worker() {
     assert_eq!(&now(&last, file).1[..9], b"newer one");
     last.catch_up();
 }
+
+/// Looks a path below `.llfs` up, one name after the other.
+fn old(e: &Engine, path: &str) -> Ino {
+    let mut at = e.lookup(ROOT, b".llfs").unwrap().unwrap().attr.ino;
+    for name in path.split('/') {
+        at = e.lookup(at, name.as_bytes()).unwrap().unwrap().attr.ino;
+    }
+    at
+}
+
+/// What the kernel knows of an old state only is found again in the base, and its number means the same.
+#[test]
+fn what_is_held_of_an_old_state_is_found_again() {
+    let mut site = Site::new("old", |base| {
+        fs::create_dir_all(base.join("deep/er")).unwrap();
+        fs::write(base.join("deep/er/file"), "content").unwrap();
+        fs::write(base.join("changed"), "old").unwrap();
+    });
+    let e = site.worker();
+    let snap = |e: &Engine, name: &str| e.snapshot(|_| name.to_owned(), "").unwrap();
+    for n in 0..5 {
+        snap(&e, &format!("other {n}"));
+        old(&e, &format!("other {n}/changed"));
+    }
+    let file = e.lookup(ROOT, b"changed").unwrap().unwrap().attr.ino;
+    e.write(file, 0, b"new", WriteHow::default()).unwrap();
+    snap(&e, "s");
+    let paths = [
+        "s/deep",
+        "s/deep/er",
+        "s/deep/er/file",
+        "s/changed",
+        "other 3/changed",
+    ];
+    let before = paths.map(|path| {
+        let ino = old(&e, path);
+        (ino, now(&e, ino))
+    });
+    assert_eq!(before[3].1.1, b"new");
+    assert_eq!(before[4].1.1, b"old");
+    e.close().unwrap();
+    drop(e);
+    for _ in 0..2 {
+        let e = site.worker();
+        for (ino, seen) in &before {
+            assert_eq!(&now(&e, *ino), seen);
+        }
+        assert_eq!(
+            paths.map(|path| old(&e, path)),
+            before.clone().map(|(ino, _)| ino)
+        );
+    }
+}
+
+/// The live tree and an old state show the same object of the base: each keeps it, whatever becomes of the other.
+#[test]
+fn an_object_of_the_base_is_kept_for_each_that_shows_it() {
+    let mut site = Site::new("shown", |base| {
+        fs::create_dir_all(base.join("dir")).unwrap();
+        fs::write(base.join("dir/file"), "content").unwrap();
+    });
+    let e = site.worker();
+    e.snapshot(|_| "s".to_owned(), "").unwrap();
+    let live = |e: &Engine| {
+        let dir = e.lookup(ROOT, b"dir").unwrap().unwrap().attr.ino;
+        (dir, e.lookup(dir, b"file").unwrap().unwrap().attr.ino)
+    };
+    let (dir, file) = live(&e);
+    let (old_dir, old_file) = (old(&e, "s/dir"), old(&e, "s/dir/file"));
+    let most = u64::from(u32::MAX);
+    e.forget(file, 1);
+    e.forget(dir, 1);
+    assert_eq!(now(&e, old_file).1, b"content");
+    // Listed, not looked up.
+    let mut listed = Vec::new();
+    e.readdir(old_dir, 0, true, &mut |entry| {
+        listed.extend(entry.entry.map(|found| found.attr.ino));
+        false
+    })
+    .unwrap();
+    assert_eq!(listed, [old_file]);
+    let (dir, file) = live(&e);
+    e.forget(old_file, most);
+    e.forget(old_dir, most);
+    assert_eq!(now(&e, file).1, b"content");
+    e.forget(file, 1);
+    e.forget(dir, 1);
+    // Nobody holds any of it, and it can be found again.
+    assert_eq!(now(&e, old(&e, "s/dir/file")).1, b"content");
+}

@@ -292,6 +292,30 @@ fn a_name_means_what_it_means_now() {
     }
 }
 
+/// The kernel keeps listings; each of these is taken twice, with nothing in between that it would look up.
+#[test]
+fn the_listing_follows() {
+    let mounted = Mounted::new("browse-listing");
+    let views = mounted.path(".llfs");
+    let list = |expected: &[&str]| {
+        let expected: BTreeSet<String> = expected.iter().map(|n| (*n).to_owned()).collect();
+        assert_eq!(names(&views), expected);
+        assert_eq!(names(&views), expected, "kept");
+    };
+    list(&[]);
+    mounted.snap("a");
+    list(&["a"]);
+    mounted.snap("b");
+    list(&["a", "b"]);
+    mounted.llctl(&["rename", "a", "c"]).ok();
+    list(&["b", "c"]);
+    mounted.delete("b");
+    list(&["c"]);
+    kill_worker(mounted.pid());
+    mounted.snap("d");
+    list(&["c", "d"]);
+}
+
 #[test]
 fn a_time_means_the_newest_checkpoint_before_it() {
     let mounted = Mounted::new("browse-times");

@@ -35,10 +35,13 @@ impl<'a> Peeks<'a> {
             Err(Errno::ENOENT) => return Ok(None),
             Err(e) => return Err(e),
         };
-        self.engine.held.lock().hold(stat.ino);
         self.held.borrow_mut().push(stat.ino);
-        // The kernel may have forgotten it between the two.
-        self.engine.base.hold(stat.ino, parent, name)?;
+        let mut held = self.engine.held.lock();
+        if held.hold(stat.ino).1 {
+            held.place(stat.ino, parent);
+            // The kernel may have forgotten it between the two.
+            self.engine.base.hold(stat.ino, parent, name)?;
+        }
         Ok(Some(stat))
     }
 }
