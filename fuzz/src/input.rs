@@ -20,8 +20,7 @@ impl<'a> Input<'a> {
         u32::from(self.u16()) | u32::from(self.u16()) << 16
     }
 
-    /// A number that is mostly small, and now and then beyond what anything counts up to. Not at the end of 64 bits: who
-    /// gives such numbers right checksums makes the daemon's own sums wrap, in a store that only its owner can write.
+    /// A number that is mostly small, and now and then beyond what anything counts up to, at the end of 64 bits too.
     pub fn number(&mut self) -> u64 {
         match self.u8() {
             small @ 0..=199 => u64::from(small),
@@ -29,7 +28,8 @@ impl<'a> Input<'a> {
             230..=239 => u64::from(self.u32()),
             240..=244 => 1 << 48 | u64::from(self.u8()),
             245..=249 => u64::from(u32::MAX) - u64::from(self.u8()),
-            _ => (1 << 60) - u64::from(self.u8()),
+            250..=252 => (1 << 60) - u64::from(self.u8()),
+            _ => u64::MAX - u64::from(self.u8() / 16),
         }
     }
 

@@ -199,7 +199,9 @@ fn what_was_given_back_after_the_damage_is_an_error() {
     mounted.kill9();
     assert!(Wound::Flip.inflict(&journal, end, end + 64));
     let look = || {
-        let error = fs::read(mounted.path("gone")).expect_err("bytes that are gone were served");
+        let error = fs::read(mounted.path("gone"))
+            .map(drop)
+            .expect_err("bytes that are gone were served");
         assert_eq!(error.raw_os_error(), Some(libc::EIO));
         assert_eq!(fs::read(mounted.path("kept")).unwrap(), pattern(2, 9000));
         let said = mounted.llctl(&["verify"]).finish().expect_code(7).text();

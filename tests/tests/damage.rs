@@ -53,7 +53,9 @@ fn a_flipped_bit_is_an_error_of_that_file_alone() {
     let (layer, block) = find_in_layers(&mounted, &damaged[8192..8192 + 64]);
     flip(&layer, block + 100);
     mounted.mount();
-    let error = fs::read(mounted.path("damaged")).expect_err("damaged bytes were served");
+    let error = fs::read(mounted.path("damaged"))
+        .map(drop)
+        .expect_err("damaged bytes were served");
     assert_eq!(error.raw_os_error(), Some(libc::EIO));
     // The blocks beside it, and everything else, can be read.
     let file = fs::File::open(mounted.path("damaged")).unwrap();
@@ -167,7 +169,9 @@ fn a_deleted_checksum_file_is_damage() {
     }
     for _ in 0..2 {
         mounted.mount();
-        let error = fs::read(mounted.path("file")).expect_err("unchecked bytes were served");
+        let error = fs::read(mounted.path("file"))
+            .map(drop)
+            .expect_err("unchecked bytes were served");
         assert_eq!(error.raw_os_error(), Some(libc::EIO));
         let said = mounted.llctl(&["verify"]).finish().expect_code(7).text();
         assert!(said.contains("file") && said.contains(".sum"), "{said}");
