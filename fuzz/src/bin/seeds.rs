@@ -9,7 +9,7 @@ use llctl::protocol::{
     ApplyDone, ApplyPlan, Author, BytePath, Change, ChangeCounts, ChangeKind, Content, Deed,
     ErrorKind, Failure, FileType, Finding, FindingKind, Hello, HelloReply, Listing, LogEntry,
     PROTOCOL_VERSION, Patch, Progress, ProgressUnit, Refused, Request, Response, RevertInfo, Side,
-    SnapDetail, SnapInfo, UnixNanos, VerifySummary, Welcome,
+    SnapDetail, SnapInfo, SnapMeta, UnixNanos, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 use llfs::base::Base;
@@ -35,11 +35,21 @@ fn name(text: &str) -> SnapName {
     SnapName::new(text).expect("a good name")
 }
 
+fn meta() -> SnapMeta {
+    SnapMeta {
+        reason: Some("error".to_owned()),
+        tags: ["a".to_owned(), "b".to_owned()].into(),
+        pinned: true,
+        ..SnapMeta::default()
+    }
+}
+
 fn requests() {
     let all = [
         Request::Snap {
             name: Some(name("before")),
             message: Some("why\n".to_owned()),
+            meta: meta(),
         },
         Request::List,
         Request::Show {
@@ -61,7 +71,8 @@ fn requests() {
             from: 7,
         },
         Request::Revert { to: StateRef::Undo },
-        Request::Undo,
+        Request::Undo { steps: 1 },
+        Request::Redo { steps: 2 },
         Request::Delete {
             names: vec![name("a"), name("b")],
         },
@@ -98,6 +109,9 @@ fn responses() {
         message: None,
         changed: Some(2),
         bytes: None,
+        shared: Some(4096),
+        hash: None,
+        meta: meta(),
     };
     let side = Side {
         file_type: FileType::File,

@@ -12,8 +12,8 @@ use llctl::client::VerifyEvent;
 use llctl::codec::{self, CodecError, HELLO_MAX, REPLY_MAX};
 use llctl::protocol::{
     ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ErrorKind, Failure, Hello, HelloReply,
-    Listing, LogEntry, PROTOCOL_VERSION, Progress, Response, RevertInfo, SnapDetail, SnapInfo,
-    StatusInfo, VerifySummary, Welcome,
+    Listing, LogEntry, MetaEdit, PROTOCOL_VERSION, Progress, Response, RevertInfo, SnapDetail,
+    SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 use llfs::control::{Listener, Server, Service, Sink};
@@ -35,7 +35,12 @@ impl Service for Nothing {
             store: BytePath::from("/s"),
         }
     }
-    fn snap(&self, name: Option<&SnapName>, message: Option<&str>) -> Result<SnapInfo, Failure> {
+    fn snap(
+        &self,
+        name: Option<&SnapName>,
+        message: Option<&str>,
+        _: &SnapMeta,
+    ) -> Result<SnapInfo, Failure> {
         assert!(message.is_none_or(|text| text.len() <= llctl::protocol::MESSAGE_MAX));
         nothing(name.map_or("no name", SnapName::as_str))
     }
@@ -71,7 +76,10 @@ impl Service for Nothing {
         assert!(!matches!(to, StateRef::Live | StateRef::Undo));
         nothing("no state")
     }
-    fn undo(&self) -> Result<RevertInfo, Failure> {
+    fn undo(&self, _: u32) -> Result<RevertInfo, Failure> {
+        nothing("no state")
+    }
+    fn redo(&self, _: u32) -> Result<RevertInfo, Failure> {
         nothing("no state")
     }
     fn delete(&self, names: &[SnapName]) -> Result<Vec<String>, Failure> {
@@ -79,6 +87,9 @@ impl Service for Nothing {
     }
     fn rename(&self, from: &SnapName, _: &SnapName) -> Result<SnapInfo, Failure> {
         nothing(from.as_str())
+    }
+    fn describe(&self, name: &SnapName, _: &MetaEdit) -> Result<SnapInfo, Failure> {
+        nothing(name.as_str())
     }
     fn status(&self) -> Result<StatusInfo, Failure> {
         nothing("no status")
