@@ -286,7 +286,8 @@ fn a_name_means_what_it_means_now() {
     assert_eq!(read("c").unwrap(), "three");
     assert_eq!(errno(read("@base")), Errno::ENOENT);
     mounted.undo();
-    assert_eq!(read("@undo").unwrap(), "three");
+    assert_eq!(read("@redo").unwrap(), "three");
+    assert_eq!(errno(read("@undo")), Errno::ENOENT);
     for nonsense in ["@live", "@x", "@", "-x", "..data", "@10y ago"] {
         assert_eq!(errno(read(nonsense)), Errno::ENOENT, "{nonsense}");
     }

@@ -44,7 +44,7 @@ pub(super) fn alive(state: &State) -> BTreeSet<StateId> {
 enum Began {
     /// With this state.
     With(StateId),
-    /// With what was discarded under this number before and is no state any more.
+    /// With what was discarded under this number.
     Again(StateId),
     Unknown,
 }
@@ -58,8 +58,9 @@ fn began(state: &State, id: StateId) -> Began {
         Some(became) if became == BASE_STATE || state.snapshots.contains_key(&became) => {
             Began::With(became)
         }
-        // Numbers only grow, so this comes to an end.
-        Some(became) if became < before => Began::Again(became),
+        // It was brought back by an undo or a redo; or a part of it was reverted, and it goes on without that. Numbers only
+        // grow, so this comes to an end.
+        Some(became) if became <= before => Began::Again(became),
         _ => Began::Unknown,
     }
 }
