@@ -22,6 +22,10 @@ pub const DAMAGED: u8 = 7;
 /// The store is read-only or full.
 pub const NO_WRITE: u8 = 8;
 
+/// Git is in the middle of something that the revert would end; `--force` does it anyway.
+pub const UNDERWAY: u8 = 9;
+/// Changes that are to be kept are in the way of reverting a part.
+pub const CONFLICT: u8 = 10;
 /// `run`: the command took longer than its `--timeout`, as timeout(1) has it.
 pub const TIMED_OUT: u8 = 124;
 /// `run`: llctl itself failed, so the code is none of the command's.
@@ -43,6 +47,8 @@ Exit codes:
   6  refused: not permitted, busy, another protocol version, or it needs --yes
   7  damage was found
   8  the store is read-only or out of space
+  9  git is in the middle of something that the revert would end (--force does it anyway)
+  10 changes that are to be kept are in the way of reverting a part
 `llctl run` exits as the command does (128 and the signal's number if it was killed), and with
   124  it took longer than its --timeout
   125  llctl itself failed
@@ -57,6 +63,8 @@ pub fn of_kind(kind: ErrorKind) -> u8 {
         ErrorKind::Busy | ErrorKind::Permission => REFUSED,
         ErrorKind::Damaged => DAMAGED,
         ErrorKind::ReadOnly | ErrorKind::NoSpace => NO_WRITE,
+        ErrorKind::Underway => UNDERWAY,
+        ErrorKind::Conflict => CONFLICT,
         ErrorKind::Invalid
         | ErrorKind::Io
         | ErrorKind::Unsupported
@@ -87,7 +95,8 @@ mod tests {
     #[test]
     fn the_table_names_every_code_once() {
         let codes = [
-            OK, FAILED, USAGE, NO_MOUNT, NOT_FOUND, EXISTS, REFUSED, DAMAGED, NO_WRITE,
+            OK, FAILED, USAGE, NO_MOUNT, NOT_FOUND, EXISTS, REFUSED, DAMAGED, NO_WRITE, UNDERWAY,
+            CONFLICT,
         ];
         let of_run = [TIMED_OUT, RUN_FAILED, RUN_NOT_STARTED, RUN_NOT_FOUND];
         let listed: Vec<u8> = TABLE

@@ -8,17 +8,22 @@
 //! * [`name`]: snapshot names and references to states, validated in one place for both sides.
 //! * [`moment`]: points in time as users name them.
 //! * [`run`]: a command between a snapshot and, if it fails, a revert.
+//! * [`globs`]: choosing paths by patterns; [`components`]: patterns with names.
+//! * [`writers`]: who has files of a mount open.
 //! * [`exit`]: the exit codes of the `llctl` program.
 pub mod client;
 pub mod codec;
+pub mod components;
 pub mod escape;
 pub mod exit;
 pub mod git;
+pub mod globs;
 pub mod locate;
 pub mod moment;
 pub mod name;
 pub mod protocol;
 pub mod run;
+pub mod writers;
 
 pub use client::{Client, ClientError};
 pub use moment::Moment;

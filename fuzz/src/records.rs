@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use llctl::protocol::SnapMeta;
 use llfs::tree::{
-    Apply, Delta, Digest, FIRST_INO, Fact, Ino, Inode, Kind, Meta, Move, Record, Slot, Src, Time,
+    Apply, Delta, Digest, FIRST_INO, Fact, Ino, Inode, Kind, Meta, Move, Record, Slot, Src, Take,
+    Time,
 };
 
 use crate::input::Input;
@@ -179,6 +180,18 @@ pub fn record(input: &mut Input<'_>) -> Record {
             1 => Apply::Staged,
             _ => Apply::Done,
         }),
+        7 => Record::Merge {
+            kept: state(input),
+            at: time(input),
+            takes: vec![Take {
+                from: state(input),
+                inodes: vec![ino(input)],
+                slots: vec![slot(input)],
+            }],
+            set: (0..input.u8() % 2)
+                .map(|_| (ino(input), Box::new(inode(input))))
+                .collect(),
+        },
         _ => Record::Change(
             (0..input.one(&[1, 1, 1, 2, 5]))
                 .map(|_| delta(input))

@@ -169,10 +169,10 @@ class Scaling:
             kept["revert-daemon"].append(told)
             if digest() != before:
                 raise Failed(f"{scale.name} {point}: the revert did not bring everything back")
-            self.do(self.ctx.llctl, "-C", session.root, "delete", by_command, by_socket)
+            self.do(self.ctx.llctl, "-C", session.root, "delete", "--yes", by_command, by_socket)
         if entries is not None and int(self.do(self.ctx.ops, "walk", session.root)) != entries:
             raise Failed(f"{scale.name} {point}: the reverts lost or added names")
-        self.do(self.ctx.llctl, "-C", session.root, "delete", start)
+        self.do(self.ctx.llctl, "-C", session.root, "delete", "--yes", start)
         scale.samples[point] = kept
 
     def reverted(self, session, name):

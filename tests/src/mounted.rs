@@ -257,7 +257,7 @@ impl Mounted {
     /// `llctl delete NAME`.
     #[track_caller]
     pub fn delete(&self, name: &str) {
-        self.llctl(&["delete", name]).ok();
+        self.llctl(&["delete", "--yes", name]).ok();
     }
 
     /// `llctl verify`, which must find nothing.

@@ -123,7 +123,7 @@ fn every_error_has_its_exit_code() {
     mounted.snap("there");
     llctl(&["rename", "here", "there"], 5);
     llctl(&["revert", "absent"], 4);
-    llctl(&["delete", "absent"], 4);
+    llctl(&["delete", "-y", "absent"], 4);
     llctl(&["show", "absent"], 4);
     llctl(&["diff", "absent"], 4);
     llctl(&["apply"], 0);
@@ -209,7 +209,7 @@ fn json_of_every_command_is_json() {
     );
     mounted.json(&["undo"]);
     mounted.json(&["rename", "a", "b"]);
-    mounted.json(&["delete", "b"]);
+    mounted.json(&["delete", "-y", "b"]);
     let status = mounted.json(&["status"]);
     assert_eq!(status["pid"], mounted.pid());
     assert_eq!(status["mountpoint"], mounted.dir.to_str().unwrap());

@@ -134,7 +134,7 @@ fn a_killed_snapshot_is_whole_or_not_there() {
     }
     // Deleting under the same conditions: nothing else is lost.
     while let Some((name, _)) = taken.pop() {
-        kill_during(&mounted, &["delete", &name], &mut random);
+        kill_during(&mounted, &["delete", "-y", &name], &mut random);
         for (other, state) in taken.iter().rev().take(2) {
             mounted.revert(other);
             state.assert_same(&mounted.manifest(), Ignore::default(), other);

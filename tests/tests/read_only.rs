@@ -49,7 +49,7 @@ fn a_read_only_mount_shows_everything_and_writes_nothing() {
     mounted.llctl(&["show", "s"]).ok();
     mounted.llctl(&["diff"]).ok();
     mounted.verify();
-    for refused in [&["snap"][..], &["revert", "s"], &["delete", "s"]] {
+    for refused in [&["snap"][..], &["revert", "s"], &["delete", "-y", "s"]] {
         let answer = mounted.llctl(refused).finish().expect_code(8);
         assert!(
             answer.err().contains("the mount is read-only"),

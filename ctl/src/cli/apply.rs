@@ -1,6 +1,6 @@
 //! `llctl apply`: the plan, the question, the progress.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use llctl::client::ApplyEvent;
@@ -8,7 +8,7 @@ use llctl::escape::escaped_text;
 use llctl::protocol::ApplyPlan;
 use llctl::{Client, exit};
 
-use super::fail::Fail;
+use super::confirm;
 use super::output::Output;
 use super::progress::Bar;
 use super::{Outcome, units};
@@ -22,7 +22,12 @@ pub fn run(client: &mut Client, yes: bool, dry_run: bool, out: &mut Output) -> O
         if dry_run || plan.changes.total() == 0 {
             return Ok(exit::OK);
         }
-        confirm(out)?;
+        confirm::ask(
+            out,
+            "Write all this into the directory?",
+            "apply changes the directory for good and needs a yes",
+            "`llctl apply --yes` does it without asking",
+        )?;
     }
     let mut bar = Bar::new(out.json);
     let done = client.apply(|event| match event {
@@ -77,29 +82,4 @@ fn show_plan(plan: &ApplyPlan, out: &mut Output) -> io::Result<()> {
         out.line(escaped_text(&plan.snapshots_note))?;
     }
     Ok(())
-}
-
-/// Asks, if there is somebody to ask.
-fn confirm(out: &Output) -> Result<(), Fail> {
-    let refused = |message: &str, hint: Option<&str>| Fail::Refused {
-        code: exit::REFUSED,
-        kind: "refused",
-        message: message.to_owned(),
-        hint: hint.map(str::to_owned),
-    };
-    if out.json || !super::interactive() {
-        return Err(refused(
-            "apply changes the directory for good and needs a yes",
-            Some("`llctl apply --yes` does it without asking"),
-        ));
-    }
-    eprint!("Write all this into the directory? [y/N] ");
-    io::stderr().flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes" | "Yes") {
-        Ok(())
-    } else {
-        Err(refused("not applied", None))
-    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
+use llctl::protocol::OnConflict;
 use llctl::{SnapName, StateRef, exit};
 
 use super::meta::MetaArgs;
@@ -192,18 +193,21 @@ To look at more than one file, or with other programs, use .llfs/NAME/ at the ro
         /// The file, if it is not part of the first argument
         path: Option<PathBuf>,
     },
-    /// Make everything in the mount what it was in a snapshot
+    /// Make everything in the mount, or a part of it, what it was in a snapshot
+    Revert(RevertArgs),
+    /// Check whether a revert is safe, without doing it
     #[command(after_help = "\
-When this returns, no program sees anything but the snapshot, not even through files that it has open. What was there before \
-is kept: `llctl undo` brings it back.
-
-Examples:
-  llctl revert before-upgrade
-  llctl revert @base            # as if nothing had ever been changed")]
-    Revert {
+Looks whether the snapshot exists, whether anything that the revert would bring back is known to be damaged, whether git is in the \
+middle of something that the revert would end, what was changed since the last snapshot, and who has files open for \
+writing. Exits as the revert would: 4, 7 or 9 for the first three; the others are no reason to refuse, since undo brings \
+everything back.")]
+    CanRevert {
         /// The snapshot's name, or @base for the directory below the mount
         #[arg(value_name = "NAME")]
         to: StateRef,
+        /// Only say what speaks against it, as `revert --force` passes it
+        #[arg(long)]
+        force: bool,
     },
     /// Take back the last revert: bring back what it discarded
     #[command(after_help = "\
@@ -213,11 +217,15 @@ Every revert keeps what it discards. `llctl undo` goes back to it, and once more
 Examples:
   llctl undo          take the last revert back
   llctl undo 3        take the last three back
+  llctl undo -n       what that would change
   llctl redo          no, the revert was right")]
     Undo {
         /// How many reverts to take back; all of them or none
         #[arg(default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), value_name = "STEPS")]
         steps: u32,
+        /// What it would change.
+        #[command(flatten)]
+        preview: PreviewArgs,
     },
     /// Take back the last undo
     Redo {
@@ -225,11 +233,19 @@ Examples:
         #[arg(default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), value_name = "STEPS")]
         steps: u32,
     },
-    /// Delete snapshots and free the space that only they use
+    /// Delete snapshots, for good, and free the space that only they use
+    #[command(after_help = "\
+Asks, unless --yes is given; where nobody can be asked, it refuses. Undo brings no snapshot back.")]
     Delete {
         /// Their names; if one does not exist, none is deleted
         #[arg(required = true, value_name = "NAME")]
         names: Vec<SnapName>,
+        /// Do it without asking
+        #[arg(short, long)]
+        yes: bool,
+        /// Only show what would be deleted
+        #[arg(short = 'n', long, conflicts_with = "yes")]
+        dry_run: bool,
     },
     /// Give a snapshot another name
     Rename {
@@ -340,6 +356,105 @@ pub struct DiffArgs {
     /// Only these files and directories, relative to the current directory
     #[arg(last = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// What `revert` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+When this returns, no program sees anything but the snapshot, not even through files that it has open. What was there before \
+is kept: `llctl undo` brings it back. Nothing is asked for that reason; git in the middle of a merge, rebase, cherry-pick, \
+revert or bisect that would end is a reason to refuse (exit code 9), and so is known damage (7); --force passes both.
+
+A part: with --path or --component, only what they choose becomes what it was. With --checkpoint, what was done between \
+the snapshot before that one and that one itself is undone, and everything done later stays. Where a file was changed since, or goes \
+together with one that is not chosen (a rename, a hard link, a directory), nothing is done and the files are named (exit code 10), unless \
+--on-conflict says which side wins.
+
+Patterns: * and ? match within a name, ** across directories, [ab] and {a,b} one of several. They are relative to the current \
+directory, or with a leading / to the mount's root. A pattern that matches a directory chooses everything below it.
+
+Examples:
+  llctl revert before-upgrade
+  llctl revert @base                           as if nothing had ever been changed
+  llctl revert before-upgrade --dry-run -p     what that would change, as a patch
+  llctl revert before-upgrade --path 'src/**/*.rs' --path Cargo.toml
+  llctl revert before-upgrade --component frontend
+  llctl revert --checkpoint second-try         undo that step, keep what came after it")]
+pub struct RevertArgs {
+    /// The snapshot's name, or @base for the directory below the mount
+    #[arg(value_name = "NAME", required_unless_present = "checkpoints")]
+    pub to: Option<StateRef>,
+    /// Only paths that match this pattern
+    #[arg(long = "path", value_name = "PATTERN")]
+    pub paths: Vec<String>,
+    /// Only this component, a list of patterns in llfs.toml: [components] NAME = [\"PATTERN\", ...]
+    #[arg(long = "component", value_name = "NAME")]
+    pub components: Vec<String>,
+    /// Undo what led to this snapshot from the one before it, and keep what was done since
+    #[arg(long = "checkpoint", value_name = "NAME", conflicts_with = "to")]
+    pub checkpoints: Vec<SnapName>,
+    /// When others changed the same file: do nothing, undo that too, or leave the file as it is
+    #[arg(long, value_name = "WHAT", default_value = "stop")]
+    pub on_conflict: ConflictWinner,
+    /// Revert although git is in the middle of something, or although damage is known
+    #[arg(short, long)]
+    pub force: bool,
+    /// What it would change.
+    #[command(flatten)]
+    pub preview: PreviewArgs,
+}
+
+/// What a preview shows.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PreviewArgs {
+    /// Only show what would change
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// With --dry-run: show the lines that would change
+    #[arg(short, long, requires = "dry_run")]
+    pub patch: bool,
+    /// With --dry-run: show how many lines would change in each file
+    #[arg(long, requires = "dry_run", conflicts_with = "patch")]
+    pub stat: bool,
+}
+
+impl PreviewArgs {
+    /// The same as what `diff` takes.
+    pub fn as_diff(&self) -> DiffArgs {
+        DiffArgs {
+            patch: self.patch,
+            stat: self.stat,
+            ..DiffArgs::default()
+        }
+    }
+}
+
+impl DiffArgs {
+    /// Whether contents are needed.
+    pub fn contents(&self) -> bool {
+        self.patch || self.stat
+    }
+}
+
+/// Who wins where a file is to be reverted that others have changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ConflictWinner {
+    /// Nobody: nothing is done.
+    Stop,
+    /// The revert.
+    Revert,
+    /// Whoever changed it since.
+    Keep,
+}
+
+impl From<ConflictWinner> for OnConflict {
+    fn from(winner: ConflictWinner) -> Self {
+        match winner {
+            ConflictWinner::Stop => Self::Stop,
+            ConflictWinner::Revert => Self::Revert,
+            ConflictWinner::Keep => Self::Keep,
+        }
+    }
 }
 
 /// What `run` takes.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use llctl::protocol::Conflict;
 use llctl::{ClientError, exit};
 use serde::Serialize;
 
@@ -47,6 +48,8 @@ struct Account {
     kind: &'static str,
     message: String,
     hint: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conflicts: Vec<Conflict>,
 }
 
 impl Fail {
@@ -64,6 +67,10 @@ impl Fail {
                     kind: error.kind(),
                     message: error.to_string(),
                     hint: error.hint(),
+                    conflicts: match error {
+                        ClientError::Failure(failure) => failure.conflicts,
+                        _ => Vec::new(),
+                    },
                 },
             ),
             Self::Output(error) => (
@@ -72,6 +79,7 @@ impl Fail {
                     kind: "output",
                     message: format!("cannot write the output: {error}"),
                     hint: None,
+                    conflicts: Vec::new(),
                 },
             ),
             Self::Refused {
@@ -85,6 +93,7 @@ impl Fail {
                     kind,
                     message,
                     hint,
+                    conflicts: Vec::new(),
                 },
             ),
         };
@@ -98,6 +107,10 @@ impl Fail {
             "llctl: {} {message}",
             super::output::on_stderr(Style::Bad, "error:")
         );
+        for conflict in &account.conflicts {
+            let why = llctl::escape::escaped_text(&conflict.why);
+            eprintln!("  {}  {why}", conflict.path);
+        }
         if let Some(hint) = account.hint {
             eprintln!(
                 "{} {}",

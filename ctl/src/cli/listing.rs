@@ -66,7 +66,10 @@ fn discarded(states: &[DiscardedInfo], out: &mut Output) -> io::Result<()> {
             vec![
                 if state.undo { "*" } else { "" }.to_owned(),
                 units::local(state.discarded),
-                format!("by the revert to {}", escaped(state.reverted_to.as_bytes())),
+                match state.reverted_to.as_str() {
+                    "@part" => "by the revert of a part".to_owned(),
+                    to => format!("by the revert to {}", escaped(to.as_bytes())),
+                },
                 state.changed.map_or("-".to_owned(), |n| n.to_string()),
                 state.bytes.map_or("-".to_owned(), units::size),
             ]

@@ -2,6 +2,8 @@
 mod apply;
 mod args;
 mod cat;
+mod confirm;
+mod delete;
 mod diff;
 mod fail;
 mod listing;
@@ -10,6 +12,7 @@ mod meta;
 mod output;
 mod pager;
 mod progress;
+mod revert;
 mod run;
 mod snapshots;
 mod status;
@@ -64,10 +67,20 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
         Command::Log { path, limit } => log::log(&mut connect(global)?, global, path, limit, out),
         Command::Who { path, limit } => log::who(&mut connect(global)?, global, path, limit, out),
         Command::Cat { what, path } => cat::run(&mut connect(global)?, global, &what, path, out),
-        Command::Revert { to } => snapshots::revert(&mut connect(global)?, to, out),
-        Command::Undo { steps } => snapshots::undo(&mut connect(global)?, steps, out),
+        Command::Revert(args) => revert::run(&mut connect(global)?, global, args, out),
+        Command::CanRevert { to, force } => {
+            revert::can_revert(&mut connect(global)?, to, force, out)
+        }
+        Command::Undo { steps, preview } if preview.dry_run => {
+            revert::preview_undo(&mut connect(global)?, steps, &preview, out)
+        }
+        Command::Undo { steps, .. } => snapshots::undo(&mut connect(global)?, steps, out),
         Command::Redo { steps } => snapshots::redo(&mut connect(global)?, steps, out),
-        Command::Delete { names } => snapshots::delete(&mut connect(global)?, names, out),
+        Command::Delete {
+            names,
+            yes,
+            dry_run,
+        } => delete::run(&mut connect(global)?, names, yes, dry_run, out),
         Command::Rename { old, new } => snapshots::rename(&mut connect(global)?, old, new, out),
         Command::Annotate {
             name,

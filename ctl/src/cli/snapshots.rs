@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use llctl::escape::{escaped, escaped_text};
 use llctl::protocol::{RevertInfo, SnapInfo, SnapMeta};
-use llctl::{Client, SnapName, StateRef, exit};
+use llctl::{Client, SnapName, exit};
 
 use super::Outcome;
 use super::meta;
@@ -106,26 +106,6 @@ pub fn show(client: &mut Client, name: SnapName, out: &mut Output) -> Outcome {
     Ok(exit::OK)
 }
 
-/// `llctl revert`
-pub fn revert(client: &mut Client, to: StateRef, out: &mut Output) -> Outcome {
-    let info = client.revert(to)?;
-    if out.json {
-        out.object(&info)?;
-    } else if info.discarded.is_none() {
-        out.line(format!(
-            "Everything is as in {} already.",
-            bold(out, &info.to)
-        ))?;
-    } else {
-        out.line(format!(
-            "Reverted to {}: {}. `llctl undo` takes it back.",
-            bold(out, &info.to),
-            effort(&info)
-        ))?;
-    }
-    Ok(exit::OK)
-}
-
 /// `llctl undo`
 pub fn undo(client: &mut Client, steps: u32, out: &mut Output) -> Outcome {
     let info = client.undo_steps(steps)?;
@@ -168,18 +148,6 @@ fn step(command: &str, steps: u32) -> String {
     }
 }
 
-/// `llctl delete`
-pub fn delete(client: &mut Client, names: Vec<SnapName>, out: &mut Output) -> Outcome {
-    let deleted = client.delete(names)?;
-    if out.json {
-        out.keyed("deleted", &deleted)?;
-    } else {
-        let names: Vec<String> = deleted.iter().map(|name| bold(out, name)).collect();
-        out.line(format!("Deleted {}.", names.join(", ")))?;
-    }
-    Ok(exit::OK)
-}
-
 /// `llctl rename`
 pub fn rename(client: &mut Client, old: SnapName, new: SnapName, out: &mut Output) -> Outcome {
     let info = client.rename(old.clone(), new)?;
@@ -195,7 +163,8 @@ pub fn rename(client: &mut Client, old: SnapName, new: SnapName, out: &mut Outpu
     Ok(exit::OK)
 }
 
-fn effort(info: &RevertInfo) -> String {
+/// `3 files changed, in 1.2 ms`
+pub fn effort(info: &RevertInfo) -> String {
     format!(
         "{} changed, in {}",
         units::count(info.changed, "file"),

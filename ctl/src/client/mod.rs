@@ -31,8 +31,8 @@ use crate::codec::{self, CodecError};
 use crate::locate::{self, Mount};
 use crate::name::{SnapName, StateRef};
 use crate::protocol::{
-    ApplyPlan, Finding, Listing, MetaEdit, Progress, Request, Response, RevertInfo, SnapDetail,
-    SnapInfo, SnapMeta, StatusInfo, Welcome,
+    ApplyPlan, Finding, Listing, MetaEdit, OnConflict, Part, Progress, Request, Response,
+    RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo, Welcome,
 };
 
 /// What a request came to.
@@ -165,7 +165,35 @@ impl Client {
 
     /// Makes the tree what `to` was.
     pub fn revert(&mut self, to: StateRef) -> Result<RevertInfo> {
-        self.reverted(&Request::Revert { to })
+        self.revert_with(to, false)
+    }
+
+    /// The same; with `force`, although it ends what git is in the middle of.
+    pub fn revert_with(&mut self, to: StateRef, force: bool) -> Result<RevertInfo> {
+        self.reverted(&Request::Revert { to, force })
+    }
+
+    /// Undoes a part and keeps the rest. Where changes that are to be kept are in the way, nothing is done and
+    /// [`crate::Failure::conflicts`] names them, unless `on_conflict` says which side wins.
+    pub fn revert_part(
+        &mut self,
+        part: Part,
+        on_conflict: OnConflict,
+        force: bool,
+    ) -> Result<RevertInfo> {
+        self.reverted(&Request::RevertPart {
+            part,
+            on_conflict,
+            force,
+        })
+    }
+
+    /// What speaks against a revert to a state, without doing it.
+    pub fn can_revert(&mut self, to: StateRef) -> Result<RevertCheck> {
+        match self.ask(&Request::CanRevert { to })? {
+            Response::CanRevert(check) => Ok(check),
+            other => self.unexpected(other),
+        }
     }
 
     /// Brings back what the last revert discarded.

@@ -11,7 +11,8 @@ use std::time::Instant;
 use super::{ApplyEvent, Client, ClientError, Result, VerifyEvent};
 use crate::name::StateRef;
 use crate::protocol::{
-    ApplyDone, BytePath, Change, ChangeCounts, Progress, Request, Response, VerifySummary,
+    ApplyDone, BytePath, Change, ChangeCounts, OnConflict, Part, Progress, Request, Response,
+    VerifySummary,
 };
 
 /// The beginning of a stream: how long it is, and its hash.
@@ -48,8 +49,36 @@ impl Client {
             paths,
             patch,
         };
+        self.changes(&request, &mut each)
+    }
+
+    /// What [`Client::revert_part`] would change, each path handed to `each`, with contents if `patch`. An error from
+    /// `each` ends the connection.
+    ///
+    /// # Errors
+    /// Those of [`Client::diff`], and the conflicts that would stop the revert.
+    pub fn preview_part(
+        &mut self,
+        part: Part,
+        on_conflict: OnConflict,
+        patch: bool,
+        mut each: impl FnMut(Change) -> io::Result<()>,
+    ) -> Result<ChangeCounts> {
+        let request = Request::PreviewPart {
+            part,
+            on_conflict,
+            patch,
+        };
+        self.changes(&request, &mut each)
+    }
+
+    fn changes(
+        &mut self,
+        request: &Request,
+        each: &mut impl FnMut(Change) -> io::Result<()>,
+    ) -> Result<ChangeCounts> {
         let mut handed_on = Beginning::default();
-        self.repeatedly(|client| client.diff_once(&request, &mut handed_on, &mut each))
+        self.repeatedly(|client| client.diff_once(request, &mut handed_on, each))
     }
 
     fn diff_once(

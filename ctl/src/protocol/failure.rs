@@ -6,6 +6,8 @@ use std::io;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::Conflict;
+
 /// The kind of a failure, for programs; decides the exit code of `llctl` (see [`crate::exit`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -28,6 +30,10 @@ pub enum ErrorKind {
     Damaged,
     /// This daemon or this store cannot do that.
     Unsupported,
+    /// Git is in the middle of something that a revert would end.
+    Underway,
+    /// A part cannot be reverted without changes that were to be kept; see [`Failure::conflicts`].
+    Conflict,
     /// The peer may not do that.
     Permission,
     /// A bug in the daemon.
@@ -50,6 +56,8 @@ impl ErrorKind {
             Self::Io => "io",
             Self::Damaged => "damaged",
             Self::Unsupported => "unsupported",
+            Self::Underway => "underway",
+            Self::Conflict => "conflict",
             Self::Permission => "permission",
             Self::Internal => "internal",
             Self::Unknown => "unknown",
@@ -67,6 +75,9 @@ pub struct Failure {
     /// What the user can do; one sentence.
     #[serde(default)]
     pub hint: Option<String>,
+    /// The paths in the way, for [`ErrorKind::Conflict`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<Conflict>,
 }
 
 impl Failure {
@@ -76,6 +87,7 @@ impl Failure {
             kind,
             message: message.into(),
             hint: None,
+            conflicts: Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@ mod handshake;
 mod log;
 mod meta;
 mod metric;
+mod part;
 mod request;
 mod response;
 mod snapshot;
@@ -34,9 +35,10 @@ pub use meta::{
     Entity, FIELD_MAX, GitState, META_MAX, METRICS_MAX, MetaEdit, MetaError, SnapMeta, TAGS_MAX,
 };
 pub use metric::{Finite, Metric};
+pub use part::{Conflict, OnConflict, Part, PartOf};
 pub use request::{MESSAGE_MAX, Request};
 pub use response::{Progress, ProgressUnit, Response};
-pub use snapshot::{DiscardedInfo, Listing, RevertInfo, SnapDetail, SnapInfo};
+pub use snapshot::{DiscardedInfo, Listing, RevertCheck, RevertInfo, SnapDetail, SnapInfo};
 pub use status::{HeldInfo, StatusInfo};
 pub use trace::{Trace, TraceError};
 pub use verify::{Finding, FindingKind, VerifySummary};

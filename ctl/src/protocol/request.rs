@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BytePath, MetaEdit, SnapMeta};
+use super::{BytePath, MetaEdit, OnConflict, Part, SnapMeta};
 use crate::name::{SnapName, StateRef};
 
 /// The longest message of a snapshot, in bytes.
@@ -60,6 +60,32 @@ pub enum Request {
     Revert {
         /// The state; `@live` is refused.
         to: StateRef,
+        /// Although it ends what git is in the middle of.
+        #[serde(default)]
+        force: bool,
+    },
+    /// What speaks against a revert, without doing it: [`super::Response::CanRevert`].
+    CanRevert {
+        /// The state; `@live` is refused.
+        to: StateRef,
+    },
+    /// Undo a part, and keep the rest: [`super::Response::Reverted`].
+    RevertPart {
+        /// Which.
+        part: Part,
+        /// What becomes of files that others have changed since.
+        on_conflict: OnConflict,
+        /// Although it ends what git is in the middle of.
+        force: bool,
+    },
+    /// What `RevertPart` would change: [`super::Response::Change`] for each path in byte order, then `DiffEnd`.
+    PreviewPart {
+        /// Which.
+        part: Part,
+        /// What would become of files that others have changed since.
+        on_conflict: OnConflict,
+        /// Send both contents of changed files too.
+        patch: bool,
     },
     /// Take back the last reverts, all or none: [`super::Response::Reverted`].
     Undo {

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::{
-    ApplyDone, ApplyPlan, Change, ChangeCounts, Failure, Finding, Listing, LogEntry, RevertInfo,
-    SnapDetail, SnapInfo, StatusInfo, VerifySummary,
+    ApplyDone, ApplyPlan, Change, ChangeCounts, Failure, Finding, Listing, LogEntry, RevertCheck,
+    RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary,
 };
 
 /// One message of an answer.
@@ -34,6 +34,8 @@ pub enum Response {
     ContentEnd,
     /// The tree was reverted (by revert or undo).
     Reverted(RevertInfo),
+    /// What speaks against a revert.
+    CanRevert(RevertCheck),
     /// The snapshots that were deleted.
     Deleted(Vec<String>),
     /// The snapshot under its new name.

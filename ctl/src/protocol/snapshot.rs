@@ -40,7 +40,8 @@ pub struct DiscardedInfo {
     pub id: u64,
     /// When it was discarded.
     pub discarded: UnixNanos,
-    /// What the tree was reverted to then: a snapshot's name, `@base`, or `@undo` for another discarded state.
+    /// What the tree was reverted to then: a snapshot's name, `@base`, `@undo` for another discarded state, or `@part` if a part
+    /// of it was reverted.
     pub reverted_to: String,
     /// How many paths were lost by that revert, where that is known.
     #[serde(default)]
@@ -90,6 +91,29 @@ pub struct RevertInfo {
     /// The number of the state that was discarded and that `undo` brings back; none if nothing had changed.
     #[serde(default)]
     pub discarded: Option<u64>,
+    /// How many of the inodes that the revert changed were not as in any snapshot, but for `discarded`; where that is
+    /// known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsaved: Option<u64>,
     /// How long it took, in microseconds.
     pub took_us: u64,
+}
+
+/// What a revert would meet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevertCheck {
+    /// What the tree would be: a snapshot's name, `@base` or `@undo`.
+    pub to: String,
+    /// How many inodes it would change.
+    pub changed: u64,
+    /// How many inodes differ from what the tree was at the last snapshot or revert. They are kept for undo.
+    pub unsaved: u64,
+    /// What git is in the middle of that the revert would end, in a sentence.
+    #[serde(default)]
+    pub underway: Option<String>,
+    /// What is known to be damaged of what the revert would bring back, in sentences.
+    #[serde(default)]
+    pub damage: Vec<String>,
+    /// The version of the store's format.
+    pub format: u32,
 }

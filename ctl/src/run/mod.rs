@@ -243,7 +243,8 @@ fn revert_to(
     connect: &mut dyn FnMut() -> Result<Client, ClientError>,
     snapshot: &str,
 ) -> Result<RevertInfo, ClientError> {
-    connect()?.revert(named(snapshot)?.into())
+    // What git is in the middle of, the command began.
+    connect()?.revert_with(named(snapshot)?.into(), true)
 }
 
 /// Deletes the snapshot that was taken for nothing.

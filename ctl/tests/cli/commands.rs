@@ -159,6 +159,7 @@ fn revert_says_how_to_go_back() {
         to: "a".to_owned(),
         changed: 12,
         discarded: Some(9),
+        unsaved: None,
         took_us: 850,
     };
     let fake = Fake::new(vec![Response::Reverted(info.clone())]);
@@ -191,13 +192,17 @@ fn revert_says_how_to_go_back() {
         fake.requests(),
         [
             Request::Revert {
-                to: name("a").into()
+                to: name("a").into(),
+                force: false
             },
             Request::Undo { steps: 1 },
             Request::Undo { steps: 3 },
             Request::Redo { steps: 1 },
             Request::Redo { steps: 2 },
-            Request::Revert { to: StateRef::Base }
+            Request::Revert {
+                to: StateRef::Base,
+                force: false
+            }
         ]
     );
     let fake = Fake::new(vec![Response::Reverted(RevertInfo {
@@ -217,9 +222,9 @@ fn delete_and_rename_name_what_they_did() {
         "a".to_owned(),
         "b".to_owned(),
     ])]);
-    assert_eq!(fake.output(&["delete", "a", "b"]), "Deleted a, b.\n");
+    assert_eq!(fake.output(&["delete", "-y", "a", "b"]), "Deleted a, b.\n");
     assert_eq!(
-        fake.output(&["delete", "a", "b", "--json"]),
+        fake.output(&["delete", "a", "b", "--yes", "--json"]),
         "{\"deleted\":[\"a\",\"b\"]}\n"
     );
     assert_eq!(

@@ -16,6 +16,8 @@ fn each_kind_has_its_exit_code() {
         (ErrorKind::Io, 1),
         (ErrorKind::Damaged, 7),
         (ErrorKind::Unsupported, 1),
+        (ErrorKind::Underway, 9),
+        (ErrorKind::Conflict, 10),
         (ErrorKind::Permission, 6),
         (ErrorKind::Internal, 1),
     ];
@@ -39,7 +41,7 @@ fn every_command_reports_a_failure() {
         &["diff"],
         &["revert", "a"],
         &["undo"],
-        &["delete", "a"],
+        &["delete", "-y", "a"],
         &["rename", "a", "b"],
         &["status"],
         &["verify"],

@@ -10,5 +10,6 @@ mod fake;
 mod log;
 mod meta;
 mod patch;
+mod revert;
 mod run;
 mod verify;

@@ -16,6 +16,7 @@ fn daemon(changed: u64) -> Fake {
                 to: "before".to_owned(),
                 changed,
                 discarded: (changed > 0).then_some(9),
+                unsaved: None,
                 took_us: 1_500,
             }),
             Request::Delete { .. } => Response::Deleted(vec!["before".to_owned()]),
@@ -26,7 +27,8 @@ fn daemon(changed: u64) -> Fake {
 
 fn reverted(fake: &Fake) -> bool {
     let to = StateRef::from(SnapName::new("before").unwrap());
-    fake.requests().contains(&Request::Revert { to })
+    fake.requests()
+        .contains(&Request::Revert { to, force: true })
 }
 
 #[test]

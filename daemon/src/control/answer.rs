@@ -136,7 +136,7 @@ pub(super) fn answer(
             });
             reply.end(sent, |()| Response::ContentEnd)
         }
-        Request::Revert { to } => {
+        Request::Revert { to, force } => {
             let done = match &to {
                 StateRef::Live => Err(Failure::new(
                     ErrorKind::Invalid,
@@ -144,9 +144,30 @@ pub(super) fn answer(
                 )),
                 StateRef::Undo => service.undo(1),
                 StateRef::Redo => service.redo(1),
-                StateRef::Base | StateRef::At(_) | StateRef::Snapshot(_) => service.revert(&to),
+                StateRef::Base | StateRef::At(_) | StateRef::Snapshot(_) => {
+                    service.revert(&to, force)
+                }
             };
             reply.end(done, Response::Reverted)
+        }
+        Request::CanRevert { to } => reply.end(service.can_revert(&to), Response::CanRevert),
+        Request::RevertPart {
+            part,
+            on_conflict,
+            force,
+        } => reply.end(
+            service.revert_part(&part, on_conflict, force),
+            Response::Reverted,
+        ),
+        Request::PreviewPart {
+            part,
+            on_conflict,
+            patch,
+        } => {
+            let sent = service.preview_part(&part, on_conflict, patch, &mut |change| {
+                reply.part(&Response::Change(change))
+            });
+            reply.end(sent, Response::DiffEnd)
         }
         Request::Undo { steps } => reply.end(service.undo(steps.max(1)), Response::Reverted),
         Request::Redo { steps } => reply.end(service.redo(steps.max(1)), Response::Reverted),

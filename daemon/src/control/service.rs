@@ -5,8 +5,8 @@ use std::io;
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
     ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, LogEntry, MetaEdit,
-    Progress, Request, Response, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo,
-    VerifySummary, Welcome,
+    OnConflict, Part, Progress, Request, Response, RevertCheck, RevertInfo, SnapDetail, SnapInfo,
+    SnapMeta, StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -75,9 +75,29 @@ pub trait Service: Send + Sync + 'static {
         from: u64,
         sink: Sink<'_, Vec<u8>>,
     ) -> Result<(), Failure>;
+    /// Makes the tree what `to` was. Called with a snapshot or [`StateRef::Base`] only. With `force`, also if that ends
+    /// what git is in the middle of, or brings back what is damaged.
+    fn revert(&self, to: &StateRef, force: bool) -> Result<RevertInfo, Failure>;
 
-    /// Makes the tree what `to` was, which is neither [`StateRef::Live`] nor [`StateRef::Undo`].
-    fn revert(&self, to: &StateRef) -> Result<RevertInfo, Failure>;
+    /// What speaks against a revert to that state.
+    fn can_revert(&self, to: &StateRef) -> Result<RevertCheck, Failure>;
+
+    /// Undoes a part.
+    fn revert_part(
+        &self,
+        part: &Part,
+        on_conflict: OnConflict,
+        force: bool,
+    ) -> Result<RevertInfo, Failure>;
+
+    /// Sends what [`Service::revert_part`] would change, as [`Service::diff`] does.
+    fn preview_part(
+        &self,
+        part: &Part,
+        on_conflict: OnConflict,
+        patch: bool,
+        sink: Sink<'_, Change>,
+    ) -> Result<ChangeCounts, Failure>;
 
     /// Takes back the last reverts. `steps` is not 0.
     fn undo(&self, steps: u32) -> Result<RevertInfo, Failure>;

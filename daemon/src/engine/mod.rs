@@ -35,6 +35,7 @@ pub mod service;
 pub mod snapshot;
 mod space;
 mod terms;
+mod underway;
 mod untold;
 mod xattr;
 

@@ -76,6 +76,15 @@ impl Engine {
         true
     }
 
+    /// An object of the base as the overlay's inode, whatever the overlay has of it.
+    ///
+    /// # Errors
+    /// What the base says.
+    pub(super) fn base_inode(&self, ino: Ino) -> Answer<Inode> {
+        let (stat, xattrs) = self.base.describe(ino)?;
+        self.inode_of(&stat, xattrs)
+    }
+
     /// The overlay's view of a base object that nothing changed yet, complete but for its data.
     fn inode_of(&self, stat: &BaseStat, xattrs: BaseXattrs) -> Answer<Inode> {
         let ino = stat.ino;

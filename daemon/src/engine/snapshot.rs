@@ -16,8 +16,8 @@ use super::untold::Untold;
 use super::{Answer, Engine, errno};
 use crate::tree::diff::Changes;
 use crate::tree::{
-    BASE_STATE, Dentry, FIRST_INO, Ino, Kind, Meta, Move, ROOT, Record, Root, Slot, State, StateId,
-    Time, piles,
+    BASE_STATE, Dentry, FIRST_INO, Ino, Kind, LayerId, Meta, Move, ROOT, Record, Root, Slot, Src,
+    State, StateId, Time, piles,
 };
 
 /// States that reverts discarded are kept for `undo`, the newest so many.
@@ -56,6 +56,26 @@ pub enum Refusal {
     /// What a snapshot would say of itself breaks a rule.
     #[error(transparent)]
     Metadata(#[from] MetaError),
+    /// Git would lose track of something that it is in the middle of.
+    #[error("a git {what} is in progress in {at:?}, which the revert would end")]
+    Underway {
+        /// What git is doing.
+        what: &'static str,
+        /// The repository's own directory, from the mount's root on.
+        at: PathBuf,
+    },
+    /// A part of the tree cannot be reverted without changes that were to be kept.
+    #[error("changes that are to be kept touch the same files")]
+    Conflicts(Vec<Conflict>),
+    /// What it would bring back is not all there.
+    #[error("the revert would bring back damaged files: {0}")]
+    Damaged(String),
+    /// There is more to do than one record can say.
+    #[error("{0} changes are too many for the revert of a part")]
+    TooMany(usize),
+    /// A state is not what it was planned with.
+    #[error("{0} was deleted meanwhile")]
+    Gone(String),
     /// The disk.
     #[error("{what}: {error}", error = .errno.desc())]
     Failed {
@@ -64,6 +84,15 @@ pub enum Refusal {
         /// How.
         errno: Errno,
     },
+}
+
+/// A path in the way of the revert of a part.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Conflict {
+    /// The path, from the mount's root on.
+    pub path: Vec<u8>,
+    /// What is in the way.
+    pub why: String,
 }
 
 /// A revert that is under way.
@@ -75,9 +104,19 @@ pub(super) struct Reverting {
 }
 
 impl Refusal {
-    fn failed(what: &'static str) -> impl Fn(Errno) -> Refusal {
+    pub(super) fn failed(what: &'static str) -> impl Fn(Errno) -> Refusal {
         move |errno| Refusal::Failed { what, errno }
     }
+}
+
+/// Another head.
+pub(super) struct Turned {
+    /// The state that it is, or of which it has parts.
+    pub to: StateId,
+    /// What `record` makes of the head.
+    pub head: Root,
+    /// Says so in the journal.
+    pub record: Record,
 }
 
 /// What a switch of the head did.
@@ -158,11 +197,19 @@ impl Engine {
     /// # Errors
     /// No such snapshot, or the disk failed; then nothing changed.
     pub fn revert(&self, name: &str) -> Result<Switched, Refusal> {
+        self.revert_with(name, false)
+    }
+
+    /// The same; with `force`, although it would end a git operation that is in progress.
+    ///
+    /// # Errors
+    /// No such snapshot, or the disk failed; then nothing changed.
+    pub fn revert_with(&self, name: &str, force: bool) -> Result<Switched, Refusal> {
         let find = |state: &State| {
             let found = state.snapshot(name).map(|(id, _)| id);
             found.ok_or_else(|| Refusal::Unknown(name.to_owned()))
         };
-        self.switch(Move::Revert, &find)
+        self.switch(Move::Revert, force, &find)
     }
 
     /// Makes the head what the base is, keeping what it was as [`Engine::revert`] does.
@@ -170,7 +217,15 @@ impl Engine {
     /// # Errors
     /// The disk failed; then nothing changed.
     pub fn revert_base(&self) -> Result<Switched, Refusal> {
-        self.switch(Move::Revert, &|_| Ok(BASE_STATE))
+        self.revert_base_with(false)
+    }
+
+    /// The same; with `force` as [`Engine::revert_with`] has it.
+    ///
+    /// # Errors
+    /// The disk failed; then nothing changed.
+    pub fn revert_base_with(&self, force: bool) -> Result<Switched, Refusal> {
+        self.switch(Move::Revert, force, &|_| Ok(BASE_STATE))
     }
 
     /// Takes back the last `steps` reverts: makes the head what they discarded. See [`crate::tree::piles`].
@@ -178,7 +233,8 @@ impl Engine {
     /// # Errors
     /// Not so much is kept, or the disk failed; then nothing changed.
     pub fn undo(&self, steps: usize) -> Result<Switched, Refusal> {
-        self.switch(Move::Undo, &|state| nth(state, false, steps))
+        // What an undo discards is a state that a revert brought about.
+        self.switch(Move::Undo, true, &|state| nth(state, false, steps))
     }
 
     /// Takes back the last `steps` undos.
@@ -186,32 +242,58 @@ impl Engine {
     /// # Errors
     /// There were not so many since the last revert, or the disk failed; then nothing changed.
     pub fn redo(&self, steps: usize) -> Result<Switched, Refusal> {
-        self.switch(Move::Redo, &|state| nth(state, true, steps))
+        self.switch(Move::Redo, true, &|state| nth(state, true, steps))
     }
 
     fn switch(
         &self,
         how: Move,
+        force: bool,
         find: &dyn Fn(&State) -> Result<StateId, Refusal>,
     ) -> Result<Switched, Refusal> {
         let _turn = self.turn.lock();
         let begun = Instant::now();
         // Unknown names are told before anything is flushed.
         find(&self.state.read())?;
+        self.turn_head(begun, force, &|kept| {
+            let state = self.state.read();
+            let to = find(&state)?;
+            let head = match to {
+                BASE_STATE => Root::default(),
+                to => state.root(to).cloned().unwrap_or_default(),
+            };
+            let at = Time::now();
+            let record = Record::Switch { to, kept, at, how };
+            Ok(Turned { to, head, record })
+        })
+    }
+
+    /// Makes the head another one, with `turn` held: `plan` says which, with the gate closed, and is given the number of the
+    /// state that is discarded.
+    pub(super) fn turn_head(
+        &self,
+        begun: Instant,
+        force: bool,
+        plan: &dyn Fn(StateId) -> Result<Turned, Refusal>,
+    ) -> Result<Switched, Refusal> {
         self.flush_mappings();
         let paused = Instant::now();
         let (switched, changes) = {
             let _gate = self.gate.write();
-            let mut state = self.state.write();
-            let to = find(&state)?;
-            let kept = state.next_state;
-            let record = Record::Switch {
-                to,
-                kept,
-                at: Time::now(),
-                how,
+            // Nothing changes the state while the gate is closed but who has the turn.
+            let (old, kept) = {
+                let state = self.state.read();
+                (state.head.clone(), state.next_state)
             };
-            let old = state.head.clone();
+            let Turned { to, head, record } = plan(kept)?;
+            let changes = Arc::new(Changes::between(&old, &head));
+            if !force {
+                self.refuse_underway(&old, &head, &changes)?;
+                if let Some(missing) = self.missing_layers(&head, &changes).first() {
+                    return Err(Refusal::Damaged(format!("layer {missing} is not there")));
+                }
+            }
+            let mut state = self.state.write();
             // From here on until the kernel was told everything, a worker that comes after this one tells it.
             self.relay.begin_revert(kept);
             if let Err(error) = self.commit_reserved(&mut state, &record) {
@@ -219,7 +301,6 @@ impl Engine {
                 return Err(Refusal::failed("the revert was not written")(error));
             }
             self.seal_written();
-            let changes = Arc::new(Changes::between(&old, &state.head));
             let dropped: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
             let inodes = dropped.len();
             *self.reverting.write() = Some(Reverting {
@@ -260,6 +341,20 @@ impl Engine {
             took: begun.elapsed(),
             ..switched
         })
+    }
+
+    /// Layers that a state has blocks in and that are not there; looked for in the files that `changes` names.
+    pub(super) fn missing_layers(&self, root: &Root, changes: &Changes) -> Vec<LayerId> {
+        let mut layers = BTreeSet::new();
+        for ino in &changes.data {
+            let extents = root.extents.range((*ino, 0)..=(*ino, u64::MAX));
+            layers.extend(extents.filter_map(|(_, extent)| match extent.src {
+                Src::Layer { layer, .. } => Some(layer),
+                Src::Zero => None,
+            }));
+        }
+        let missing = |layer: &LayerId| !self.store.has_layer(crate::store::LayerId(*layer));
+        layers.into_iter().filter(missing).collect()
     }
 
     /// Lets the kernel send what programs stored through mappings. A failure loses nothing that was synced by a program,
@@ -345,7 +440,7 @@ impl Engine {
     }
 
     /// Where a name of the head is, from the root on.
-    fn path_of(&self, slot: &Slot) -> Option<PathBuf> {
+    pub(super) fn path_of(&self, slot: &Slot) -> Option<PathBuf> {
         let mut names = vec![slot.name.clone()];
         let mut at = slot.parent;
         while at != ROOT {

@@ -310,6 +310,11 @@ impl Store {
         self.layers.remove(layer)
     }
 
+    /// Whether there is a layer of that number.
+    pub fn has_layer(&self, layer: LayerId) -> bool {
+        self.layers.has(layer)
+    }
+
     /// All layers, by number.
     pub fn layers(&self) -> io::Result<Vec<LayerInfo>> {
         self.layers.list()

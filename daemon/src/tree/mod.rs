@@ -9,6 +9,7 @@ pub mod extent;
 pub mod image;
 pub mod inode;
 pub mod kind;
+mod merge;
 pub mod meta;
 pub mod name;
 pub mod piles;
@@ -23,7 +24,9 @@ pub use inode::{Inode, Target, Xattrs};
 pub use kind::Kind;
 pub use meta::Meta;
 pub use name::{At, NAME_MAX, Name, Slot};
-pub use record::{Apply, BASE_STATE, Delta, Digest, Fact, LayerId, Move, Record, Src, StateId};
+pub use record::{
+    Apply, BASE_STATE, Delta, Digest, Fact, LayerId, Move, Record, Src, StateId, Take,
+};
 pub use root::{Dentry, Root};
 pub use short::ShortName;
 pub use state::{Discarded, Place, Places, Snapshot, State};

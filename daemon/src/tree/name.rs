@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Name {
 }
 
 /// Where an entry is: a directory and a name in it. Sorted so that a directory's entries lie together.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Slot {
     /// The directory.
     pub parent: Ino,

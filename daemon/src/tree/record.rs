@@ -61,6 +61,17 @@ pub enum Record {
         #[serde(default)]
         how: Move,
     },
+    /// Parts of the head become what they are in other states, and the head of until then is kept as `kept`.
+    Merge {
+        /// Number of the state that is discarded. It is also what that one became: the head comes from it.
+        kept: StateId,
+        /// When.
+        at: Time,
+        /// What is taken from where, in this order.
+        takes: Vec<Take>,
+        /// Inodes whose attributes are those of neither state, after all that.
+        set: Vec<(Ino, Box<Inode>)>,
+    },
     /// Snapshots or discarded states are given up.
     Drop(Vec<StateId>),
     /// A snapshot gets another name.
@@ -113,6 +124,17 @@ impl std::fmt::Debug for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
     }
+}
+
+/// What a merge takes from one state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Take {
+    /// A snapshot, a discarded state, or [`BASE_STATE`].
+    pub from: StateId,
+    /// Inodes, with their data. Those that it doesn't have, or has without a name, are gone from the overlay.
+    pub inodes: Vec<Ino>,
+    /// What it says of these names.
+    pub slots: Vec<Slot>,
 }
 
 /// One part of a change.

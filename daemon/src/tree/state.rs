@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 use super::piles::{self, Piles};
-use super::record::{Apply, BASE_STATE, Delta, Digest, Fact, LayerId, Record, Src, StateId};
+use super::record::{Apply, BASE_STATE, Delta, Digest, Fact, LayerId, Move, Record, Src, StateId};
 use super::root::{Contradiction, Root};
 use super::{At, FIRST_INO, Ino, Meta, ShortName, Time};
 
@@ -206,11 +206,7 @@ impl State {
                 self.insert(*id, snapshot);
             }
             Record::Switch { to, kept, at, how } => {
-                let root = match *to {
-                    BASE_STATE => Some(Root::default()),
-                    to => self.root(to).cloned(),
-                };
-                let root = root.ok_or_else(|| Contradiction(format!("there is no state {to}")))?;
+                let root = self.root_or_base(*to)?;
                 self.number(*kept)?;
                 let discarded = Discarded {
                     at: *at,
@@ -220,6 +216,34 @@ impl State {
                 };
                 let last = piles::switch(&mut self.discarded, *to, *kept, *how, discarded);
                 self.next_state = self.next_state.max(last + 1);
+            }
+            Record::Merge {
+                kept,
+                at,
+                takes,
+                set,
+            } => {
+                let mut head = self.head.clone();
+                for take in takes {
+                    let from = self.root_or_base(take.from)?;
+                    take.inodes
+                        .iter()
+                        .for_each(|ino| head.take_inode(&from, *ino));
+                    take.slots
+                        .iter()
+                        .for_each(|slot| head.take_slot(&from, slot));
+                }
+                for (ino, inode) in set {
+                    head.set(*ino, inode)?;
+                }
+                self.number(*kept)?;
+                let discarded = Discarded {
+                    at: *at,
+                    became: *kept,
+                    redo: false,
+                    root: std::mem::replace(&mut self.head, head),
+                };
+                piles::switch(&mut self.discarded, *kept, *kept, Move::Revert, discarded);
             }
             Record::Drop(ids) => {
                 for id in ids {
@@ -252,6 +276,15 @@ impl State {
             Record::Apply(step) => self.applying = Some(step.clone()),
         }
         Ok(())
+    }
+
+    /// The root of a snapshot, of a discarded state, or of the base.
+    fn root_or_base(&self, id: StateId) -> Result<Root, Contradiction> {
+        match id {
+            BASE_STATE => Ok(Root::default()),
+            id => (self.root(id).cloned())
+                .ok_or_else(|| Contradiction(format!("there is no state {id}"))),
+        }
     }
 
     fn number(&mut self, id: StateId) -> Result<(), Contradiction> {

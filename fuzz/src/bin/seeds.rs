@@ -8,8 +8,8 @@ use llctl::codec::{self, HELLO_MAX, REPLY_MAX, REQUEST_MAX};
 use llctl::protocol::{
     ApplyDone, ApplyPlan, Author, BytePath, Change, ChangeCounts, ChangeKind, Content, Deed,
     ErrorKind, Failure, FileType, Finding, FindingKind, Hello, HelloReply, Listing, LogEntry,
-    PROTOCOL_VERSION, Patch, Progress, ProgressUnit, Refused, Request, Response, RevertInfo, Side,
-    SnapDetail, SnapInfo, SnapMeta, UnixNanos, VerifySummary, Welcome,
+    OnConflict, PROTOCOL_VERSION, Part, PartOf, Patch, Progress, ProgressUnit, Refused, Request,
+    Response, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, UnixNanos, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 use llfs::base::Base;
@@ -70,7 +70,27 @@ fn requests() {
             path: BytePath::from("a/b"),
             from: 7,
         },
-        Request::Revert { to: StateRef::Undo },
+        Request::Revert {
+            to: StateRef::Undo,
+            force: true,
+        },
+        Request::CanRevert { to: StateRef::Base },
+        Request::RevertPart {
+            part: Part {
+                of: PartOf::To(StateRef::Base),
+                globs: vec!["**/*.rs".to_owned()],
+            },
+            on_conflict: OnConflict::Keep,
+            force: false,
+        },
+        Request::PreviewPart {
+            part: Part {
+                of: PartOf::Snapshots(vec![name("a")]),
+                globs: Vec::new(),
+            },
+            on_conflict: OnConflict::Stop,
+            patch: true,
+        },
         Request::Undo { steps: 1 },
         Request::Redo { steps: 2 },
         Request::Delete {
@@ -195,6 +215,7 @@ fn responses() {
             to: "s".to_owned(),
             changed: 1,
             discarded: Some(2),
+            unsaved: Some(1),
             took_us: 3,
         }),
         Response::Deleted(vec!["a".to_owned(), "b".to_owned()]),

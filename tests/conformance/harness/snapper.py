@@ -32,7 +32,7 @@ class Snapper:
         self.taken += 1
         self.names.append(name)
         if len(self.names) >= self.keep + 10:
-            self.llfs.ctl("delete", *[self.names.popleft() for _ in range(10)])
+            self.llfs.ctl("delete", "--yes", *[self.names.popleft() for _ in range(10)])
 
     def loop(self):
         while not self.ended.is_set():
@@ -54,7 +54,7 @@ class Snapper:
         if self.llfs:
             self.thread.join(90)
             if self.names:
-                self.llfs.ctl("delete", *self.names)
+                self.llfs.ctl("delete", "--yes", *self.names)
                 self.names.clear()
         if self.error and kind is None and not self.forgiving:
             raise self.error

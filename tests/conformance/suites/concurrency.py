@@ -96,7 +96,7 @@ class Beside:
     def delete(self):
         """Deletes any of the snapshots."""
         name, _, _ = self.taken.pop(self.random.randrange(len(self.taken)))
-        self.llfs.ctl("delete", name)
+        self.llfs.ctl("delete", "--yes", name)
 
     def past(self):
         """What has happened to the directory, for `check`."""
@@ -223,7 +223,7 @@ def look_into(place, directory, beside):
         same(directory, present, f"after the undoing of the revert to {name}")
     llfs.ctl("revert", f"{beside.ledger.name}-present")
     same(directory, present, "after a revert to the present")
-    llfs.ctl("delete", *[name for name, _, _ in beside.taken])
+    llfs.ctl("delete", "--yes", *[name for name, _, _ in beside.taken])
 
 
 def back(llfs, directory, name, wanted):

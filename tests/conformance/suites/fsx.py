@@ -172,7 +172,7 @@ def with_snapshots(fsx, place, operations):
     if snapper.taken < operations / 200:
         raise Failed(f"only {snapper.taken} snapshots were taken")
     say(f"fsx seed {fsx.seed}: {snapper.taken} snapshots")
-    place.llfs.ctl("delete", *snapper.names)
+    place.llfs.ctl("delete", "--yes", *snapper.names)
 
 
 class Witness:
@@ -257,7 +257,7 @@ def with_reverts(fsx, place, operations):
                 witness.compare(f"{where}, undo of the undo", before, facts)
         finally:
             witness.close()
-        llfs.ctl("delete", name)
+        llfs.ctl("delete", "--yes", name)
         done += first_run + second_run
         rounds += 1
     say(f"fsx seed {fsx.seed}: {rounds} reverts")

@@ -203,7 +203,7 @@ def exercise(place):
             finally:
                 stop_group(load)
             server.consistent("after the remount")
-        llfs.ctl("delete", *names)
+        llfs.ctl("delete", "--yes", *names)
 
 
 CASES = [("PostgreSQL, pgbench", exercise)]

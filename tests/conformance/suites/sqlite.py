@@ -187,4 +187,4 @@ def exercise(place, mode, seconds):
     llfs.remount()
     if sound(path, "remounted") != quiet:
         raise Failed("after the remount the database is another one")
-    llfs.ctl("delete", f"{mode}-quiet", *during)
+    llfs.ctl("delete", "--yes", f"{mode}-quiet", *during)

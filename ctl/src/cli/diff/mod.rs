@@ -7,7 +7,7 @@ pub mod paths;
 
 use std::io;
 
-use llctl::protocol::{BytePath, Change, Content};
+use llctl::protocol::{BytePath, Change, ChangeCounts, Content};
 use llctl::{Client, exit};
 use serde::Serialize;
 
@@ -31,32 +31,42 @@ pub fn run(client: &mut Client, global: &Global, args: DiffArgs, out: &mut Outpu
             &args.paths,
         )?
     };
-    let contents = args.patch || args.stat;
     let (from, to) = (args.from.clone(), args.to.clone().unwrap_or_default());
     out.page();
-    let counts = client.diff(from, to, paths, contents, |change| {
-        if out.json {
-            object(change, &args, out)
-        } else if args.patch {
-            patch::print(&change, out)
-        } else if args.stat {
-            stat(&change, out)
-        } else {
-            out.line(names::summary(&change, out))
-        }
+    let counts = client.diff(from, to, paths, args.contents(), |change| {
+        show(change, &args, out)
     })?;
-    if out.json {
-        out.keyed("summary", &counts)?;
-    } else if counts.total() == 0 {
-        eprintln!("No differences.");
-    } else if !args.patch {
-        out.line(out.paint(Style::Dim, &format!("{}.", units::counts(&counts))))?;
-    }
+    let code = end(&counts, &args, out)?;
     Ok(if args.exit_code && counts.total() > 0 {
         exit::FAILED
     } else {
-        exit::OK
+        code
     })
+}
+
+/// Shows one change.
+pub fn show(change: Change, args: &DiffArgs, out: &mut Output) -> io::Result<()> {
+    if out.json {
+        object(change, args, out)
+    } else if args.patch {
+        patch::print(&change, out)
+    } else if args.stat {
+        stat(&change, out)
+    } else {
+        out.line(names::summary(&change, out))
+    }
+}
+
+/// Says how many there were.
+pub fn end(counts: &ChangeCounts, args: &DiffArgs, out: &mut Output) -> Outcome {
+    if out.json {
+        out.keyed("summary", counts)?;
+    } else if counts.total() == 0 {
+        eprintln!("No differences.");
+    } else if !args.patch {
+        out.line(out.paint(Style::Dim, &format!("{}.", units::counts(counts))))?;
+    }
+    Ok(exit::OK)
 }
 
 /// A change in JSON: contents become a patch or counts of lines, by the option that asked for them.

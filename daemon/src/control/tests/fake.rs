@@ -7,8 +7,9 @@ use parking_lot::Mutex;
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
     ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, Content, ErrorKind, Failure,
-    Finding, FindingKind, Listing, LogEntry, MetaEdit, Patch, Progress, ProgressUnit, RevertInfo,
-    SnapDetail, SnapInfo, SnapMeta, StatusInfo, UnixNanos, VerifySummary, Welcome,
+    Finding, FindingKind, Listing, LogEntry, MetaEdit, OnConflict, Part, Patch, Progress,
+    ProgressUnit, RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo, UnixNanos,
+    VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -60,6 +61,7 @@ fn reverted(to: &str) -> RevertInfo {
         to: to.to_owned(),
         changed: 3,
         discarded: Some(4),
+        unsaved: None,
         took_us: 5,
     }
 }
@@ -186,9 +188,43 @@ impl Service for Fake {
         })
     }
 
-    fn revert(&self, to: &StateRef) -> Result<RevertInfo, Failure> {
-        self.call(format!("revert {to}"))?;
+    fn revert(&self, to: &StateRef, force: bool) -> Result<RevertInfo, Failure> {
+        let forced = if force { " by force" } else { "" };
+        self.call(format!("revert {to}{forced}"))?;
         Ok(reverted(&to.to_string()))
+    }
+
+    fn can_revert(&self, to: &StateRef) -> Result<RevertCheck, Failure> {
+        self.call(format!("can revert {to}"))?;
+        Ok(RevertCheck {
+            to: to.to_string(),
+            changed: 1,
+            unsaved: 2,
+            underway: None,
+            damage: Vec::new(),
+            format: 3,
+        })
+    }
+
+    fn revert_part(
+        &self,
+        part: &Part,
+        on_conflict: OnConflict,
+        force: bool,
+    ) -> Result<RevertInfo, Failure> {
+        self.call(format!("revert part {part} {on_conflict:?} {force}"))?;
+        Ok(reverted(&part.to_string()))
+    }
+
+    fn preview_part(
+        &self,
+        part: &Part,
+        on_conflict: OnConflict,
+        patch: bool,
+        sink: Sink<'_, Change>,
+    ) -> Result<ChangeCounts, Failure> {
+        self.call(format!("preview part {part} {on_conflict:?}"))?;
+        self.diff(None, &StateRef::Live, &[], patch, sink)
     }
 
     fn undo(&self, steps: u32) -> Result<RevertInfo, Failure> {

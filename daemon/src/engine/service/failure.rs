@@ -12,6 +12,9 @@ use crate::tree::State;
 /// Names that a hint lists.
 const NEAR_MAX: usize = 3;
 
+/// Conflicts that a client is told, at most.
+const CONFLICTS_MAX: usize = 1000;
+
 /// What a client is told of a refusal.
 pub(super) fn failure(engine: &Engine, refusal: &Refusal) -> Failure {
     match refusal {
@@ -27,6 +30,27 @@ pub(super) fn failure(engine: &Engine, refusal: &Refusal) -> Failure {
                 .with_hint(format!("`llctl {what} {there}` goes as far as there is"))
         }
         Refusal::Metadata(_) => Failure::new(ErrorKind::Invalid, refusal.to_string()),
+        Refusal::Underway { .. } => Failure::new(ErrorKind::Underway, refusal.to_string())
+            .with_hint("finish or abort it first, or use --force: `llctl undo` brings it back"),
+        Refusal::Conflicts(conflicts) => {
+            let mut failure = Failure::new(ErrorKind::Conflict, refusal.to_string()).with_hint(
+                "--on-conflict revert takes them back too, --on-conflict keep leaves those files as they are",
+            );
+            let shown = conflicts.iter().take(CONFLICTS_MAX);
+            failure.conflicts = shown
+                .map(|c| llctl::protocol::Conflict {
+                    path: c.path.as_slice().into(),
+                    why: c.why.clone(),
+                })
+                .collect();
+            failure
+        }
+        Refusal::Damaged(_) => Failure::new(ErrorKind::Damaged, refusal.to_string()).with_hint(
+            "`llctl verify` says which files it concerns; --force reverts all the same, and reading those files fails",
+        ),
+        Refusal::TooMany(_) => Failure::new(ErrorKind::Unsupported, refusal.to_string())
+            .with_hint("choose a smaller part, or revert everything"),
+        Refusal::Gone(_) => Failure::new(ErrorKind::NotFound, refusal.to_string()),
         Refusal::Failed { what, errno } => failed(engine, what, *errno),
     }
 }

@@ -104,12 +104,15 @@ pub(super) fn all(engine: &Engine) -> Listing {
     let newest = piles::top(&state.discarded, false);
     let discarded = (state.discarded.iter())
         .map(|(id, d)| {
-            let became = state.root(d.became).cloned();
+            let became = state.root(d.became).filter(|_| d.became != *id).cloned();
             let became = became.or((d.became == BASE_STATE).then(Root::default));
             DiscardedInfo {
                 id: *id,
                 discarded: nanos(d.at),
-                reverted_to: became_name(&state, d.became),
+                reverted_to: match d.became == *id {
+                    true => PART.to_owned(),
+                    false => became_name(&state, d.became),
+                },
                 changed: became.and_then(|root| count(&root, &d.root)),
                 bytes: held(*id),
                 undo: Some(*id) == newest,
@@ -122,6 +125,9 @@ pub(super) fn all(engine: &Engine) -> Listing {
         discarded,
     }
 }
+
+/// What is shown where only a part was reverted.
+const PART: &str = "@part";
 
 /// What the tree was reverted to. A state that is neither a snapshot nor the base was brought back by an undo, or
 /// is a snapshot that was deleted since.

@@ -5,10 +5,12 @@
 
 mod alone;
 mod cat;
+mod checks;
 mod diff;
 mod failure;
 mod listing;
 mod log;
+mod part;
 mod repeated;
 pub(super) mod states;
 mod status;
@@ -23,8 +25,8 @@ use std::sync::Arc;
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
     ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, LogEntry, MetaEdit,
-    PROTOCOL_VERSION, Progress, Request, Response, RevertInfo, SnapDetail, SnapInfo, SnapMeta,
-    StatusInfo, VerifySummary, Welcome,
+    OnConflict, PROTOCOL_VERSION, Part, Progress, Request, Response, RevertCheck, RevertInfo,
+    SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -64,6 +66,7 @@ impl Host {
             to,
             changed: done.inodes as u64,
             discarded,
+            unsaved: discarded.map(|kept| checks::unsaved_of(&self.engine, kept, done)),
             took_us: u64::try_from(done.took.as_micros()).unwrap_or(u64::MAX),
         }
     }
@@ -152,15 +155,44 @@ impl Service for Host {
         cat::send(&self.engine, &view, path, from, sink)
     }
 
-    fn revert(&self, to: &StateRef) -> Result<RevertInfo, Failure> {
+    fn revert(&self, to: &StateRef, force: bool) -> Result<RevertInfo, Failure> {
         let done = match to {
-            StateRef::Snapshot(name) => self.engine.revert(name.as_str()),
-            StateRef::Base => self.engine.revert_base(),
-            StateRef::At(_) => self.engine.revert(&View::of(&self.engine, to)?.name),
+            StateRef::Snapshot(name) => self.engine.revert_with(name.as_str(), force),
+            StateRef::Base => self.engine.revert_base_with(force),
+            StateRef::At(_) => {
+                let name = View::of(&self.engine, to)?.name;
+                self.engine.revert_with(&name, force)
+            }
             StateRef::Undo | StateRef::Redo | StateRef::Live => return Err(failure::no_target(to)),
         };
         let done = done.map_err(|refusal| failure(&self.engine, &refusal))?;
         Ok(self.reverted(to.to_string(), &done))
+    }
+
+    fn can_revert(&self, to: &StateRef) -> Result<RevertCheck, Failure> {
+        checks::can_revert(&self.engine, to)
+    }
+
+    fn revert_part(
+        &self,
+        part: &Part,
+        on_conflict: OnConflict,
+        force: bool,
+    ) -> Result<RevertInfo, Failure> {
+        let done = part::revert(&self.engine, part, on_conflict, force)?;
+        Ok(self.reverted(part.to_string(), &done))
+    }
+
+    fn preview_part(
+        &self,
+        part: &Part,
+        on_conflict: OnConflict,
+        patch: bool,
+        sink: Sink<'_, Change>,
+    ) -> Result<ChangeCounts, Failure> {
+        let new = part::preview(&self.engine, part, on_conflict)?;
+        let old = View::of(&self.engine, &StateRef::Live)?;
+        diff::send(&self.engine, &old, &new, &[], patch, sink)
     }
 
     fn undo(&self, steps: u32) -> Result<RevertInfo, Failure> {

@@ -19,6 +19,7 @@ pub(super) fn begin(
         request,
         Request::Snap { .. }
             | Request::Revert { .. }
+            | Request::RevertPart { .. }
             | Request::Undo { .. }
             | Request::Redo { .. }
             | Request::Describe { .. }
@@ -45,7 +46,8 @@ fn answer(engine: &Engine, request: &Request, record: &[u8]) -> Result<Response,
         Request::Rename { to, .. } => {
             listing::info_by_name(engine, to.as_str()).map(Response::Renamed)
         }
-        Request::Revert { to } => reverted(engine, to.to_string(), record),
+        Request::Revert { to, .. } => reverted(engine, to.to_string(), record),
+        Request::RevertPart { part, .. } => reverted(engine, part.to_string(), record),
         // A worker that began after it was staged has finished it before it served anybody.
         Request::Apply { .. } => rmp_serde::from_slice(record)
             .map(Response::Applied)
@@ -63,14 +65,20 @@ fn answer(engine: &Engine, request: &Request, record: &[u8]) -> Result<Response,
 }
 
 fn reverted(engine: &Engine, to: String, record: &[u8]) -> Result<Response, Failure> {
-    let Ok(Record::Switch { kept, .. }) = rmp_serde::from_slice(record) else {
-        return Err(unknown());
+    let kept = match rmp_serde::from_slice(record) {
+        Ok(Record::Switch { kept, .. } | Record::Merge { kept, .. }) => kept,
+        // A long record is not kept whole. It was the last of its kind.
+        _ => {
+            let last = engine.state.read().discarded.keys().next_back().copied();
+            last.ok_or_else(unknown)?
+        }
     };
     let changed = changed(engine, kept);
     Ok(Response::Reverted(RevertInfo {
         to,
         changed,
         discarded: (changed > 0).then_some(kept),
+        unsaved: None,
         took_us: 0,
     }))
 }

@@ -139,6 +139,11 @@ impl Layers {
         LayerId(id)
     }
 
+    /// Whether there is a layer of that number.
+    pub fn has(&self, id: LayerId) -> bool {
+        self.map.read().contains_key(&id.0)
+    }
+
     /// The caller knows this layer and everything below `block` in it: neither is handed out again.
     pub fn set_next(&self, id: LayerId, block: u32) {
         self.next_id.fetch_max(id.0 + 1, Ordering::AcqRel);

@@ -33,6 +33,7 @@ pub(super) use content::target;
 pub(super) use names::Object;
 pub(super) use names::{Names, Peeks};
 pub(super) use pairs::Item;
+pub(super) use pairs::links;
 
 /// How the root directory is shown.
 const TOP: &[u8] = b".";

@@ -191,7 +191,10 @@ pub(super) fn in_place(old: &Names<'_>, new: &Names<'_>, changes: &Changes) -> A
 }
 
 /// The names that the overlay has for some inodes, at the cost of all its names.
-fn links(root: &Root, inos: &BTreeSet<Ino>) -> BTreeMap<Ino, BTreeSet<Slot>> {
+pub(in crate::engine::service) fn links(
+    root: &Root,
+    inos: &BTreeSet<Ino>,
+) -> BTreeMap<Ino, BTreeSet<Slot>> {
     let mut found: BTreeMap<Ino, BTreeSet<Slot>> = BTreeMap::new();
     if inos.is_empty() {
         return found;

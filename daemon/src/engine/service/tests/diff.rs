@@ -360,7 +360,7 @@ fn undo_and_base_can_be_compared() {
         .host
         .diff(None, &StateRef::Undo, &[], false, &mut |_| Ok(()));
     assert!(missing.is_err());
-    b.host.revert(&"s".parse().unwrap()).unwrap();
+    b.host.revert(&"s".parse().unwrap(), false).unwrap();
     assert_eq!(b.lines("@undo", "@live"), ["D lost"]);
     assert_eq!(b.lines("@base", "@undo"), ["A kept", "A lost"]);
 }

@@ -1,7 +1,9 @@
 //! The service on a real engine in fresh directories, without a mount.
 
 mod apply;
+mod checks;
 mod diff;
+mod part;
 mod random;
 mod snapshots;
 mod verify;

@@ -9,10 +9,10 @@ use super::*;
 use crate::engine::service::diff::{Names, Peeks};
 use crate::engine::service::states::View;
 
-const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+pub(super) const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(super) enum Op {
     File(Path, u8),
     Dir(Path),
     Symlink(Path, u8),
@@ -29,18 +29,18 @@ enum Op {
 }
 
 /// One to three names.
-type Path = Vec<usize>;
+pub(super) type Path = Vec<usize>;
 
-fn text(path: &Path) -> String {
+pub(super) fn text(path: &Path) -> String {
     let names: Vec<&str> = path.iter().map(|n| NAMES[*n]).collect();
     names.join("/")
 }
 
-fn path() -> impl Strategy<Value = Path> {
+pub(super) fn path() -> impl Strategy<Value = Path> {
     prop::collection::vec(0..NAMES.len(), 1..4)
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(super) fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (path(), any::<u8>()).prop_map(|(p, b)| Op::File(p, b)),
         4 => path().prop_map(Op::Dir),
@@ -59,7 +59,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 /// Does it, if it can be done.
-fn run(b: &Bench, op: &Op, snaps: &mut usize) {
+pub(super) fn run(b: &Bench, op: &Op, snaps: &mut usize) {
     let at = |p: &Path| {
         let p = text(p).into_bytes();
         let (dir, name) = match p.iter().rposition(|c| *c == b'/') {
@@ -124,10 +124,10 @@ fn run(b: &Bench, op: &Op, snaps: &mut usize) {
             }
             Op::Revert(n) => {
                 let name = format!("s{n}").parse().unwrap();
-                b.host.revert(&name).ok()?;
+                b.host.revert(&name, false).ok()?;
             }
             Op::Base => {
-                b.host.revert(&StateRef::Base).unwrap();
+                b.host.revert(&StateRef::Base, false).unwrap();
             }
             Op::Undo => {
                 b.host.undo(1).ok()?;
@@ -183,16 +183,16 @@ impl Bench {
 
 /// All that can be seen of an object but its times.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    kind: Kind,
-    perm: u16,
-    content: Vec<u8>,
+pub(super) struct Seen {
+    pub kind: Kind,
+    pub perm: u16,
+    pub content: Vec<u8>,
 }
 
-type Manifest = BTreeMap<Vec<u8>, Seen>;
+pub(super) type Manifest = BTreeMap<Vec<u8>, Seen>;
 
 /// Everything in a state, by walking it.
-fn manifest(b: &Bench, state: &StateRef) -> Manifest {
+pub(super) fn manifest(b: &Bench, state: &StateRef) -> Manifest {
     let view = View::of(&b.engine, state).unwrap();
     let peeks = Peeks::new(&b.engine);
     let names = Names::new(&peeks, &view);
@@ -318,7 +318,7 @@ fn check(b: &Bench, from: &StateRef, to: &StateRef) {
 }
 
 /// Few cases, unless `PROPTEST_CASES` asks for more.
-fn config() -> ProptestConfig {
+pub(super) fn config() -> ProptestConfig {
     let mut config = ProptestConfig::default();
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = 48;

@@ -43,7 +43,7 @@ fn a_revert_and_its_undo_are_told_and_kept() {
     b.snap("s");
     b.write("a", 0, b"1");
     b.file("new", b"");
-    let done = b.host.revert(&"s".parse().unwrap()).unwrap();
+    let done = b.host.revert(&"s".parse().unwrap(), false).unwrap();
     assert_eq!(done.to, "s");
     assert!(done.changed >= 2, "{done:?}");
     let list = b.host.list().unwrap();
@@ -57,11 +57,11 @@ fn a_revert_and_its_undo_are_told_and_kept() {
     assert_eq!(b.host.undo(1).unwrap().to, "@undo");
     assert_eq!(b.lines("s", "@live"), ["M a", "A new"]);
     assert_eq!(b.host.list().unwrap().discarded[0].reverted_to, "@undo");
-    b.host.revert(&StateRef::Base).unwrap();
+    b.host.revert(&StateRef::Base, false).unwrap();
     assert_eq!(b.lines("@base", "@live"), [""; 0]);
     let list = b.host.list().unwrap();
     assert_eq!(list.discarded.last().unwrap().reverted_to, "@base");
-    let again = b.host.revert(&StateRef::Base).unwrap();
+    let again = b.host.revert(&StateRef::Base, false).unwrap();
     assert_eq!((again.changed, again.discarded), (0, None));
 }
 
@@ -123,13 +123,16 @@ fn refusals_have_kinds_and_hints() {
         .snap(Some(&name("before-agent")), None, &SnapMeta::default())
         .unwrap_err();
     assert_eq!(failed.kind, ErrorKind::Exists);
-    let failed = b.host.revert(&"before-agnet".parse().unwrap()).unwrap_err();
+    let failed = b
+        .host
+        .revert(&"before-agnet".parse().unwrap(), false)
+        .unwrap_err();
     assert_eq!(failed.kind, ErrorKind::NotFound);
     assert_eq!(failed.hint.as_deref(), Some("did you mean before-agent?"));
     let failed = b.host.show(&name("zebra")).unwrap_err();
     assert!(failed.hint.unwrap().contains("llctl list"));
     assert_eq!(b.host.undo(1).unwrap_err().kind, ErrorKind::NotFound);
-    let live = b.host.revert(&StateRef::Live).unwrap_err();
+    let live = b.host.revert(&StateRef::Live, false).unwrap_err();
     assert_eq!(live.kind, ErrorKind::Invalid);
     b.engine.store.latch_readonly("a test says so");
     let failed = b

@@ -64,7 +64,7 @@ fn a_whole_store_has_no_findings_and_everything_is_counted() {
     b.rename("d", "e", 0);
     b.remove("e/b");
     b.file("new", &[3; 5000]);
-    b.host.revert(&"s".parse().unwrap()).unwrap();
+    b.host.revert(&"s".parse().unwrap(), false).unwrap();
     b.host.undo(1).unwrap();
     seal(&b);
     let (findings, summary) = verify(&b);

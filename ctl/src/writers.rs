@@ -1,0 +1,131 @@
+//! Programs that have files of a mount open for writing, or mapped so.
+//!
+//! The daemon is not told of opens, so `/proc` is what knows. Of other users' programs only root sees anything.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::protocol::BytePath;
+
+/// A program, and what it may write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Writer {
+    /// Its process id.
+    pub pid: u32,
+    /// Its name, as `ps` shows it.
+    pub command: String,
+    /// The files, relative to the mount's root.
+    pub paths: Vec<BytePath>,
+}
+
+/// Hands each program to `each`, the youngest processes first, until all are seen or it is `until`. Whether all were seen.
+pub fn find(mountpoint: &Path, until: Instant, each: &mut dyn FnMut(Writer)) -> bool {
+    let own = std::process::id();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid != own)
+        .collect();
+    pids.sort_unstable_by(|a, b| b.cmp(a));
+    for pid in pids {
+        if Instant::now() >= until {
+            return false;
+        }
+        let mut paths = open_files(pid, mountpoint);
+        paths.extend(mappings(pid, mountpoint));
+        paths.sort();
+        paths.dedup();
+        if !paths.is_empty() {
+            let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+            each(Writer {
+                pid,
+                command: crate::escape::escaped(name.trim_ascii_end()),
+                paths: paths.into_iter().map(BytePath).collect(),
+            });
+        }
+    }
+    true
+}
+
+/// Files that a process has open for writing. One that has ended, or is another user's, has none.
+fn open_files(pid: u32, mountpoint: &Path) -> Vec<Vec<u8>> {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter();
+    let links = links.flatten().flatten();
+    let writable = links.filter_map(|link| {
+        let target = fs::read_link(link.path()).ok()?;
+        let path = below(target.as_os_str().as_bytes(), mountpoint)?;
+        // The link's own mode says what the file was opened for.
+        let mode = fs::symlink_metadata(link.path()).ok()?.permissions().mode();
+        (mode & 0o200 != 0).then_some(path)
+    });
+    writable.collect()
+}
+
+/// Files that stores into memory change.
+fn mappings(pid: u32, mountpoint: &Path) -> Vec<Vec<u8>> {
+    let table = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let lines = table.split(|byte| *byte == b'\n');
+    let shared = lines.filter(|line| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        fields
+            .nth(1)
+            .is_some_and(|how| how.get(1) == Some(&b'w') && how.get(3) == Some(&b's'))
+    });
+    let paths = shared.filter_map(|line| {
+        let start = line.iter().position(|byte| *byte == b'/')?;
+        below(&line[start..], mountpoint)
+    });
+    paths.collect()
+}
+
+fn below(path: &[u8], mountpoint: &Path) -> Option<Vec<u8>> {
+    let rest = Path::new(OsStr::from_bytes(path))
+        .strip_prefix(mountpoint)
+        .ok()?;
+    let rest = rest.as_os_str().as_bytes();
+    (!rest.is_empty()).then(|| rest.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn another_program_is_seen_with_what_it_writes_only() {
+        let dir = std::env::temp_dir().join(format!("llctl-writers-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("read"), "").unwrap();
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "exec 3>written 4<read; echo there; read wait"])
+            .current_dir(&dir)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut there = [0; 6];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut there).unwrap();
+        let mut found = Vec::new();
+        let all = find(&dir, Instant::now() + Duration::from_secs(60), &mut |w| {
+            found.push(w);
+        });
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(all);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].pid, child.id());
+        assert_eq!(found[0].command, "sh");
+        assert_eq!(found[0].paths, [BytePath::from("written")]);
+        // No time, no answer.
+        assert!(!find(&dir, Instant::now(), &mut |_| panic!(
+            "it was looked"
+        )));
+    }
+}

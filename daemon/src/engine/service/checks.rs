@@ -1,0 +1,83 @@
+//! What speaks against a revert.
+
+use llctl::StateRef;
+use llctl::protocol::{Failure, RevertCheck};
+
+use super::failure;
+use super::states::{View, Which};
+use crate::engine::Engine;
+use crate::engine::snapshot::Switched;
+use crate::tree::diff::Changes;
+use crate::tree::{BASE_STATE, Root, State, StateId};
+
+/// What a revert to a state would meet.
+pub(super) fn can_revert(engine: &Engine, to: &StateRef) -> Result<RevertCheck, Failure> {
+    let target = View::of(engine, to)?;
+    if target.which == Which::Live {
+        return Err(failure::no_target(to));
+    }
+    let (head, origins) = {
+        let state = engine.state.read();
+        let last = state.next_state;
+        (state.head.clone(), origins(&state, last))
+    };
+    let changes = Changes::between(&head, &target.root);
+    let underway = engine.refuse_underway(&head, &target.root, &changes).err();
+    let missing = engine.missing_layers(&target.root, &changes);
+    let mut damage: Vec<String> = (missing.iter())
+        .map(|layer| format!("layer {layer} is not there"))
+        .collect();
+    if engine.store.damage().is_some() {
+        damage.push("the journal is damaged: what came after the damage is not known".to_owned());
+    }
+    Ok(RevertCheck {
+        to: to.to_string(),
+        changed: count(&changes),
+        unsaved: unsaved(&origins, &head),
+        underway: underway.map(|refusal| refusal.to_string()),
+        damage,
+        format: crate::store::FORMAT_VERSION,
+    })
+}
+
+/// How many inodes of what a switch discarded are not as they were at the last snapshot or switch before it.
+pub(super) fn unsaved_of(engine: &Engine, kept: StateId, done: &Switched) -> u64 {
+    let (old, origins) = {
+        let state = engine.state.read();
+        let Some(discarded) = state.discarded.get(&kept) else {
+            return 0;
+        };
+        let origins = origins(&state, kept);
+        // The usual case needs no second comparison: what was discarded is all since the snapshot that the tree is now.
+        if let [(id, _)] = origins[..]
+            && id == done.to
+        {
+            return done.inodes as u64;
+        }
+        (discarded.root.clone(), origins)
+    };
+    unsaved(&origins, &old)
+}
+
+/// The states from which the head of before `number` may have come: the last snapshot, and what the last revert went to.
+fn origins(state: &State, number: StateId) -> Vec<(StateId, Root)> {
+    let mut ids: Vec<StateId> =
+        vec![(state.snapshots.range(..number).next_back()).map_or(BASE_STATE, |(id, _)| *id)];
+    let switched = state.discarded.range(..number).next_back();
+    ids.extend(switched.map(|(_, discarded)| discarded.became));
+    ids.dedup();
+    let root = |id| match id {
+        BASE_STATE => Some(Root::default()),
+        id => state.snapshots.get(&id).map(|s| s.root.clone()),
+    };
+    (ids.into_iter().filter_map(|id| Some((id, root(id)?)))).collect()
+}
+
+fn unsaved(origins: &[(StateId, Root)], root: &Root) -> u64 {
+    let counts = (origins.iter()).map(|(_, origin)| count(&Changes::between(origin, root)));
+    counts.min().unwrap_or(0)
+}
+
+fn count(changes: &Changes) -> u64 {
+    changes.inodes.union(&changes.data).count() as u64
+}

@@ -1,0 +1,283 @@
+//! The head, step by step with less of what is to be taken back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use llctl::globs::Globs;
+use llctl::protocol::OnConflict;
+
+use super::super::diff::{Names, Peeks};
+use super::super::states::{View, Which};
+use super::conflicts::{self, Since};
+use super::groups::{self, Group, alive, meaning};
+use super::{Step, conflict, inode_in};
+use crate::engine::snapshot::Conflict;
+use crate::engine::{Answer, Engine};
+use crate::tree::diff::Changes;
+use crate::tree::{Ino, Inode, Kind, Root, Slot, StateId, Time};
+
+/// A head in the making, and where its parts come from.
+pub(super) struct Merge<'a> {
+    pub root: Root,
+    /// Inodes as they are in other states.
+    pub inodes: BTreeMap<Ino, StateId>,
+    /// Names as other states have them.
+    pub slots: BTreeMap<Slot, StateId>,
+    /// Inodes as no state has them.
+    pub set: BTreeMap<Ino, Inode>,
+    /// What is in the way.
+    pub conflicts: BTreeSet<Conflict>,
+    globs: &'a Globs,
+    on_conflict: OnConflict,
+    engine: &'a Engine,
+    now: Time,
+}
+
+/// What taking groups does to the directories around them.
+#[derive(Default)]
+struct Dirs {
+    /// Entries of it were taken: how many more subdirectories it has.
+    touched: BTreeMap<Ino, i32>,
+    /// Its own inode was taken.
+    taken: BTreeSet<Ino>,
+}
+
+impl<'a> Merge<'a> {
+    pub fn new(engine: &'a Engine, root: Root, globs: &'a Globs, on_conflict: OnConflict) -> Self {
+        Merge {
+            root,
+            inodes: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            set: BTreeMap::new(),
+            conflicts: BTreeSet::new(),
+            globs,
+            on_conflict,
+            engine,
+            now: Time::now(),
+        }
+    }
+
+    /// Takes back what a step did, as far as it is selected.
+    pub fn undo(&mut self, peeks: &Peeks<'_>, step: &Step) -> Answer<()> {
+        let live = View {
+            which: Which::Live,
+            root: self.root.clone(),
+            name: String::new(),
+        };
+        let (after, before) = (
+            Names::new(peeks, &step.after),
+            Names::new(peeks, &step.before),
+        );
+        let now = Names::new(peeks, &live);
+        let changes = Changes::between(&step.after.root, &step.before.root);
+        let mut dirs = Dirs::default();
+        let mut untaken: BTreeSet<Ino> = BTreeSet::new();
+        let since = (step.after.which != Which::Live).then_some(Since {
+            after: &after,
+            before: &before,
+            now: &now,
+        });
+        for group in groups::find(&after, &before, &changes, self.globs)? {
+            if self.wants(&group, since.as_ref())? {
+                self.take(&group, step, (&before, &now), &mut dirs)?;
+            } else {
+                untaken.extend(group.slots.iter().map(|slot| slot.parent));
+            }
+        }
+        self.finish_dirs((&before, &now), &dirs, &untaken)
+    }
+
+    /// Whether a group is to be taken back; where that is in question, notes the conflicts.
+    fn wants(&mut self, group: &Group, since: Option<&Since<'_>>) -> Answer<bool> {
+        let (mut inside, outside): (Vec<_>, Vec<_>) =
+            (group.paths.iter()).partition(|path| self.globs.matches(path));
+        inside.extend(&group.below);
+        if inside.is_empty() {
+            return Ok(false);
+        }
+        let with = String::from_utf8_lossy(inside[0]).into_owned();
+        let mut soft: Vec<Conflict> = (outside.into_iter())
+            .map(|path| {
+                let why = format!("goes together with {with}, and is not selected");
+                conflict(path.clone(), why)
+            })
+            .collect();
+        let mut hard = Vec::new();
+        if let Some(since) = since {
+            conflicts::find(since, group, &mut soft, &mut hard)?;
+        }
+        let wants = match self.on_conflict {
+            OnConflict::Keep => soft.is_empty() && hard.is_empty(),
+            OnConflict::Revert => {
+                self.conflicts.extend(hard);
+                true
+            }
+            OnConflict::Stop => {
+                self.conflicts.extend(soft.into_iter().chain(hard));
+                true
+            }
+        };
+        Ok(wants)
+    }
+
+    /// Makes a group what it was before.
+    fn take(
+        &mut self,
+        group: &Group,
+        step: &Step,
+        (before, now): (&Names<'_>, &Names<'_>),
+        dirs: &mut Dirs,
+    ) -> Answer<()> {
+        let mut inodes = group.inodes.clone();
+        // Names that inodes gain and lose.
+        let mut links: BTreeMap<Ino, i64> = BTreeMap::new();
+        let mut named = BTreeSet::new();
+        for slot in &group.slots {
+            let (is, was) = (meaning(now, slot)?, meaning(before, slot)?);
+            let is_dir = |m: Option<(Ino, Kind)>| i32::from(m.is_some_and(|m| m.1 == Kind::Dir));
+            if let Some((ino, _)) = is {
+                *links.entry(ino).or_default() -= 1;
+                inodes.insert(ino);
+            }
+            if let Some((ino, _)) = was {
+                *links.entry(ino).or_default() += 1;
+                named.insert(ino);
+                inodes.insert(ino);
+            }
+            if is.map(|m| m.0) != was.map(|m| m.0) {
+                *dirs.touched.entry(slot.parent).or_default() += is_dir(was) - is_dir(is);
+            }
+            self.root.take_slot(&step.before.root, slot);
+            self.slots.insert(slot.clone(), step.from);
+        }
+        for ino in inodes {
+            let is = inode_in(now, ino)?;
+            let was = inode_in(before, ino)?;
+            let dir = (is.as_ref().or(was.as_ref())).is_some_and(|i| i.kind == Kind::Dir);
+            if dir && is.is_some() && was.is_some() && !named.contains(&ino) {
+                self.take_dir(step, ino, is.as_ref(), was.as_ref(), dirs);
+                continue;
+            }
+            if is.is_none() && was.is_some() && !named.contains(&ino) {
+                // With a directory that comes back, or else under the name that it had.
+                let mut name = groups::bound(before, ino);
+                let with_dir = |slot: &Slot| group.inodes.contains(&slot.parent);
+                match name.next() {
+                    Some(slot) if with_dir(&slot) => {}
+                    Some(slot) if !dir && conflicts::is_free(now, &slot)? => {
+                        self.root.take_slot(&step.before.root, &slot);
+                        dirs.touched.entry(slot.parent).or_default();
+                        *links.entry(ino).or_default() += 1;
+                        self.slots.insert(slot, step.from);
+                        named.insert(ino);
+                    }
+                    _ => continue,
+                }
+            }
+            self.take_inode(step, ino);
+            if dir {
+                dirs.taken.insert(ino);
+                continue;
+            }
+            let Some(was) = was else { continue };
+            let gained = links.get(&ino).copied().unwrap_or(0);
+            let mut inode = was.clone();
+            let nlink = is.as_ref().map_or(0, |i| i64::from(i.nlink)) + gained;
+            inode.nlink = u32::try_from(nlink.max(1)).unwrap_or(u32::MAX);
+            // One that was renamed since keeps the name that it has now.
+            if !named.contains(&ino)
+                && let Some(is) = &is
+            {
+                inode.home.clone_from(&is.home);
+            }
+            if inode != was {
+                self.set(ino, inode)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A directory that stays where it is becomes what it was, unless others have changed it since: then only what the step
+    /// changed of it.
+    fn take_dir(
+        &mut self,
+        step: &Step,
+        ino: Ino,
+        is: Option<&Inode>,
+        was: Option<&Inode>,
+        dirs: &mut Dirs,
+    ) {
+        let (Some(is), Some(was)) = (is, was) else {
+            return;
+        };
+        let after = step.after.root.inode(ino);
+        if self.root.inode(ino) == after {
+            self.take_inode(step, ino);
+            dirs.taken.insert(ino);
+            return;
+        }
+        let changed =
+            after.is_some_and(|after| conflicts::attributes(after) != conflicts::attributes(was));
+        if changed {
+            let mut inode = is.clone();
+            (inode.perm, inode.uid, inode.gid) = (was.perm, was.uid, was.gid);
+            inode.xattrs.clone_from(&was.xattrs);
+            inode.ctime = self.now;
+            // Nothing else can be said of a directory that the overlay has.
+            if self.set(ino, inode).is_err() {
+                tracing::error!(ino, "a directory's attributes could not be set");
+            }
+        }
+    }
+
+    fn take_inode(&mut self, step: &Step, ino: Ino) {
+        self.root.take_inode(&step.before.root, ino);
+        self.inodes.insert(ino, step.from);
+        self.set.remove(&ino);
+    }
+
+    fn set(&mut self, ino: Ino, inode: Inode) -> Answer<()> {
+        let set = self.root.set(ino, &inode);
+        set.map_err(|_| nix::errno::Errno::EIO)?;
+        self.set.insert(ino, inode);
+        Ok(())
+    }
+
+    /// Directories count their subdirectories, and have the time of the last change of their entries: that of before where all of
+    /// these are those of before, else now.
+    fn finish_dirs(
+        &mut self,
+        (before, now): (&Names<'_>, &Names<'_>),
+        dirs: &Dirs,
+        untaken: &BTreeSet<Ino>,
+    ) -> Answer<()> {
+        let all: BTreeSet<Ino> = (dirs.touched.keys().chain(&dirs.taken)).copied().collect();
+        for ino in all {
+            // What is gone has no count, and what is back has that of before.
+            if !alive(now, ino) || dirs.taken.contains(&ino) && !alive(before, ino) {
+                continue;
+            }
+            let Some(is) = inode_in(now, ino)? else {
+                continue;
+            };
+            let current = match self.root.inode(ino) {
+                Some(inode) if inode.nlink == 0 => continue,
+                Some(inode) => (**inode).clone(),
+                None => self.engine.base_inode(ino)?,
+            };
+            let mut inode = current.clone();
+            let subdirs = dirs.touched.get(&ino).copied();
+            if is.nlink >= 2 {
+                inode.nlink = is.nlink.saturating_add_signed(subdirs.unwrap_or(0)).max(2);
+            }
+            let exact = dirs.taken.contains(&ino) && !untaken.contains(&ino);
+            if subdirs.is_some() && !exact {
+                inode.mtime = self.now;
+                inode.ctime = self.now;
+            }
+            if inode != current {
+                self.set(ino, inode)?;
+            }
+        }
+        Ok(())
+    }
+}

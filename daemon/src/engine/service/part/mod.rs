@@ -1,0 +1,227 @@
+//! Reverting a part of the tree: some paths, or what some snapshots did, while everything else stays.
+//!
+//! What is undone is given as steps, each a pair of states: what `after` has and `before` has not is taken back. For paths there is one,
+//! from the head to the snapshot; for what snapshots did, one a snapshot, the newest first, from it to the one before it.
+//! The differences of a step fall into [`groups`], which are taken back whole or not at all. A group that is only partly
+//! selected, or of which something was changed by others since, is a conflict: nothing is done, unless the user says which
+//! side wins.
+//!
+//! The new head is the old one with inodes and names as other states have them: no data is copied, and one record says it.
+
+mod conflicts;
+mod groups;
+mod merge;
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use llctl::globs::Globs;
+use llctl::protocol::{ErrorKind, Failure, OnConflict, Part, PartOf};
+use nix::errno::Errno;
+
+use super::diff::Peeks;
+use super::failure;
+use super::states::{View, Which};
+use crate::engine::Engine;
+use crate::engine::authors::came_from;
+use crate::engine::snapshot::{Conflict, Refusal, Switched, Turned};
+use crate::tree::{BASE_STATE, Record, Root, StateId, Take, Time};
+use merge::Merge;
+
+/// Inodes and names in one record: a name takes 300 bytes at most, a frame 16 MiB.
+const MOST: usize = 40_000;
+
+/// What `after` has and `before` has not is to be taken back.
+struct Step {
+    after: View,
+    before: View,
+    /// The number of `before`.
+    from: StateId,
+}
+
+/// Another head, and what is said of it.
+pub(super) struct Planned {
+    head: Root,
+    to: StateId,
+    takes: Vec<Take>,
+    set: Vec<(crate::tree::Ino, Box<crate::tree::Inode>)>,
+}
+
+/// Reverts a part.
+pub(super) fn revert(
+    engine: &Engine,
+    part: &Part,
+    on_conflict: OnConflict,
+    force: bool,
+) -> Result<Switched, Failure> {
+    let globs = globs(part)?;
+    let _turn = engine.turn.lock();
+    let begun = Instant::now();
+    // Let go of what it holds only when the gate is open again.
+    let peeks = Peeks::new(engine);
+    // Unknown names are told before anything is flushed.
+    steps(engine, part)?;
+    let done = engine.turn_head(begun, force, &|kept| {
+        let planned = plan(engine, &peeks, part, &globs, on_conflict)?;
+        let record = Record::Merge {
+            kept,
+            at: Time::now(),
+            takes: planned.takes,
+            set: planned.set,
+        };
+        Ok(Turned {
+            to: planned.to,
+            head: planned.head,
+            record,
+        })
+    });
+    done.map_err(|refusal| failure::failure(engine, &refusal))
+}
+
+/// The tree as [`revert`] would make it.
+pub(super) fn preview(
+    engine: &Engine,
+    part: &Part,
+    on_conflict: OnConflict,
+) -> Result<View, Failure> {
+    let globs = globs(part)?;
+    let peeks = Peeks::new(engine);
+    steps(engine, part)?;
+    let planned = plan(engine, &peeks, part, &globs, on_conflict)
+        .map_err(|refusal| failure::failure(engine, &refusal))?;
+    Ok(View {
+        which: match planned.to {
+            BASE_STATE => Which::Base,
+            to => Which::Kept(to),
+        },
+        root: planned.head,
+        name: "the revert".to_owned(),
+    })
+}
+
+fn globs(part: &Part) -> Result<Globs, Failure> {
+    Globs::new(&part.globs).map_err(|e| Failure::new(ErrorKind::Invalid, e.to_string()))
+}
+
+fn plan(
+    engine: &Engine,
+    peeks: &Peeks<'_>,
+    part: &Part,
+    globs: &Globs,
+    on_conflict: OnConflict,
+) -> Result<Planned, Refusal> {
+    let (head, steps) = steps(engine, part).map_err(|f| Refusal::Gone(f.message))?;
+    let mut merge = Merge::new(engine, head, globs, on_conflict);
+    for step in &steps {
+        let undone = merge.undo(peeks, step);
+        undone.map_err(Refusal::failed("the revert could not be planned"))?;
+    }
+    if !merge.conflicts.is_empty() {
+        return Err(Refusal::Conflicts(merge.conflicts.into_iter().collect()));
+    }
+    let many = merge.inodes.len() + merge.slots.len() + merge.set.len();
+    if many > MOST {
+        return Err(Refusal::TooMany(many));
+    }
+    let to = steps.last().map_or(BASE_STATE, |step| step.from);
+    Ok(merge.planned(to))
+}
+
+/// The head, and what is to be taken back of it, the newest first.
+fn steps(engine: &Engine, part: &Part) -> Result<(Root, Vec<Step>), Failure> {
+    match &part.of {
+        PartOf::To(to) => {
+            let before = View::of(engine, to)?;
+            let from = match before.which {
+                Which::Kept(id) => id,
+                Which::Base => BASE_STATE,
+                Which::Live => return Err(failure::no_target(to)),
+            };
+            let state = engine.state.read();
+            let after = View::live(&state);
+            let head = after.root.clone();
+            let step = Step {
+                after,
+                before,
+                from,
+            };
+            Ok((head, vec![step]))
+        }
+        PartOf::Snapshots(names) => {
+            let state = engine.state.read();
+            let mut ids = BTreeSet::new();
+            for name in names {
+                match state.snapshot(name.as_str()) {
+                    Some((id, _)) => ids.insert(id),
+                    None => {
+                        drop(state);
+                        return Err(failure::unknown(engine, name.as_str()));
+                    }
+                };
+            }
+            let steps = ids.into_iter().rev().map(|id| {
+                let from = came_from(&state, id);
+                Step {
+                    after: View::kept(&state, id),
+                    before: View::kept(&state, from),
+                    from,
+                }
+            });
+            Ok((state.head.clone(), steps.collect()))
+        }
+    }
+}
+
+impl Merge<'_> {
+    fn planned(self, to: StateId) -> Planned {
+        let mut takes: std::collections::BTreeMap<StateId, Take> = Default::default();
+        let of = |from| Take {
+            from,
+            ..Take::default()
+        };
+        for (ino, from) in self.inodes {
+            takes
+                .entry(from)
+                .or_insert_with(|| of(from))
+                .inodes
+                .push(ino);
+        }
+        for (slot, from) in self.slots {
+            takes
+                .entry(from)
+                .or_insert_with(|| of(from))
+                .slots
+                .push(slot);
+        }
+        Planned {
+            head: self.root,
+            to,
+            takes: takes.into_values().collect(),
+            set: (self.set.into_iter())
+                .map(|(ino, inode)| (ino, Box::new(inode)))
+                .collect(),
+        }
+    }
+}
+
+/// A conflict at a path.
+fn conflict(path: Vec<u8>, why: impl Into<String>) -> Conflict {
+    Conflict {
+        path,
+        why: why.into(),
+    }
+}
+
+/// Where the overlay has nothing to say, the base's own inode.
+fn inode_in(
+    names: &super::diff::Names<'_>,
+    ino: crate::tree::Ino,
+) -> Result<Option<crate::tree::Inode>, Errno> {
+    if !groups::alive(names, ino) {
+        return Ok(None);
+    }
+    match names.view.root.inode(ino) {
+        Some(inode) => Ok(Some((**inode).clone())),
+        None => names.peeks.engine.base_inode(ino).map(Some),
+    }
+}

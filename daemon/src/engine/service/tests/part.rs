@@ -1,0 +1,408 @@
+//! Reverting a part: what is chosen is as it was, everything else stays; where that cannot be, nothing is done.
+
+use llctl::globs::Globs;
+use llctl::protocol::{ErrorKind, Failure, OnConflict, Part, PartOf, RevertInfo};
+use proptest::prelude::*;
+
+use super::random::{Manifest, NAMES, Op, Seen, config, manifest, op, path, run, text};
+use super::*;
+
+fn since(state: &str, globs: &[&str]) -> Part {
+    Part {
+        of: PartOf::To(state.parse().unwrap()),
+        globs: globs.iter().map(|g| (*g).to_owned()).collect(),
+    }
+}
+
+fn done_by(names: &[&str]) -> Part {
+    let names = names.iter().map(|n| SnapName::new(*n).unwrap());
+    Part {
+        of: PartOf::Snapshots(names.collect()),
+        globs: Vec::new(),
+    }
+}
+
+impl Bench {
+    fn revert_part(&self, part: &Part, on_conflict: OnConflict) -> Result<RevertInfo, Failure> {
+        self.host.revert_part(part, on_conflict, false)
+    }
+
+    fn live(&self) -> Manifest {
+        manifest(self, &StateRef::Live)
+    }
+
+    fn text(&self, path: &str) -> Option<String> {
+        let seen = self.live().remove(path.as_bytes())?;
+        Some(String::from_utf8(seen.content).unwrap())
+    }
+
+    fn sound(&self) {
+        let mut findings = Vec::new();
+        let mut sink = |event| {
+            if let llctl::client::VerifyEvent::Finding(finding) = event {
+                findings.push(finding);
+            }
+            Ok(())
+        };
+        self.host.verify(&mut sink).unwrap();
+        assert!(findings.is_empty(), "{findings:?}");
+    }
+
+    /// The paths in the way.
+    fn conflicts(&self, part: &Part) -> Vec<String> {
+        let before = self.live();
+        let refused = self.revert_part(part, OnConflict::Stop).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Conflict, "{refused}");
+        assert_eq!(self.live(), before, "something was done");
+        let paths = refused.conflicts.iter();
+        paths.map(|c| format!("{}: {}", c.path, c.why)).collect()
+    }
+}
+
+fn bench() -> Bench {
+    let place = Place::new();
+    for path in ["src/a", "src/deep/b", "doc/c", "top"] {
+        place.put(path, path.as_bytes());
+    }
+    let b = place.open();
+    b.utime("src", Time::from((1000, 7)));
+    b.snap("s");
+    b
+}
+
+#[test]
+fn chosen_paths_are_as_they_were_and_the_rest_stays() {
+    let b = bench();
+    b.write("src/a", 0, b"SRC");
+    b.file("src/new", b"new");
+    b.remove("src/deep/b");
+    b.remove("src/deep");
+    b.write("doc/c", 0, b"DOC");
+    b.chmod("top", 0o600);
+    let before = b.live();
+    let done = b.revert_part(&since("s", &["src"]), OnConflict::Stop);
+    assert!(done.unwrap().changed >= 3);
+    assert_eq!(b.text("src/a").unwrap(), "src/a");
+    assert_eq!(b.text("src/deep/b").unwrap(), "src/deep/b");
+    assert_eq!(b.text("src/new"), None);
+    assert_eq!(b.text("doc/c").unwrap(), "DOC/c");
+    assert_eq!(b.live()[&b"top"[..]].perm, 0o600);
+    // The directory was chosen with everything in it, so it is exact.
+    let mtime = b.engine.getattr(b.ino("src")).unwrap().mtime;
+    assert_eq!(mtime, Time::from((1000, 7)));
+    b.sound();
+    b.host.undo(1).unwrap();
+    assert_eq!(b.live(), before);
+    b.host.redo(1).unwrap();
+    assert_eq!(b.text("src/a").unwrap(), "src/a");
+    b.sound();
+}
+
+#[test]
+fn a_replayed_journal_says_the_same() {
+    let mut b = bench();
+    b.write("src/a", 0, b"SRC");
+    b.write("doc/c", 0, b"DOC");
+    b.rename("top", "src/top", 0);
+    b.revert_part(&since("s", &["src", "top"]), OnConflict::Stop)
+        .unwrap();
+    let before = b.live();
+    assert_eq!(b.text("top").unwrap(), "top");
+    b.engine.close().unwrap();
+    let place = std::mem::replace(&mut b.place, Place::new());
+    drop(b);
+    let again = place.open();
+    assert_eq!(again.live(), before);
+    again.host.undo(1).unwrap();
+    assert_eq!(again.text("doc/c").unwrap(), "DOC/c");
+    assert_eq!(again.text("src/top").unwrap(), "top");
+}
+
+#[test]
+fn a_rename_goes_with_both_its_names() {
+    let b = bench();
+    b.rename("src/a", "doc/moved", 0);
+    let told = b.conflicts(&since("s", &["src"]));
+    assert_eq!(
+        told,
+        ["doc/moved: goes together with src/a, and is not selected"]
+    );
+    let before = b.live();
+    let kept = b.revert_part(&since("s", &["src"]), OnConflict::Keep);
+    assert_eq!(kept.unwrap().changed, 1, "only the directory's time");
+    assert_eq!(b.live(), before);
+    b.revert_part(&since("s", &["src"]), OnConflict::Revert)
+        .unwrap();
+    assert_eq!(b.text("src/a").unwrap(), "src/a");
+    assert_eq!(b.text("doc/moved"), None);
+    b.sound();
+}
+
+#[test]
+fn a_hard_link_across_the_boundary_is_a_conflict() {
+    let b = bench();
+    b.link("src/a", "doc/link");
+    b.snap("linked");
+    b.write("src/a", 0, b"SRC");
+    let told = b.conflicts(&since("linked", &["src"]));
+    assert_eq!(
+        told,
+        ["doc/link: goes together with src/a, and is not selected"]
+    );
+    let both = b.revert_part(&since("linked", &["src", "doc"]), OnConflict::Stop);
+    both.unwrap();
+    assert_eq!(b.text("doc/link").unwrap(), "src/a");
+    assert_eq!(b.engine.getattr(b.ino("src/a")).unwrap().nlink, 2);
+    b.sound();
+}
+
+#[test]
+fn one_snapshot_in_the_middle_is_undone() {
+    let b = bench();
+    b.write("src/a", 0, b"1");
+    b.snap("one");
+    b.write("doc/c", 0, b"2");
+    b.dir("made");
+    b.file("made/in", b"2");
+    b.remove("src/deep/b");
+    b.snap("two");
+    b.write("top", 0, b"3");
+    b.snap("three");
+    b.write("src/a", 1, b"4");
+    b.revert_part(&done_by(&["two"]), OnConflict::Stop).unwrap();
+    assert_eq!(b.text("doc/c").unwrap(), "doc/c");
+    assert_eq!(b.text("made"), None);
+    assert_eq!(b.text("src/deep/b").unwrap(), "src/deep/b");
+    assert_eq!(b.text("top").unwrap(), "3op");
+    assert_eq!(b.text("src/a").unwrap(), "14c/a");
+    b.sound();
+}
+
+#[test]
+fn what_others_did_since_is_named() {
+    let b = bench();
+    b.write("doc/c", 0, b"1");
+    b.dir("made");
+    b.file("made/in", b"1");
+    b.snap("one");
+    b.write("doc/c", 0, b"2");
+    b.file("made/theirs", b"2");
+    b.rename("top", "renamed", 0);
+    b.snap("two");
+    let told = b.conflicts(&done_by(&["one"]));
+    assert_eq!(
+        told,
+        [
+            "doc/c: was changed since",
+            "made/theirs: is in a directory that would go"
+        ]
+    );
+    // A directory with something of others in it cannot go.
+    b.revert_part(&done_by(&["one"]), OnConflict::Revert)
+        .unwrap_err();
+    b.revert_part(&done_by(&["one"]), OnConflict::Keep).unwrap();
+    assert_eq!(b.text("doc/c").unwrap(), "2oc/c");
+    assert_eq!(b.text("made/in").unwrap(), "1");
+    b.remove("made/theirs");
+    b.revert_part(&done_by(&["one"]), OnConflict::Revert)
+        .unwrap();
+    assert_eq!(b.text("doc/c").unwrap(), "doc/c");
+    assert_eq!(b.text("made/in"), None);
+    assert_eq!(b.text("renamed").unwrap(), "top");
+    b.sound();
+}
+
+#[test]
+fn a_file_that_was_renamed_since_keeps_its_new_name() {
+    let b = bench();
+    b.write("doc/c", 0, b"1");
+    b.snap("one");
+    b.rename("doc/c", "src/elsewhere", 0);
+    b.snap("two");
+    b.revert_part(&done_by(&["one"]), OnConflict::Stop).unwrap();
+    assert_eq!(b.text("src/elsewhere").unwrap(), "doc/c");
+    assert_eq!(b.text("doc/c"), None);
+    b.sound();
+}
+
+#[test]
+fn a_snapshot_after_a_revert_did_what_came_after_the_revert() {
+    let b = bench();
+    b.write("doc/c", 0, b"1");
+    b.snap("one");
+    b.host.revert(&"s".parse().unwrap(), false).unwrap();
+    b.write("top", 0, b"2");
+    b.snap("two");
+    // Its change is that of `top`; the revert is none of it.
+    b.revert_part(&done_by(&["two"]), OnConflict::Stop).unwrap();
+    assert_eq!(b.text("top").unwrap(), "top");
+    assert_eq!(b.text("doc/c").unwrap(), "doc/c");
+}
+
+fn choose(globs: &[String], state: &Manifest) -> (Manifest, Manifest) {
+    let globs = Globs::new(globs).unwrap();
+    let all = state.clone().into_iter();
+    all.partition(|(path, _)| globs.matches(path))
+}
+
+/// Whether each path is as in `a`, or as something is in `b`: a file that is reverted in a directory whose renaming is kept has
+/// the content of before at a path of now.
+fn of_either(now: &Manifest, a: &Manifest, b: &Manifest) -> Result<(), Vec<u8>> {
+    let all = now.keys().chain(a.keys()).chain(b.keys());
+    let strange = |path: &&Vec<u8>| {
+        let it = now.get(*path);
+        it != a.get(*path) && it.is_some_and(|it| !b.values().any(|was| was == it))
+    };
+    all.into_iter()
+        .find(strange)
+        .map_or(Ok(()), |p| Err(p.clone()))
+}
+
+fn base() -> Bench {
+    let place = Place::new();
+    for path in ["a/a/a", "a/a/b", "a/b/c", "a/c", "b/a/a", "b/b", "d"] {
+        place.put(path, path.as_bytes());
+    }
+    place.open()
+}
+
+/// A change of one file or directory at its place, with content that no other has.
+fn plain() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => (path(), any::<u8>()).prop_map(|(p, b)| Op::File(p, b)),
+        2 => path().prop_map(Op::Dir),
+        4 => (path(), 0u64..9000, any::<u8>()).prop_map(|(p, o, b)| Op::Write(p, o, b)),
+        2 => (path(), 0u16..0o1000).prop_map(|(p, m)| Op::Chmod(p, m)),
+        3 => path().prop_map(Op::Remove),
+        2 => path().prop_map(Op::RemoveAll),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// Random histories: of the paths that are chosen, all are as in the snapshot, of the others none has changed. Where
+    /// that is not possible, nothing is done, and with a winner each path is as in one of the two.
+    #[test]
+    fn chosen_paths_of_random_histories(
+        before in prop::collection::vec(op(), 0..20),
+        after in prop::collection::vec(op(), 1..15),
+        globs in prop::collection::vec(path(), 1..3),
+        deeper in any::<bool>(),
+    ) {
+        let b = base();
+        let mut snaps = 0;
+        before.iter().for_each(|op| run(&b, op, &mut snaps));
+        b.snap("target");
+        after.iter().for_each(|op| run(&b, op, &mut snaps));
+        let mut globs: Vec<String> = globs.iter().map(text).collect();
+        if deeper {
+            globs.push(format!("*/{}", NAMES[0]));
+        }
+        let part = Part { of: PartOf::To("target".parse().unwrap()), globs: globs.clone() };
+        let target = manifest(&b, &"target".parse().unwrap());
+        let head = b.live();
+        let (wanted, _) = choose(&globs, &target);
+        let (_, kept) = choose(&globs, &head);
+        match b.revert_part(&part, OnConflict::Stop) {
+            Ok(_) => {
+                let (inside, outside) = choose(&globs, &b.live());
+                prop_assert_eq!(&inside, &wanted, "chosen, by {:?}", globs);
+                prop_assert_eq!(&outside, &kept, "not chosen, by {:?}", globs);
+                b.sound();
+                b.host.undo(1).unwrap();
+                prop_assert_eq!(b.live(), head);
+            }
+            Err(refused) => {
+                prop_assert_eq!(refused.kind, ErrorKind::Conflict, "{}", refused);
+                prop_assert!(!refused.conflicts.is_empty());
+                prop_assert_eq!(&b.live(), &head);
+                b.revert_part(&part, OnConflict::Keep).unwrap();
+                let (_, outside) = choose(&globs, &b.live());
+                prop_assert_eq!(&outside, &kept, "kept, by {:?}", globs);
+                prop_assert_eq!(of_either(&b.live(), &head, &target), Ok(()));
+                b.sound();
+                b.host.undo(1).unwrap();
+                prop_assert_eq!(&b.live(), &head);
+                b.revert_part(&part, OnConflict::Revert).unwrap();
+                let (inside, _) = choose(&globs, &b.live());
+                prop_assert_eq!(&inside, &wanted, "reverted, by {:?}", globs);
+                prop_assert_eq!(of_either(&b.live(), &head, &target), Ok(()));
+                b.sound();
+            }
+        }
+    }
+
+    /// Everything chosen is a revert of everything.
+    #[test]
+    fn all_paths_are_everything(
+        before in prop::collection::vec(op(), 0..20),
+        after in prop::collection::vec(op(), 1..20),
+    ) {
+        let b = base();
+        let mut snaps = 0;
+        before.iter().for_each(|op| run(&b, op, &mut snaps));
+        b.snap("target");
+        after.iter().for_each(|op| run(&b, op, &mut snaps));
+        let target = manifest(&b, &"target".parse().unwrap());
+        b.revert_part(&since("target", &["**"]), OnConflict::Stop).unwrap();
+        prop_assert_eq!(b.live(), target);
+        b.sound();
+    }
+
+    /// Steps that change files where they are, some of them undone: each path has what the steps that stay made of it. Where a
+    /// step that stays has changed what one that goes made, that is a conflict.
+    #[test]
+    fn undone_steps_of_random_histories(
+        steps in prop::collection::vec((prop::collection::vec(plain(), 1..5), any::<bool>()), 2..5),
+        last in prop::collection::vec(plain(), 0..4),
+    ) {
+        let b = base();
+        let mut snaps = 0;
+        b.snap("first");
+        let mut states = vec![b.live()];
+        for (ops, _) in &steps {
+            ops.iter().for_each(|op| run(&b, op, &mut snaps));
+            b.snap(&format!("step{}", states.len()));
+            states.push(b.live());
+        }
+        last.iter().for_each(|op| run(&b, op, &mut snaps));
+        let head = b.live();
+        let gone: Vec<usize> = (1..states.len()).filter(|n| steps[n - 1].1).collect();
+        let names: Vec<String> = gone.iter().map(|n| format!("step{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut expected = head.clone();
+        let mut clash = false;
+        let all: std::collections::BTreeSet<Vec<u8>> = states.iter().chain([&head]).flat_map(|s| s.keys().cloned()).collect();
+        for path in &all {
+            let mut now: Option<&Seen> = head.get(path);
+            for n in gone.iter().rev() {
+                let (was, became) = (states[n - 1].get(path), states[*n].get(path));
+                if was == became || now == was {
+                    continue;
+                }
+                clash |= now != became;
+                now = was;
+            }
+            match now {
+                Some(seen) => drop(expected.insert(path.clone(), seen.clone())),
+                None => drop(expected.remove(path)),
+            }
+        }
+        match b.revert_part(&done_by(&names), OnConflict::Stop) {
+            Ok(_) => {
+                prop_assert!(!clash, "a conflict was not seen");
+                prop_assert_eq!(b.live(), expected);
+                b.sound();
+                b.host.undo(1).unwrap();
+                prop_assert_eq!(b.live(), head);
+            }
+            Err(refused) => {
+                prop_assert_eq!(refused.kind, ErrorKind::Conflict, "{}", refused);
+                prop_assert_eq!(b.live(), head);
+                b.revert_part(&done_by(&names), OnConflict::Keep).unwrap();
+                b.sound();
+            }
+        }
+    }
+}
