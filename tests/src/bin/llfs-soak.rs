@@ -17,7 +17,12 @@ fn main() -> ExitCode {
     };
     let time = Duration::from_secs_f64(minutes * 60.0);
     let blocks = (time.as_secs() / 300).clamp(3, 12) as u32;
-    run(Plan { time, blocks, seed });
+    run(Plan {
+        time,
+        blocks,
+        seed,
+        drift: Some(2.0),
+    });
     println!("nothing was lost, nothing grew, nothing became slower");
     ExitCode::SUCCESS
 }

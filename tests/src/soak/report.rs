@@ -34,8 +34,6 @@ const COMING_AND_GOING: u64 = 24;
 /// Memory that one block may take more than the first, in KiB and by part of that of the first.
 const MEMORY_ROOM: u64 = 24 << 10;
 const MEMORY_MORE: f64 = 1.5;
-/// How much slower than beside the mount, compared with the first block.
-const DRIFT: f64 = 2.0;
 
 impl Block {
     pub fn count(&mut self, step: &Step) {
@@ -88,7 +86,7 @@ impl fmt::Display for Block {
 ///
 /// # Panics
 /// If something did.
-pub(super) fn judge(blocks: &[Block]) {
+pub(super) fn judge(blocks: &[Block], drift: Option<f64>) {
     let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
         return;
     };
@@ -133,7 +131,7 @@ pub(super) fn judge(blocks: &[Block]) {
     );
     let (before, after) = (first.latency.ratio(), last.latency.ratio());
     assert!(
-        after <= before * DRIFT,
+        drift.is_none_or(|drift| after <= before * drift),
         "operations took {before:.2} times as long as beside the mount, and {after:.2} at the end"
     );
 }

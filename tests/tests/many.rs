@@ -1,0 +1,183 @@
+//! Many mounts at once, and mounts in namespaces of their own.
+//!
+//! `LLFS_MOUNTS` is how many (a small number without it; 100 is what the project looks at).
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use llfs_tests::command::Run;
+use llfs_tests::killer::{kill_worker, worker_of};
+use llfs_tests::mounted::Mounted;
+use llfs_tests::{binaries, seeded, tree};
+
+/// What one mount may take: memory that only it has, in KiB, descriptors, threads. Supervisor, worker and visitor together.
+const MEMORY: u64 = 24 << 10;
+const DESCRIPTORS: u64 = 80;
+const THREADS: u64 = 32;
+
+/// The processes of a mount.
+fn processes(supervisor: i32) -> Vec<i32> {
+    let children = |pid: i32| -> Vec<i32> {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let of = |task: fs::DirEntry| fs::read_to_string(task.path().join("children"));
+        let all = tasks.flatten().filter_map(|task| of(task).ok());
+        all.flat_map(|text| {
+            let pids = text.split_whitespace().map(|pid| pid.parse().unwrap());
+            pids.collect::<Vec<i32>>()
+        })
+        .collect()
+    };
+    let mut all = vec![supervisor];
+    for pid in children(supervisor) {
+        all.push(pid);
+        all.extend(children(pid));
+    }
+    all
+}
+
+/// Private memory in KiB, descriptors, threads.
+fn taken(pid: i32) -> [u64; 3] {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let private = rollup.lines().filter(|line| line.starts_with("Private_"));
+    let kib = private.map(|line| {
+        let number = line.split_whitespace().nth(1).unwrap();
+        number.parse::<u64>().unwrap()
+    });
+    let count = |what: &str| fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count() as u64;
+    [kib.sum(), count("fd"), count("task")]
+}
+
+/// Clock ticks of all threads of a process so far.
+fn ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    [11, 12]
+        .iter()
+        .map(|i| fields[*i].parse::<u64>().unwrap())
+        .sum()
+}
+
+#[test]
+fn many_mounts_at_once_take_little_and_do_not_disturb_each_other() {
+    let count = seeded::number("LLFS_MOUNTS").unwrap_or(10);
+    let begun = Instant::now();
+    let mounts: Vec<Mounted> = (0..count)
+        .map(|n| {
+            let mut mounted = Mounted::prepare(&format!("many{n}"));
+            mounted.allow(Duration::from_secs(150 + 4 * count));
+            tree::plant(&mounted.dir, n, 30).unwrap();
+            mounted.mount();
+            mounted
+        })
+        .collect();
+    println!("{count} mounts in {:?}", begun.elapsed());
+    for (n, mounted) in mounts.iter().enumerate() {
+        fs::write(mounted.path("mine"), format!("{n}")).unwrap();
+        mounted.snap("first");
+        fs::write(mounted.path("mine"), "changed").unwrap();
+    }
+    let supervisors: Vec<i32> = mounts.iter().map(Mounted::pid).collect();
+    let all: Vec<i32> = supervisors.iter().flat_map(|s| processes(*s)).collect();
+    let mut sum = [0; 3];
+    for pid in &all {
+        for (total, one) in sum.iter_mut().zip(taken(*pid)) {
+            *total += one;
+        }
+    }
+    let each = sum.map(|total| total / count);
+    println!(
+        "each: {} KiB, {} descriptors, {} threads",
+        each[0], each[1], each[2]
+    );
+    assert!(each[0] < MEMORY, "{} KiB", each[0]);
+    assert!(each[1] < DESCRIPTORS, "{} descriptors", each[1]);
+    assert!(each[2] < THREADS, "{} threads", each[2]);
+    // Nobody asks for anything: nobody does anything.
+    let before: u64 = all.iter().map(|pid| ticks(*pid)).sum();
+    std::thread::sleep(Duration::from_secs(3));
+    let idle = all.iter().map(|pid| ticks(*pid)).sum::<u64>() - before;
+    println!("{idle} ticks of 10 ms in 3 s of rest");
+    assert!(idle <= 10 + count, "{idle} ticks while nothing was asked");
+    // One dies, the others do not notice.
+    let others: Vec<Option<i32>> = supervisors[1..].iter().map(|s| worker_of(*s)).collect();
+    kill_worker(supervisors[0]);
+    for (n, mounted) in mounts.iter().enumerate() {
+        mounted.revert("first");
+        let text = fs::read_to_string(mounted.path("mine")).unwrap();
+        assert_eq!(text, format!("{n}"));
+    }
+    let now: Vec<Option<i32>> = supervisors[1..].iter().map(|s| worker_of(*s)).collect();
+    assert_eq!(others, now);
+    for mounted in &mounts {
+        mounted.unmount();
+    }
+}
+
+/// What somebody does with a mount of their own.
+const SESSION: &str = r#"
+mkdir -p "$XDG_RUNTIME_DIR" "$1/base"
+cd "$1/base"; echo text > kept; mkdir dir; ln kept dir/link; cd ..
+"$BIN/llfs" mount base --store "$1/store"
+cd base
+echo more >> kept
+"$BIN/llctl" snap first > /dev/null
+rm -r dir; echo other > kept; ln -s kept symlink
+test "$("$BIN/llctl" diff first | wc -l)" -ge 3
+"$BIN/llctl" revert first > /dev/null
+test "$(cat kept)" = "$(printf 'text\nmore')"; test -e dir/link; test ! -e symlink
+test "$(stat -c %h kept)" = 2
+"$BIN/llctl" undo > /dev/null; test "$(cat kept)" = other
+"$BIN/llctl" verify > /dev/null
+cd ..; test "$(cat base/kept)" = other
+"$BIN/llfs" unmount base
+test "$(cat base/kept)" = text
+echo all is well
+"#;
+
+/// In a container: its own mounts, its own root, who is nobody outside.
+#[test]
+fn a_mount_works_in_a_user_namespace() {
+    let mut mounted = Mounted::prepare("namespace");
+    let place = mounted.scratch.dir("place");
+    mounted.become_user(65534);
+    std::os::unix::fs::chown(&place, Some(65534), Some(65534)).unwrap();
+    let maps = mounted.program("unshare").args(["-Urm", "true"]).finish();
+    if maps.code() != 0 {
+        println!("users may make no namespaces here: {}", maps.text());
+        return;
+    }
+    let run = mounted
+        .program("unshare")
+        .args(["-Urm", "bash", "-euc", SESSION, "bash"]);
+    let run = run
+        .arg(&place)
+        .env("BIN", mounted.scratch.path().join("programs"))
+        .env("XDG_RUNTIME_DIR", place.join("run"));
+    let done = run.ok();
+    assert!(done.out().ends_with("all is well\n"), "{}", done.text());
+}
+
+/// As a container's init would see it: process ids, mounts and names of its own.
+#[test]
+fn a_mount_works_in_namespaces_of_processes_and_mounts() {
+    let mounted = Mounted::prepare("container");
+    let place = mounted.scratch.dir("place");
+    let script = format!("mount -t proc proc /proc; {SESSION}");
+    let run = Run::new("unshare").args(["-mpiuf", "bash", "-euc", &script, "bash"]);
+    let done = run
+        .arg(&place)
+        .env("BIN", binaries::directory())
+        .env("XDG_RUNTIME_DIR", place.join("run"))
+        .ok();
+    assert!(done.out().ends_with("all is well\n"), "{}", done.text());
+}
