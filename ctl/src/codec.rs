@@ -148,6 +148,7 @@ mod tests {
             client: "t".into(),
             id: 0,
             next: 0,
+            why: None,
         };
         let body = b"\x83\xa5magic\xacllfs-control\xa7version\x01\xa6client\xa1t";
         let mut frame = (body.len() as u32).to_le_bytes().to_vec();

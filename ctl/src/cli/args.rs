@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use llctl::protocol::OnConflict;
 use llctl::{SnapName, StateRef, exit};
 
+use super::history::HistoryArgs;
 use super::meta::MetaArgs;
 
 const STYLES: Styles = Styles::styled()
@@ -87,6 +88,9 @@ pub struct Global {
         hide_short_help = true
     )]
     pub socket: Option<PathBuf>,
+    /// Say why, for `llctl history`
+    #[arg(long, value_name = "TEXT", global = true, hide_short_help = true)]
+    pub why: Option<String>,
     /// Print JSON for programs
     #[arg(long, global = true)]
     pub json: bool,
@@ -254,6 +258,8 @@ Asks, unless --yes is given; where nobody can be asked, it refuses. Undo brings 
         /// The new name
         new: SnapName,
     },
+    /// Show what was done to the snapshots and the tree: who, when, why, and what became of it
+    History(HistoryArgs),
     /// Change what a snapshot says of itself: its message, session, metrics and so on
     #[command(after_help = "\
 What is given replaces what was there; tags and metrics come to those that are there. The rest stays.

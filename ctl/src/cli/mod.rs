@@ -6,6 +6,7 @@ mod confirm;
 mod delete;
 mod diff;
 mod fail;
+mod history;
 mod listing;
 mod log;
 mod meta;
@@ -82,6 +83,7 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
             dry_run,
         } => delete::run(&mut connect(global)?, names, yes, dry_run, out),
         Command::Rename { old, new } => snapshots::rename(&mut connect(global)?, old, new, out),
+        Command::History(args) => history::run(&mut connect(global)?, args, out),
         Command::Annotate {
             name,
             message,
@@ -107,14 +109,18 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
 }
 
 fn connect(global: &Global) -> Result<Client, Fail> {
-    match &global.socket {
-        Some(socket) => Ok(Client::connect_socket(socket)?),
+    let mut client = match &global.socket {
+        Some(socket) => Client::connect_socket(socket)?,
         None => {
             let mount =
                 locate::locate(global.directory.as_deref()).map_err(llctl::ClientError::from)?;
-            Ok(Client::connect_mount(&mount)?)
+            Client::connect_mount(&mount)?
         }
+    };
+    if let Some(why) = &global.why {
+        client.because(Some(why.clone()))?;
     }
+    Ok(client)
 }
 
 /// Whether both questions and their answers go to a person.

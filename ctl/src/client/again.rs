@@ -42,9 +42,11 @@ pub(super) fn connect(
     place: &Place,
     id: u64,
     next: u64,
+    why: Option<&str>,
     silence: Duration,
 ) -> Result<(UnixStream, Welcome)> {
-    let hello = Hello::new(concat!("llctl ", env!("CARGO_PKG_VERSION"))).numbered(id, next);
+    let mut hello = Hello::new(concat!("llctl ", env!("CARGO_PKG_VERSION"))).numbered(id, next);
+    hello.why = why.map(str::to_owned);
     let begun = Instant::now();
     let mut first = None;
     loop {

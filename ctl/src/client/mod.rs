@@ -31,8 +31,8 @@ use crate::codec::{self, CodecError};
 use crate::locate::{self, Mount};
 use crate::name::{SnapName, StateRef};
 use crate::protocol::{
-    ApplyPlan, Finding, Listing, MetaEdit, OnConflict, Part, Progress, Request, Response,
-    RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo, Welcome,
+    Act, ApplyPlan, Finding, HistoryQuery, Listing, MetaEdit, OnConflict, Part, Progress, Request,
+    Response, RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo, Welcome,
 };
 
 /// What a request came to.
@@ -48,6 +48,8 @@ pub struct Client {
     reader: io::BufReader<UnixStream>,
     welcome: Welcome,
     place: Place,
+    /// Why requests are made, for the history.
+    why: Option<String>,
     /// Made up at random, see [`Hello::id`].
     id: u64,
     /// The number of the last request.
@@ -92,11 +94,12 @@ impl Client {
 
     fn connect_to(place: Place) -> Result<Self> {
         let id = again::made_up();
-        let (stream, welcome) = again::connect(&place, id, 1, Duration::ZERO)?;
+        let (stream, welcome) = again::connect(&place, id, 1, None, Duration::ZERO)?;
         Ok(Self {
             reader: io::BufReader::new(stream),
             welcome,
             place,
+            why: None,
             id,
             number: 0,
             losses: 0,
@@ -106,6 +109,31 @@ impl Client {
     /// What the daemon said about itself.
     pub fn welcome(&self) -> &Welcome {
         &self.welcome
+    }
+
+    /// Says why what is asked for from here on is asked for: the history keeps it. Connects anew.
+    pub fn because(&mut self, why: Option<String>) -> Result<()> {
+        let next = self.number + 1;
+        let (stream, welcome) =
+            again::connect(&self.place, self.id, next, why.as_deref(), Duration::ZERO)?;
+        self.reader = io::BufReader::new(stream);
+        self.welcome = welcome;
+        self.why = why;
+        Ok(())
+    }
+
+    /// What was done, oldest first.
+    pub fn history(&mut self, query: HistoryQuery) -> Result<Vec<Act>> {
+        let mut all = Vec::new();
+        let mut next = self.ask(&Request::History { query })?;
+        loop {
+            match next {
+                Response::Acts(acts) => all.extend(acts),
+                Response::ActsEnd => return Ok(all),
+                other => return self.unexpected(other),
+            }
+            next = self.receive()?;
+        }
     }
 
     /// Takes a snapshot; without a name the daemon makes one.
@@ -291,7 +319,13 @@ impl Client {
             return Err(error);
         }
         self.losses += 1;
-        match again::connect(&self.place, self.id, self.number, again::RECOVERY) {
+        match again::connect(
+            &self.place,
+            self.id,
+            self.number,
+            self.why.as_deref(),
+            again::RECOVERY,
+        ) {
             // Another daemon knows nothing of what this one was asked.
             Ok((stream, welcome)) if welcome.pid == self.welcome.pid => {
                 self.reader = io::BufReader::new(stream);

@@ -27,6 +27,9 @@ pub struct Hello {
     /// number, because the daemon's worker died before it was answered, is not carried out twice.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub next: u64,
+    /// Why what is asked for on this connection is asked for, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -42,6 +45,7 @@ impl Hello {
             client: client.into(),
             id: 0,
             next: 0,
+            why: None,
         }
     }
 

@@ -12,6 +12,7 @@ mod bytes;
 mod change;
 mod failure;
 mod handshake;
+mod history;
 mod log;
 mod meta;
 mod metric;
@@ -30,6 +31,7 @@ pub use change::{
 };
 pub use failure::{ErrorKind, Failure};
 pub use handshake::{Hello, HelloReply, MAGIC, PROTOCOL_VERSION, Refused, Welcome};
+pub use history::{Act, Deal, HistoryQuery, TARGETS_MAX, WHY_MAX};
 pub use log::{Author, Deed, LogEntry};
 pub use meta::{
     Entity, FIELD_MAX, GitState, META_MAX, METRICS_MAX, MetaEdit, MetaError, SnapMeta, TAGS_MAX,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BytePath, MetaEdit, OnConflict, Part, SnapMeta};
+use super::{BytePath, HistoryQuery, MetaEdit, OnConflict, Part, SnapMeta};
 use crate::name::{SnapName, StateRef};
 
 /// The longest message of a snapshot, in bytes.
@@ -115,6 +115,11 @@ pub enum Request {
         name: SnapName,
         /// What to change.
         edit: MetaEdit,
+    },
+    /// What was done: [`super::Response::Acts`] several times, then `ActsEnd`.
+    History {
+        /// Which acts.
+        query: HistoryQuery,
     },
     /// The mount, its store and their health: [`super::Response::Status`].
     Status,

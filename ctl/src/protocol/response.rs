@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::{
-    ApplyDone, ApplyPlan, Change, ChangeCounts, Failure, Finding, Listing, LogEntry, RevertCheck,
-    RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary,
+    Act, ApplyDone, ApplyPlan, Change, ChangeCounts, Failure, Finding, Listing, LogEntry,
+    RevertCheck, RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary,
 };
 
 /// One message of an answer.
@@ -42,6 +42,10 @@ pub enum Response {
     Renamed(SnapInfo),
     /// The snapshot as it describes itself now.
     Described(SnapInfo),
+    /// A part of the history, oldest first; more parts or `ActsEnd` follow.
+    Acts(Vec<Act>),
+    /// The history is complete.
+    ActsEnd,
     /// The status.
     Status(StatusInfo),
     /// How far a long operation is; more follows.
@@ -67,6 +71,7 @@ impl Response {
     pub fn is_last(&self, planned_only: bool) -> bool {
         match self {
             Self::List(_)
+            | Self::Acts(_)
             | Self::Change(_)
             | Self::LogEntry(_)
             | Self::Content(_)

@@ -7,6 +7,7 @@ mod commands;
 mod diff;
 mod errors;
 mod fake;
+mod history;
 mod log;
 mod meta;
 mod patch;

@@ -9,15 +9,29 @@ use llctl::protocol::{ErrorKind, Failure, Listing, MESSAGE_MAX, Request, Respons
 use llctl::{SnapName, StateRef};
 
 use super::Service;
+use super::account::Account;
 
 /// Snapshots in one message of a list; with the longest names and messages 1.1 MiB.
 const LIST_CHUNK: usize = 256;
+
+/// Acts in one message of a history; with the longest texts 6 MiB.
+const ACTS_CHUNK: usize = 1024;
 
 /// The answer to one request, on its way to the client.
 pub(super) struct Reply<'a> {
     out: BufWriter<&'a UnixStream>,
     /// Set at the first error. A message may have been sent in part: nothing can follow it.
     broken: Option<CodecError>,
+    /// What is to be written down of the request, once its end is known.
+    account: Option<Written<'a>>,
+}
+
+/// An account, and who keeps it.
+pub(super) struct Written<'a> {
+    pub account: Account,
+    pub service: &'a dyn Service,
+    /// A worker before this one did it.
+    pub again: bool,
 }
 
 impl<'a> Reply<'a> {
@@ -25,7 +39,13 @@ impl<'a> Reply<'a> {
         Self {
             out: BufWriter::with_capacity(64 << 10, stream),
             broken: None,
+            account: None,
         }
+    }
+
+    /// What the answer turns out to be is written down before it is sent.
+    pub(super) fn account(&mut self, account: Written<'a>) {
+        self.account = Some(account);
     }
 
     /// Sends a message that others follow. The error is for the operation that makes them, so that it stops.
@@ -50,6 +70,10 @@ impl<'a> Reply<'a> {
 
     /// Sends the message that ends the answer.
     pub(super) fn last(&mut self, response: &Response) -> Result<(), CodecError> {
+        if let Some(written) = self.account.take() {
+            let act = written.account.close(response);
+            written.service.note(act, written.again);
+        }
         if self.broken.is_none() && self.part(response).is_ok() {
             return Ok(self.out.flush()?);
         }
@@ -178,6 +202,17 @@ pub(super) fn answer(
                 .and_then(|_| service.describe(&name, &edit));
             reply.end(changed, Response::Described)
         }
+        Request::History { query } => match service.history(&query) {
+            Ok(acts) => {
+                for part in acts.chunks(ACTS_CHUNK) {
+                    if reply.part(&Response::Acts(part.to_vec())).is_err() {
+                        break;
+                    }
+                }
+                reply.last(&Response::ActsEnd)
+            }
+            Err(failure) => reply.last(&Response::Error(failure)),
+        },
         Request::Status => reply.end(service.status(), Response::Status),
         Request::Verify => {
             let verified = service.verify(&mut |event| {

@@ -10,7 +10,8 @@ use llctl::protocol::{
 };
 
 use super::Service;
-use super::answer::{self, Reply};
+use super::account::{Account, Peer};
+use super::answer::{self, Reply, Written};
 
 /// What a client may take.
 #[derive(Debug, Clone)]
@@ -75,6 +76,7 @@ fn converse(stream: &UnixStream, service: &dyn Service, limits: &Limits) -> Resu
         return Ok(());
     };
     let mut number = hello.next;
+    let peer = Peer::of(stream, hello.why);
     stream.set_write_timeout(Some(limits.write))?;
     loop {
         let mut reader = Timed::new(stream, limits.idle, limits.request);
@@ -96,6 +98,14 @@ fn converse(stream: &UnixStream, service: &dyn Service, limits: &Limits) -> Resu
             0 => None,
             id => service.begin(id, number, &request),
         };
+        if let Some(account) = Account::open(&peer, &request) {
+            let again = done_before.is_some();
+            reply.account(Written {
+                account,
+                service,
+                again,
+            });
+        }
         let sent = match done_before {
             Some(answer) => reply.end(answer, |response| response),
             None => answer::answer(service, request, &mut reply),

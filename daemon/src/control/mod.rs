@@ -3,6 +3,7 @@
 //! [`Service`] is what the daemon can do; the engine implements it. [`Listener`] is the bound socket, [`Server`] takes
 //! connections from it and gives each its own thread. Nothing here knows trees or stores, and nothing that a client
 //! sends is believed before it was checked: who it is, how long its messages are, how fast they come.
+mod account;
 mod answer;
 mod connection;
 mod listener;

@@ -4,9 +4,9 @@ use std::io;
 
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
-    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, LogEntry, MetaEdit,
-    OnConflict, Part, Progress, Request, Response, RevertCheck, RevertInfo, SnapDetail, SnapInfo,
-    SnapMeta, StatusInfo, VerifySummary, Welcome,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, HistoryQuery, Listing,
+    LogEntry, MetaEdit, OnConflict, Part, Progress, Request, Response, RevertCheck, RevertInfo,
+    SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -113,6 +113,13 @@ pub trait Service: Send + Sync + 'static {
 
     /// Changes what a snapshot says of itself. The message in `edit` is not too long.
     fn describe(&self, name: &SnapName, edit: &MetaEdit) -> Result<SnapInfo, Failure>;
+
+    /// Writes down what was done, or failed, before it is answered. `again`: a worker before this one did it and may have
+    /// written it down.
+    fn note(&self, act: Act, again: bool);
+
+    /// What was done, oldest first.
+    fn history(&self, query: &HistoryQuery) -> Result<Vec<Act>, Failure>;
 
     /// The mount, its store and their health.
     fn status(&self) -> Result<StatusInfo, Failure>;

@@ -21,6 +21,7 @@ mod browse;
 mod change;
 mod checkpoint;
 mod held;
+mod history;
 mod house;
 mod io;
 mod lookup;
@@ -104,6 +105,8 @@ pub struct Engine {
     /// Holes that were punched into layers already.
     punched: Mutex<std::collections::HashMap<crate::tree::LayerId, Vec<std::ops::Range<u32>>>>,
     house: house::House,
+    /// A leaf lock: nothing is taken under it but the store's own.
+    history: Mutex<history::History>,
     place: PathBuf,
     store_place: PathBuf,
     started: std::time::Instant,

@@ -377,6 +377,7 @@ impl Engine {
             punched: Mutex::default(),
             warned: AtomicBool::new(false),
             house: House::new(),
+            history: Mutex::default(),
             place: identity.path,
             store_place: path.to_owned(),
             started: std::time::Instant::now(),

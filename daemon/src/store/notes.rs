@@ -8,10 +8,28 @@ use super::Store;
 use super::disk::OpenHow;
 use super::journal::segment::number_of;
 
-const DIR: &str = "notes";
+/// What notes are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoteKind {
+    /// Which programs changed what.
+    Who,
+    /// What was done to snapshots and the tree.
+    History,
+}
 
-fn path(number: u32) -> PathBuf {
-    Path::new(DIR).join(format!("{number:08}.who"))
+impl NoteKind {
+    /// Directory, and how the names of its files end.
+    fn place(self) -> (&'static str, &'static str) {
+        match self {
+            NoteKind::Who => ("notes", "who"),
+            NoteKind::History => ("history", "acts"),
+        }
+    }
+
+    fn path(self, number: u32) -> PathBuf {
+        let (dir, end) = self.place();
+        Path::new(dir).join(format!("{number:08}.{end}"))
+    }
 }
 
 impl Store {
@@ -19,12 +37,13 @@ impl Store {
     ///
     /// # Errors
     /// What the disk says.
-    pub fn notes(&self) -> io::Result<Vec<u32>> {
-        let names = match self.disk.list(Path::new(DIR)) {
+    pub fn notes(&self, kind: NoteKind) -> io::Result<Vec<u32>> {
+        let (dir, end) = kind.place();
+        let names = match self.disk.list(Path::new(dir)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             answer => answer?,
         };
-        let mut numbers: Vec<u32> = names.iter().filter_map(|n| number_of(n, "who")).collect();
+        let mut numbers: Vec<u32> = names.iter().filter_map(|n| number_of(n, end)).collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -33,10 +52,10 @@ impl Store {
     ///
     /// # Errors
     /// What the disk says; any part of the bytes may have been written.
-    pub fn append_note(&self, number: u32, bytes: &[u8]) -> io::Result<()> {
+    pub fn append_note(&self, kind: NoteKind, number: u32, bytes: &[u8]) -> io::Result<()> {
         self.health.check()?;
-        self.disk.create_dir(Path::new(DIR))?;
-        let file = self.disk.open(&path(number), OpenHow::Create)?;
+        self.disk.create_dir(Path::new(kind.place().0))?;
+        let file = self.disk.open(&kind.path(number), OpenHow::Create)?;
         file.write_at(bytes, file.len()?)
     }
 
@@ -44,16 +63,16 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`, or what the disk says.
-    pub fn note_bytes(&self, number: u32) -> io::Result<u64> {
-        self.disk.open(&path(number), OpenHow::Read)?.len()
+    pub fn note_bytes(&self, kind: NoteKind, number: u32) -> io::Result<u64> {
+        self.disk.open(&kind.path(number), OpenHow::Read)?.len()
     }
 
     /// All of a note.
     ///
     /// # Errors
     /// `NotFound`, or what the disk says.
-    pub fn read_note(&self, number: u32) -> io::Result<Vec<u8>> {
-        let file = self.disk.open(&path(number), OpenHow::Read)?;
+    pub fn read_note(&self, kind: NoteKind, number: u32) -> io::Result<Vec<u8>> {
+        let file = self.disk.open(&kind.path(number), OpenHow::Read)?;
         let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
         let read = file.read_at(&mut bytes, 0)?;
         bytes.truncate(read);
@@ -64,9 +83,9 @@ impl Store {
     ///
     /// # Errors
     /// What the disk says.
-    pub fn remove_note(&self, number: u32) -> io::Result<()> {
+    pub fn remove_note(&self, kind: NoteKind, number: u32) -> io::Result<()> {
         self.health.check()?;
-        match self.disk.remove(&path(number)) {
+        match self.disk.remove(&kind.path(number)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             answer => answer,
         }

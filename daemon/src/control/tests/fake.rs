@@ -6,10 +6,10 @@ use parking_lot::Mutex;
 
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
-    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, Content, ErrorKind, Failure,
-    Finding, FindingKind, Listing, LogEntry, MetaEdit, OnConflict, Part, Patch, Progress,
-    ProgressUnit, RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo, UnixNanos,
-    VerifySummary, Welcome,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, Content, ErrorKind,
+    Failure, Finding, FindingKind, HistoryQuery, Listing, LogEntry, MetaEdit, OnConflict, Part,
+    Patch, Progress, ProgressUnit, RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta,
+    StatusInfo, UnixNanos, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -20,6 +20,8 @@ use crate::control::{Service, Sink};
 pub struct Fake {
     /// Each call, in order.
     pub calls: Mutex<Vec<String>>,
+    /// What was written down.
+    pub acts: Mutex<Vec<Act>>,
     /// What `list` gives.
     pub listing: Listing,
     /// How many changes `diff` sends; `u64::MAX` for ever.
@@ -250,6 +252,15 @@ impl Service for Fake {
     fn rename(&self, from: &SnapName, to: &SnapName) -> Result<SnapInfo, Failure> {
         self.call(format!("rename {from} {to}"))?;
         Ok(snap_info(to.as_str()))
+    }
+
+    fn note(&self, act: Act, _: bool) {
+        self.acts.lock().push(act);
+    }
+
+    fn history(&self, query: &HistoryQuery) -> Result<Vec<Act>, Failure> {
+        let acts = self.acts.lock().clone();
+        Ok(acts.into_iter().filter(|act| query.selects(act)).collect())
     }
 
     fn status(&self) -> Result<StatusInfo, Failure> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::process::Process;
-use crate::store::Store;
+use crate::store::{NoteKind, Store};
 use crate::tree::{Ino, StateId, Time};
 
 /// A note is not appended to beyond this many bytes.
@@ -70,7 +70,7 @@ impl Notes {
     pub fn tidy(&mut self, store: &Store, alive: &BTreeSet<StateId>) -> io::Result<()> {
         if self.states.is_none() {
             let mut found: BTreeMap<u32, BTreeSet<StateId>> = store
-                .notes()?
+                .notes(NoteKind::Who)?
                 .into_iter()
                 .map(|n| (n, BTreeSet::new()))
                 .collect();
@@ -86,7 +86,7 @@ impl Notes {
     }
 
     fn remove(&mut self, store: &Store, note: u32) -> io::Result<()> {
-        store.remove_note(note)?;
+        store.remove_note(NoteKind::Who, note)?;
         if let Some(states) = &mut self.states {
             states.remove(&note);
         }
@@ -104,13 +104,13 @@ fn append(store: &Store, batches: &[Batch]) -> io::Result<(u32, Vec<u32>)> {
         bytes.extend(xxh3_64(&body).to_le_bytes());
         bytes.extend(body);
     }
-    let mut notes = store.notes()?;
+    let mut notes = store.notes(NoteKind::Who)?;
     let last = notes.last().copied().unwrap_or(0);
-    let note = match store.note_bytes(last) {
+    let note = match store.note_bytes(NoteKind::Who, last) {
         Ok(len) if len < NOTE_BYTES => last,
         _ => last + 1,
     };
-    store.append_note(note, &bytes)?;
+    store.append_note(NoteKind::Who, note, &bytes)?;
     if notes.last() != Some(&note) {
         notes.push(note);
     }
@@ -122,8 +122,8 @@ fn append(store: &Store, batches: &[Batch]) -> io::Result<(u32, Vec<u32>)> {
 /// # Errors
 /// What the disk says.
 pub(super) fn read(store: &Store, each: &mut dyn FnMut(u32, Batch)) -> io::Result<()> {
-    for note in store.notes()? {
-        let bytes = match store.read_note(note) {
+    for note in store.notes(NoteKind::Who)? {
+        let bytes = match store.read_note(NoteKind::Who, note) {
             // It went meanwhile.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             answer => answer?,

@@ -24,9 +24,9 @@ use std::sync::Arc;
 
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
-    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, Listing, LogEntry, MetaEdit,
-    OnConflict, PROTOCOL_VERSION, Part, Progress, Request, Response, RevertCheck, RevertInfo,
-    SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, HistoryQuery, Listing,
+    LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part, Progress, Request, Response,
+    RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -36,6 +36,9 @@ use crate::control::{Service, Sink};
 use crate::relay::Errand;
 use failure::failure;
 use states::View;
+
+/// Acts among which one is looked for that may have been written down before.
+const AGAIN_MAX: u32 = 8;
 
 /// The engine as the control server sees it.
 pub struct Host {
@@ -226,6 +229,26 @@ impl Service for Host {
             .rename_snapshot(from.as_str(), to.as_str())
             .map_err(|refusal| failure(&self.engine, &refusal))?;
         listing::info_by_name(&self.engine, to.as_str())
+    }
+
+    fn note(&self, act: Act, again: bool) {
+        // The worker before this one may have written it down, and been killed before it said so.
+        if again {
+            let last = HistoryQuery {
+                limit: Some(AGAIN_MAX),
+                ..HistoryQuery::default()
+            };
+            let same = |a: &Act| (a.pid, a.what, &a.targets) == (act.pid, act.what, &act.targets);
+            if (self.engine.acts(&last)).is_ok_and(|acts| acts.iter().any(same)) {
+                return;
+            }
+        }
+        self.engine.note_act(&act);
+    }
+
+    fn history(&self, query: &HistoryQuery) -> Result<Vec<Act>, Failure> {
+        let acts = self.engine.acts(query);
+        acts.map_err(|error| Failure::io("the history cannot be read", &error))
     }
 
     fn status(&self) -> Result<StatusInfo, Failure> {

@@ -1,0 +1,128 @@
+//! `llctl history`: what was done, by whom, and what became of it.
+
+use std::io;
+
+use llctl::escape::{escaped, escaped_text};
+use llctl::protocol::{Act, Deal, HistoryQuery};
+use llctl::{Client, Moment, SnapName, exit};
+
+use super::Outcome;
+use super::output::{Output, Style};
+use super::units;
+
+/// What `history` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Every snap, revert, undo, redo, delete, rename, annotate, prune and apply is kept, those that failed too: the last 16,000 or so. \
+The oldest come first. Give --why with a command to say why it is done.
+
+Examples:
+  llctl history
+  llctl history --what revert --what undo --since 2h
+  llctl history before-upgrade --json
+  llctl history --failed -n 10")]
+pub struct HistoryArgs {
+    /// Only what was done with this snapshot, by the name that it had then
+    pub name: Option<SnapName>,
+    /// Only acts of this kind: snap, revert, undo, redo, delete, rename, describe, prune, apply; may be given several times
+    #[arg(long, value_name = "KIND", value_parser = kind)]
+    pub what: Vec<Deal>,
+    /// Only what this user did, by number
+    #[arg(long, value_name = "UID")]
+    pub uid: Option<u32>,
+    /// Only what was done then or later: an age such as 10m or 2d, or a time such as 2026-11-21T10:00
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub since: Option<Moment>,
+    /// Only what was done then or earlier
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub until: Option<Moment>,
+    /// Only what failed
+    #[arg(long)]
+    pub failed: bool,
+    /// At most so many, the newest
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub limit: Option<u32>,
+}
+
+fn kind(text: &str) -> Result<Deal, String> {
+    use Deal::{Apply, Delete, Describe, Prune, Redo, Rename, Revert, Snap, Undo};
+    let all = [
+        Snap, Revert, Undo, Redo, Delete, Rename, Describe, Prune, Apply,
+    ];
+    (all.into_iter().find(|deal| deal.as_str() == text)).ok_or_else(|| {
+        let names = all.map(Deal::as_str).join(", ");
+        format!("one of {names}")
+    })
+}
+
+/// A time on the command line.
+pub fn moment(text: &str) -> Result<Moment, String> {
+    Moment::parse(text)
+        .ok_or_else(|| "an age such as 10m or 2d, or a time such as 2026-11-21T10:00".to_owned())
+}
+
+/// `llctl history`
+pub fn run(client: &mut Client, args: HistoryArgs, out: &mut Output) -> Outcome {
+    let query = HistoryQuery {
+        what: args.what,
+        target: args.name.map(String::from),
+        uid: args.uid,
+        since: args.since.map(|m| m.0),
+        until: args.until.map(|m| m.0),
+        failed: args.failed,
+        limit: args.limit,
+    };
+    let acts = client.history(query)?;
+    if out.json {
+        out.keyed("acts", &acts)?;
+        return Ok(exit::OK);
+    }
+    for act in &acts {
+        line(act, out)?;
+    }
+    Ok(exit::OK)
+}
+
+fn line(act: &Act, out: &mut Output) -> io::Result<()> {
+    let targets: Vec<String> = (act.targets.iter())
+        .map(|t| escaped(t.as_bytes()))
+        .collect();
+    let targets = match act.what {
+        Deal::Rename => targets.join(" to "),
+        _ => targets.join(", "),
+    };
+    let mut text = act.what.as_str().to_owned();
+    if !targets.is_empty() {
+        text.push_str(&format!(" {targets}"));
+    }
+    if act.more > 0 {
+        text.push_str(&format!(" and {} more", act.more));
+    }
+    if let Some(steps) = act.steps.filter(|n| *n > 1) {
+        text.push_str(&format!(" {steps} steps"));
+    }
+    let mut how = Vec::new();
+    how.extend(act.files.map(|n| units::count(n, "file")));
+    how.extend(act.bytes.map(units::size));
+    how.push(units::took(std::time::Duration::from_micros(act.took_us)));
+    let when = out.paint(Style::Dim, &units::local(act.at));
+    let what = out.paint(Style::Bold, &text);
+    out.line(format!("{when}  {what}  ({})", how.join(", ")))?;
+    let command = match act.command.as_str() {
+        "" => "a process".to_owned(),
+        line => escaped(line.as_bytes()),
+    };
+    out.line(format!(
+        "    by user {}: {command} (pid {})",
+        act.uid, act.pid
+    ))?;
+    if let Some(why) = &act.why {
+        let first = why.lines().next().unwrap_or_default();
+        out.line(format!("    why: {}", escaped(first.as_bytes())))?;
+    }
+    if let Some(error) = &act.error {
+        let text = out.paint(Style::Bad, &format!("failed: {}", escaped_text(error)));
+        out.line(format!("    {text}"))?;
+    }
+    Ok(())
+}

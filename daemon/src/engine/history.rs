@@ -1,0 +1,129 @@
+//! The history of acts: appended after each, before its answer is sent, and never synced.
+//!
+//! It is good to know and needed by nothing, like the authors: a kill between an act and its line loses the line, a power
+//! cut loses the last of them, damage ends what is read of one file, and failing to write it fails nobody.
+
+use std::io;
+
+use llctl::protocol::{Act, HistoryQuery};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Engine;
+use crate::store::NoteKind;
+
+/// A file is not appended to beyond this many bytes.
+const FILE_BYTES: u64 = 256 << 10;
+/// Files that are kept; the oldest go first.
+const FILES_MAX: usize = 16;
+/// Length and checksum.
+const HEADER: usize = 12;
+
+/// Where the next line goes; one writes at a time.
+#[derive(Default)]
+pub(super) struct History {
+    /// The file that this process appends to, and its length; it was seen whole.
+    open: Option<(u32, u64)>,
+}
+
+impl Engine {
+    /// Writes down an act.
+    pub(super) fn note_act(&self, act: &Act) {
+        if let Err(error) = self.append_act(act) {
+            tracing::warn!(%error, "an act is missing from the history");
+        }
+    }
+
+    fn append_act(&self, act: &Act) -> io::Result<()> {
+        let body = rmp_serde::to_vec_named(act).map_err(io::Error::other)?;
+        let mut bytes = Vec::with_capacity(HEADER + body.len());
+        bytes.extend((body.len() as u32).to_le_bytes());
+        bytes.extend(xxh3_64(&body).to_le_bytes());
+        bytes.extend(body);
+        let mut history = self.history.lock();
+        let (file, len) = match history.open {
+            Some((file, len)) if len < FILE_BYTES => (file, len),
+            _ => self.next_file()?,
+        };
+        // What an error leaves of it is a torn tail.
+        history.open = None;
+        self.store.append_note(NoteKind::History, file, &bytes)?;
+        history.open = Some((file, len + bytes.len() as u64));
+        Ok(())
+    }
+
+    /// The file to go on in: the last one, if it is short and whole, else a new one. What is torn or damaged is left alone.
+    fn next_file(&self) -> io::Result<(u32, u64)> {
+        let files = self.store.notes(NoteKind::History)?;
+        let excess = files.len().saturating_sub(FILES_MAX - 1);
+        for old in &files[..excess] {
+            self.store.remove_note(NoteKind::History, *old)?;
+        }
+        let Some(last) = files.last().copied() else {
+            return Ok((1, 0));
+        };
+        let bytes = self.store.read_note(NoteKind::History, last)?;
+        let whole = read(&bytes, &mut |_| {});
+        if whole == bytes.len() && (whole as u64) < FILE_BYTES {
+            return Ok((last, whole as u64));
+        }
+        Ok((last + 1, 0))
+    }
+
+    /// The acts that are asked for, oldest first.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(super) fn acts(&self, query: &HistoryQuery) -> io::Result<Vec<Act>> {
+        let limit = query.limit.map_or(usize::MAX, |n| n as usize);
+        let mut newest_first = Vec::new();
+        for file in self.store.notes(NoteKind::History)?.into_iter().rev() {
+            if newest_first.len() >= limit {
+                break;
+            }
+            let bytes = match self.store.read_note(NoteKind::History, file) {
+                // It went meanwhile.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                answer => answer?,
+            };
+            let mut acts = Vec::new();
+            let whole = read(&bytes, &mut |act| {
+                if query.selects(&act) {
+                    acts.push(act);
+                }
+            });
+            if whole < bytes.len() {
+                tracing::debug!(
+                    file,
+                    bytes = bytes.len() - whole,
+                    "the rest of a history is left out"
+                );
+            }
+            acts.reverse();
+            newest_first.append(&mut acts);
+        }
+        newest_first.truncate(limit);
+        newest_first.reverse();
+        Ok(newest_first)
+    }
+}
+
+/// Gives each act to `each`, up to the end or to what does not fit; how many bytes that were.
+fn read(bytes: &[u8], each: &mut dyn FnMut(Act)) -> usize {
+    let mut at = 0;
+    while let Some((act, len)) = next(&bytes[at..]) {
+        each(act);
+        at += len;
+    }
+    at
+}
+
+fn next(bytes: &[u8]) -> Option<(Act, usize)> {
+    let len = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    let sum = u64::from_le_bytes(bytes.get(4..HEADER)?.try_into().ok()?);
+    let end = HEADER.checked_add(len)?;
+    let body = bytes.get(HEADER..end)?;
+    if xxh3_64(body) != sum {
+        return None;
+    }
+    Some((rmp_serde::from_slice(body).ok()?, end))
+}
