@@ -162,7 +162,8 @@ fn there_are_signs_of_life_as_long_as_the_mount_answers() {
     // One may be on its way.
     std::thread::sleep(Duration::from_millis(500));
     let before = service.said("watchdog 1");
-    std::thread::sleep(Duration::from_secs(2));
+    // Longer than the daemon waits for its mount before it believes that it hangs.
+    std::thread::sleep(Duration::from_secs(12));
     let after = service.said("watchdog 1");
     kill(Pid::from_raw(worker), Signal::SIGCONT).unwrap();
     assert_eq!(before, after, "signs of life of a mount that hangs");
