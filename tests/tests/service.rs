@@ -29,6 +29,10 @@ impl Service {
     fn start(name: &str, watchdog: Duration, fill: impl FnOnce(&Path)) -> Service {
         let mounted = Mounted::prepare(name);
         fill(&mounted.dir);
+        Self::of(mounted, watchdog, &[])
+    }
+
+    fn of(mounted: Mounted, watchdog: Duration, env: &[(&str, &str)]) -> Service {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/service/manager");
         let manager = mounted
             .program(script)
@@ -37,8 +41,11 @@ impl Service {
             .arg(binaries::llfs())
             .args(["mount", "--foreground", "--store"])
             .args([&mounted.store, &mounted.dir])
-            .patience(Duration::from_secs(60))
-            .start();
+            .patience(Duration::from_secs(60));
+        let manager = env
+            .iter()
+            .fold(manager, |run, (name, value)| run.env(name, value));
+        let manager = manager.start();
         let mut service = Service { manager, mounted };
         service.wait_for("ready 1", 1);
         service
@@ -150,6 +157,21 @@ fn a_mount_that_is_gone_when_its_supervisor_comes_back_is_made_anew() {
     let text = fs::read_to_string(service.mounted.path("file")).unwrap();
     assert_eq!(text, "text");
     assert_eq!(service.mounted.json(&["status"])["workers"], 1);
+    service.end();
+}
+
+/// Such as what a supervisor of another version of llfs left.
+#[test]
+fn what_is_kept_and_cannot_be_used_is_given_up_for_a_new_mount() {
+    let mounted = Mounted::prepare("service-spoilt");
+    let mut service = Service::of(mounted, Duration::ZERO, &[("MANAGER_SPOILS", "1")]);
+    fs::write(service.mounted.path("file"), "text").unwrap();
+    service.kill_supervisor();
+    service.wait_for("ready 1", 2);
+    let text = fs::read_to_string(service.mounted.path("file")).unwrap();
+    assert_eq!(text, "text");
+    assert_eq!(service.mounted.json(&["status"])["workers"], 1);
+    service.mounted.verify();
     service.end();
 }
 

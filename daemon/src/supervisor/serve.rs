@@ -85,11 +85,23 @@ pub(super) fn serve(
         read_only: order.read_only,
         max_store: order.max_store,
     };
-    let first = kept.is_none();
-    let parts = match kept {
-        Some(kept) => begin::take_over(order, &open, kept),
-        None => begin::begin(order, &open, &signals),
-    }?;
+    let taken = kept.and_then(|kept| {
+        let taken = begin::take_over(order, &open, kept);
+        taken
+            .inspect_err(|trouble| tracing::error!("the mount is made anew: {}", trouble.message))
+            .ok()
+    });
+    let first = taken.is_none();
+    let parts = match taken {
+        Some(parts) => parts,
+        None if revived => {
+            // What there is of the old one is of no use, such as memory of another version of llfs.
+            kept::forget(&manager);
+            checks::base(&order.base)?;
+            begin::begin(order, &open, &signals)?
+        }
+        None => begin::begin(order, &open, &signals)?,
+    };
     let mut supervisor = Supervisor::of(order, open, signals, manager, parts)?;
     if let Err(error) = supervisor.order_to_serve(&supervisor.worker, first, &[]) {
         tracing::warn!(%error, "the worker does not listen");
