@@ -82,6 +82,25 @@ fn what_frees_space_can_be_recorded_with_no_byte_free() {
     assert_eq!(recovered(&disk, NEXT_BOOT), count as usize);
 }
 
+/// What was acknowledged can be made durable, though the room that is kept for that has been used up by then.
+#[test]
+fn a_sync_takes_the_reserve_when_nothing_else_is_left() {
+    for size in 4..40 {
+        let (disk, store) = made();
+        disk.set_capacity(Some(disk.used() + 2000));
+        let mut count = fill(&store, 0, size);
+        disk.set_capacity(Some(disk.used()));
+        for round in 0..6 {
+            store.append_kept(&count_up(&mut count)).unwrap();
+            let synced = store.sync();
+            synced.unwrap_or_else(|error| panic!("records of {size} bytes, {round}: {error}"));
+        }
+        drop(store);
+        disk.set_capacity(None);
+        assert_eq!(recovered(&disk, NEXT_BOOT), count as usize, "{size}");
+    }
+}
+
 fn count_up(count: &mut u32) -> [u8; 4] {
     *count += 1;
     (*count - 1).to_le_bytes()
