@@ -146,6 +146,10 @@ fn a_store_that_others_may_write_to_is_refused() {
             .finish();
         assert_ne!(answer.code(), 0, "{what}");
         assert!(answer.text().contains(what), "{}", answer.text());
+        let check = mounted.llfs(&["check"]).arg(&mounted.dir);
+        let checked = check.arg("--store").arg(&store).finish();
+        assert_ne!(checked.code(), 0, "{what}");
+        assert!(checked.text().contains(what), "{}", checked.text());
         assert!(
             fs::read_dir(&store).unwrap().next().is_none(),
             "{what}: it was written to"

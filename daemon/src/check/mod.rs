@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use llctl::exit;
 
-use crate::engine::OpenError;
+use crate::engine::{OpenError, check_private};
 use crate::store::{self, HostDisk, Store, StoreOptions};
 use crate::supervisor::trouble::{Trouble, argument};
 use account::Account;
@@ -44,6 +44,9 @@ pub(crate) fn run(order: &Order) -> Result<u8, Trouble> {
                 .hint("name another with --store DIR"),
         );
     }
+    check_private(&order.store).map_err(|error| {
+        Trouble::because(format!("cannot use {}", order.store.display()), error)
+    })?;
     let disk = Arc::new(HostDisk::open(&order.store).map_err(|error| {
         Trouble::because(format!("cannot open {}", order.store.display()), error)
     })?);

@@ -52,6 +52,7 @@ pub use api::{
 };
 pub use apply::{ApplyDone, ApplyError, ApplyPlan};
 pub use authors::on_behalf;
+pub(crate) use open::check_private;
 pub use open::{OpenError, OpenOptions};
 pub use terms::Terms;
 

@@ -467,7 +467,8 @@ fn make_private(path: &Path) -> io::Result<()> {
     }
 }
 
-fn check_private(path: &Path) -> io::Result<()> {
+/// Whether a store's directory is its owner's alone, who must be the caller.
+pub(crate) fn check_private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     let found = std::fs::metadata(path)?;
     let refused = |why: &str| {
