@@ -12,8 +12,8 @@ use llctl::client::VerifyEvent;
 use llctl::codec::{self, CodecError, HELLO_MAX, REPLY_MAX};
 use llctl::protocol::{
     ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ErrorKind, Failure, Hello, HelloReply,
-    Listing, LogEntry, MetaEdit, PROTOCOL_VERSION, Progress, Response, RevertInfo, SnapDetail,
-    SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
+    Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part, Progress, Response,
+    RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 use llfs::control::{Listener, Server, Service, Sink};
@@ -72,8 +72,23 @@ impl Service for Nothing {
     ) -> Result<(), Failure> {
         nothing(&path.to_string())
     }
-    fn revert(&self, to: &StateRef) -> Result<RevertInfo, Failure> {
+    fn revert(&self, to: &StateRef, _: bool) -> Result<RevertInfo, Failure> {
         assert!(!matches!(to, StateRef::Live | StateRef::Undo));
+        nothing("no state")
+    }
+    fn can_revert(&self, to: &StateRef) -> Result<RevertCheck, Failure> {
+        nothing(&to.to_string())
+    }
+    fn revert_part(&self, _: &Part, _: OnConflict, _: bool) -> Result<RevertInfo, Failure> {
+        nothing("no state")
+    }
+    fn preview_part(
+        &self,
+        _: &Part,
+        _: OnConflict,
+        _: bool,
+        _: Sink<'_, Change>,
+    ) -> Result<ChangeCounts, Failure> {
         nothing("no state")
     }
     fn undo(&self, _: u32) -> Result<RevertInfo, Failure> {
