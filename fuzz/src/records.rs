@@ -180,7 +180,7 @@ pub fn record(input: &mut Input<'_>) -> Record {
             1 => Apply::Staged,
             _ => Apply::Done,
         }),
-        7 => Record::Merge {
+        9 => Record::Merge {
             kept: state(input),
             at: time(input),
             takes: vec![Take {

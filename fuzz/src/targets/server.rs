@@ -11,9 +11,10 @@ use llctl::Client;
 use llctl::client::VerifyEvent;
 use llctl::codec::{self, CodecError, HELLO_MAX, REPLY_MAX};
 use llctl::protocol::{
-    ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ErrorKind, Failure, Hello, HelloReply,
-    Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part, Progress, Response,
-    RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ErrorKind, Failure, Hello,
+    HelloReply, HistoryQuery, Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part,
+    Progress, Response, RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo,
+    VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 use llfs::control::{Listener, Server, Service, Sink};
@@ -105,6 +106,10 @@ impl Service for Nothing {
     }
     fn describe(&self, name: &SnapName, _: &MetaEdit) -> Result<SnapInfo, Failure> {
         nothing(name.as_str())
+    }
+    fn note(&self, _: Act, _: bool) {}
+    fn history(&self, _: &HistoryQuery) -> Result<Vec<Act>, Failure> {
+        nothing("no history")
     }
     fn status(&self) -> Result<StatusInfo, Failure> {
         nothing("no status")
