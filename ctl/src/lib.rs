@@ -9,6 +9,8 @@
 //! * [`moment`]: points in time as users name them.
 //! * [`run`]: a command between a snapshot and, if it fails, a revert.
 //! * [`globs`]: choosing paths by patterns; [`components`]: patterns with names.
+//! * [`lineage`]: which snapshots are a session's or a task's.
+//! * [`phrase`]: commands in words.
 //! * [`writers`]: who has files of a mount open.
 //! * [`exit`]: the exit codes of the `llctl` program.
 pub mod client;
@@ -18,9 +20,11 @@ pub mod escape;
 pub mod exit;
 pub mod git;
 pub mod globs;
+pub mod lineage;
 pub mod locate;
 pub mod moment;
 pub mod name;
+pub mod phrase;
 pub mod protocol;
 pub mod run;
 pub mod writers;

@@ -299,3 +299,59 @@ fn a_descriptor_of_a_file_that_a_part_takes_away_does_no_harm() {
     drop(open);
     mounted.verify();
 }
+
+#[test]
+fn a_task_is_undone_with_what_came_of_it_and_another_is_kept() {
+    let mounted = mounted("part-task");
+    let before = below("web", &mounted);
+    let step = |name: &str, args: &[&str], path: &str| {
+        write(&mounted, path, &format!("{name}\n"));
+        mounted.llctl(&["snap", name]).args(args).ok();
+    };
+    let session = ["--session", "feature-auth-001"];
+    step(
+        "a",
+        &[&session[..], &["--task", "A"]].concat(),
+        "web/index.html",
+    );
+    step("b", &["--task", "B"], "api/v1/mod.rs");
+    let child = ["--task", "A2", "--parent-task", "A"];
+    step("a2", &[&session[..], &child].concat(), "docs/a.md");
+    write(&mounted, "Cargo.toml", "since\n");
+    let all = ["revert", "--task", "A", "--cascade", "--preserve", "B"];
+    let shown = mounted.llctl(&all).arg("--dry-run").ok().out();
+    assert!(shown.contains("web/") && !shown.contains("api"), "{shown}");
+    mounted.llctl(&all).ok();
+    same_content(&before, &mounted);
+    assert_eq!(read(&mounted, "docs/a.md"), "this is docs/a.md\n");
+    assert_eq!(read(&mounted, "api/v1/mod.rs"), "b\n");
+    assert_eq!(read(&mounted, "Cargo.toml"), "since\n");
+    mounted.undo();
+    mounted.llctl(&["revert", "--task", "A"]).ok();
+    assert_eq!(read(&mounted, "docs/a.md"), "a2\n");
+    mounted.undo();
+    mounted
+        .llctl(&["do", "rollback session feature-auth-001"])
+        .ok();
+    assert_eq!(read(&mounted, "docs/a.md"), "this is docs/a.md\n");
+    mounted.undo();
+    // In words, to one snapshot, which must be of the session that is named.
+    let wrong = ["do", "rollback to checkpoint b session feature-auth-001"];
+    mounted.llctl(&wrong).ok();
+    assert_eq!(read(&mounted, "docs/a.md"), "this is docs/a.md\n");
+    mounted
+        .llctl(&["do", "rollback to checkpoint a session another"])
+        .finish()
+        .expect_code(4);
+    mounted.verify();
+}
+
+#[track_caller]
+fn same_content(web: &Manifest, mounted: &Mounted) {
+    let now = below("web", mounted);
+    let ignore = Ignore {
+        times: true,
+        ..Ignore::default()
+    };
+    web.assert_same(&now, ignore, "web");
+}

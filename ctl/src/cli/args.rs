@@ -323,6 +323,22 @@ nothing: the apply goes on at the next mount.")]
     },
     /// Run a command, and revert what it did to the mount if it fails
     Run(RunArgs),
+    /// Do what a sentence says, such as \"rollback to checkpoint before-upgrade\"
+    #[command(after_help = format!("\
+Shows the command that the sentence means, and does it. What is not understood is not guessed.
+
+What is understood:
+{}
+
+Example: llctl do \"rollback session feature-auth-001 to dor-checkpoint\"", llctl::phrase::EXAMPLES))]
+    Do {
+        /// The sentence
+        #[arg(required = true, value_name = "WORDS")]
+        words: Vec<String>,
+        /// Only show the command
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+    },
     /// Print a script that completes llctl's commands in a shell
     #[command(
         after_help = "Example: llctl completions bash > ~/.local/share/bash-completion/completions/llctl"
@@ -372,7 +388,8 @@ is kept: `llctl undo` brings it back. Nothing is asked for that reason; git in t
 revert or bisect that would end is a reason to refuse (exit code 9), and so is known damage (7); --force passes both.
 
 A part: with --path or --component, only what they choose becomes what it was. With --checkpoint, what was done between \
-the snapshot before that one and that one itself is undone, and everything done later stays. Where a file was changed since, or goes \
+the snapshot before that one and that one itself is undone, and everything done later stays; --task and --session do that for all \
+snapshots that say they are of it. Where a file was changed since, or goes \
 together with one that is not chosen (a rename, a hard link, a directory), nothing is done and the files are named (exit code 10), unless \
 --on-conflict says which side wins.
 
@@ -385,10 +402,15 @@ Examples:
   llctl revert before-upgrade --dry-run -p     what that would change, as a patch
   llctl revert before-upgrade --path 'src/**/*.rs' --path Cargo.toml
   llctl revert before-upgrade --component frontend
-  llctl revert --checkpoint second-try         undo that step, keep what came after it")]
+  llctl revert --checkpoint second-try         undo that step, keep what came after it
+  llctl revert --task A --cascade --preserve B undo task A and what came of it, but not task B")]
 pub struct RevertArgs {
     /// The snapshot's name, or @base for the directory below the mount
-    #[arg(value_name = "NAME", required_unless_present = "checkpoints")]
+    #[arg(
+        value_name = "NAME",
+        required_unless_present_any = ["checkpoints", "tasks", "sessions"],
+        conflicts_with_all = ["checkpoints", "tasks", "sessions"]
+    )]
     pub to: Option<StateRef>,
     /// Only paths that match this pattern
     #[arg(long = "path", value_name = "PATTERN")]
@@ -397,8 +419,20 @@ pub struct RevertArgs {
     #[arg(long = "component", value_name = "NAME")]
     pub components: Vec<String>,
     /// Undo what led to this snapshot from the one before it, and keep what was done since
-    #[arg(long = "checkpoint", value_name = "NAME", conflicts_with = "to")]
+    #[arg(long = "checkpoint", value_name = "NAME")]
     pub checkpoints: Vec<SnapName>,
+    /// The same for all snapshots of this task
+    #[arg(long = "task", value_name = "TASK")]
+    pub tasks: Vec<String>,
+    /// The same for all snapshots of this session
+    #[arg(long = "session", value_name = "SESSION")]
+    pub sessions: Vec<String>,
+    /// With --task or --session: also what came of it, the tasks that have it for their parent task
+    #[arg(long)]
+    pub cascade: bool,
+    /// With --task, --session or --cascade: but nothing of this task
+    #[arg(long, value_name = "TASK")]
+    pub preserve: Vec<String>,
     /// When others changed the same file: do nothing, undo that too, or leave the file as it is
     #[arg(long, value_name = "WHAT", default_value = "stop")]
     pub on_conflict: ConflictWinner,
@@ -483,6 +517,9 @@ Examples:
   llctl run --on-failure ask -- npm install
   llctl run --keep-on 1,124 --timeout 60 -- ./flaky.sh")]
 pub struct RunArgs {
+    /// The session that the snapshot is of
+    #[arg(long, value_name = "SESSION")]
+    pub session: Option<String>,
     /// End the command after this time, such as 90s, 10m or 1h30m; the check gets the same time again
     #[arg(long, value_name = "TIME", value_parser = super::run::parse_timeout)]
     pub timeout: Option<Duration>,

@@ -12,6 +12,7 @@ mod log;
 mod meta;
 mod output;
 mod pager;
+mod phrase;
 mod progress;
 mod revert;
 mod run;
@@ -99,6 +100,7 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
         Command::Verify => verify::run(&mut connect(global)?, out),
         Command::Apply { yes, dry_run } => apply::run(&mut connect(global)?, yes, dry_run, out),
         Command::Run(args) => run::run(global, args, out),
+        Command::Do { words, dry_run } => phrase::run(global, &words, dry_run, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "llctl", &mut script);

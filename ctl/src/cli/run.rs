@@ -55,6 +55,7 @@ fn try_run(global: &Global, args: RunArgs, out: &mut Output) -> Result<u8, (u8, 
     command.args(rest);
     let mut options = Options {
         message: Some(message(&args.command)),
+        session: args.session,
         timeout: args.timeout,
         on_failure: match args.on_failure {
             WhenFailed::Revert => OnFailure::Revert,

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::client::{Client, ClientError};
 use crate::name::{NameError, SnapName};
-use crate::protocol::RevertInfo;
+use crate::protocol::{RevertInfo, SnapMeta};
 
 pub use job::GRACE;
 use job::Job;
@@ -75,6 +75,8 @@ pub enum OnFailure {
 pub struct Options {
     /// What the snapshot's message says.
     pub message: Option<String>,
+    /// The session that the snapshot is of.
+    pub session: Option<String>,
     /// How long the command may take, and how long the check.
     pub timeout: Option<Duration>,
     /// What is done after a failure.
@@ -160,7 +162,12 @@ pub fn run(
 ) -> Result<Report, RunError> {
     let snapshot = {
         let mut client = connect().map_err(RunError::Snapshot)?;
-        let info = client.snap(None, options.message.clone());
+        let meta = SnapMeta {
+            reason: Some("pre-change".to_owned()),
+            session: options.session.clone(),
+            ..SnapMeta::default()
+        };
+        let info = client.snap_with(None, options.message.clone(), meta);
         info.map_err(RunError::Snapshot)?.name
     };
     if options.exclusive {

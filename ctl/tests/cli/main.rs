@@ -11,6 +11,7 @@ mod history;
 mod log;
 mod meta;
 mod patch;
+mod phrase;
 mod revert;
 mod run;
 mod verify;

@@ -109,6 +109,54 @@ fn a_part_is_chosen_by_patterns_components_and_snapshots() {
 }
 
 #[test]
+fn the_work_of_tasks_and_sessions_is_that_of_their_snapshots() {
+    let fake = Fake::answering(|request| match request {
+        Request::List => {
+            let of = |name: &str, session: &str, task: &str, parent: Option<&str>| {
+                let mut info = snap(name);
+                info.meta.session = Some(session.to_owned());
+                info.meta.task = Some(task.to_owned());
+                info.meta.parent_task = parent.map(str::to_owned);
+                info
+            };
+            vec![
+                Response::List(llctl::protocol::Listing {
+                    snapshots: vec![
+                        of("one", "s", "A", None),
+                        of("two", "s", "B", Some("A")),
+                        of("three", "t", "C", Some("B")),
+                    ],
+                    discarded: Vec::new(),
+                }),
+                Response::ListEnd,
+            ]
+        }
+        _ => vec![Response::Reverted(info())],
+    });
+    for (args, expected) in [
+        (&["--task", "A"][..], &["one"][..]),
+        (&["--session", "s"], &["one", "two"]),
+        (&["--task", "A", "--cascade"], &["one", "two", "three"]),
+        (
+            &["--task", "A", "--cascade", "--preserve", "B"],
+            &["one", "three"],
+        ),
+        (&["--checkpoint", "three", "--task", "A"], &["three", "one"]),
+    ] {
+        fake.output(&[&["revert"], args].concat());
+        let asked = fake.requests();
+        let Some(Request::RevertPart { part, .. }) = asked.last() else {
+            panic!("{asked:?}");
+        };
+        let names = expected.iter().map(|n| SnapName::new(*n).unwrap());
+        assert_eq!(part.of, PartOf::Snapshots(names.collect()), "{args:?}");
+    }
+    let run = fake.run(&["revert", "--task", "Z"]);
+    assert_eq!(run.code, 4);
+    assert!(run.stderr.contains("no snapshot is of Z"), "{}", run.stderr);
+}
+
+#[test]
 fn what_chooses_nothing_is_told_before_anything_is_asked() {
     let fake = Fake::new(vec![Response::Reverted(info())]);
     fs::write(

@@ -44,7 +44,7 @@ fn a_command_that_succeeds_is_kept() {
     let Request::Snap {
         name: None,
         message,
-        ..
+        meta,
     } = &fake.requests()[0]
     else {
         panic!("{:?}", fake.requests());
@@ -53,6 +53,7 @@ fn a_command_that_succeeds_is_kept() {
         message.as_deref(),
         Some("before: sh -c echo out; echo err >&2")
     );
+    assert_eq!(meta.reason.as_deref(), Some("pre-change"));
 }
 
 #[test]

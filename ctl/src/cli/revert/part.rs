@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use llctl::globs::Globs;
+use llctl::lineage::Work;
 use llctl::protocol::{Part, PartOf};
-use llctl::{Client, components, exit, locate};
+use llctl::{Client, SnapName, components, exit, locate};
 
 use crate::cli::args::{Global, RevertArgs};
 use crate::cli::fail::Fail;
@@ -32,10 +33,47 @@ pub fn wanted(
     Globs::new(&globs).map_err(|e| refused(e.to_string(), None))?;
     let of = match &args.to {
         Some(to) => PartOf::To(to.clone()),
-        None => PartOf::Snapshots(args.checkpoints.clone()),
+        None => PartOf::Snapshots(of_work(client, args)?),
     };
     let whole = matches!(of, PartOf::To(_)) && globs.is_empty();
     Ok((!whole).then_some(Part { of, globs }))
+}
+
+/// The snapshots whose work is to be undone.
+fn of_work(client: &mut Client, args: &RevertArgs) -> Result<Vec<SnapName>, Fail> {
+    let mut names = args.checkpoints.clone();
+    let work = Work {
+        sessions: args.sessions.clone(),
+        tasks: args.tasks.clone(),
+        cascade: args.cascade,
+        preserve: args.preserve.clone(),
+    };
+    if work.is_empty() {
+        return Ok(names);
+    }
+    let all = client.list()?.snapshots;
+    let found = work.of(&all);
+    if found.is_empty() {
+        return Err(Fail::Refused {
+            code: exit::NOT_FOUND,
+            kind: "not_found",
+            message: format!(
+                "no snapshot is of {}",
+                [&work.tasks[..], &work.sessions[..]].concat().join(" or ")
+            ),
+            hint: Some(
+                "`llctl snap --task TASK --session SESSION` says so of a snapshot".to_owned(),
+            ),
+        });
+    }
+    for snap in found {
+        let name = SnapName::new(snap.name.clone());
+        let name = name.map_err(|why| llctl::ClientError::Unexpected(why.to_string()))?;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 /// Patterns as they are from the mount's root on: the user means the current directory, or DIR.
