@@ -184,6 +184,25 @@ fn reverts_and_undos_keep_who_did_what() {
     assert_eq!(all[0], "@live modified touch:attributes");
 }
 
+/// What is not restored is still of whom it was before.
+#[test]
+fn a_partial_revert_keeps_who_did_the_rest() {
+    let mounted = base("who-partial");
+    mounted.snap("a");
+    shell(&mounted, "truncate -s 2 src/main.rs; echo x > other");
+    mounted
+        .llctl(&["restore", "a"])
+        .arg(mounted.path("other"))
+        .ok();
+    assert_eq!(
+        log(&mounted, "src/main.rs"),
+        ["@live modified truncate:wrote"]
+    );
+    assert_eq!(log(&mounted, "other"), [""; 0]);
+    mounted.snap("b");
+    assert_eq!(log(&mounted, "src/main.rs"), ["b modified truncate:wrote"]);
+}
+
 #[test]
 fn a_store_through_a_mapping_is_nobodys() {
     let mounted = base("who-mapped");

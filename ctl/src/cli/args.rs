@@ -35,6 +35,7 @@ Examples:
   llctl diff before-upgrade --patch -- src        the same as text, only below src
   llctl log src/main.rs                           when it changed, and by which program
   llctl cat before-upgrade:src/main.rs            as it was
+  llctl restore before-upgrade src/main.rs        make it what it was, and nothing else
   llctl revert before-upgrade                     make everything what it was
   llctl undo                                      no, bring back what the revert discarded
   llctl -C ~/work/repo status --json              about another directory, for a program
@@ -182,6 +183,8 @@ Example: llctl who package.json")]
         #[arg(short = 'n', long, value_name = "NUMBER")]
         limit: Option<u64>,
     },
+    /// Make single files and directories what they were in a snapshot
+    Restore(RestoreArgs),
     /// Print a file as it is in a snapshot
     #[command(after_help = "\
 Examples:
@@ -437,6 +440,38 @@ pub struct RevertArgs {
     #[arg(long, value_name = "WHAT", default_value = "stop")]
     pub on_conflict: ConflictWinner,
     /// Revert although git is in the middle of something, or although damage is known
+    #[arg(short, long)]
+    pub force: bool,
+    /// What it would change.
+    #[command(flatten)]
+    pub preview: PreviewArgs,
+}
+
+/// What `restore` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Brings back what is gone, and makes what is there just what it was: content, mode, owner, times, extended attributes, and of a \
+directory everything below it. What came into a directory since goes. Nothing else changes, and `llctl undo` takes it \
+back. What can only be restored together with something that was not named (the new name of a file that was renamed, a removed \
+directory of which only a part is wanted) is named, and nothing is done (exit code 10), unless --on-conflict says which side wins.
+
+To have an old file beside the new one, copy it: `cp -a .llfs/NAME/FILE FILE.old` at the root of the mount.
+
+Examples:
+  llctl restore before-upgrade src/main.rs Cargo.toml
+  llctl restore @10m notes/                       as they were ten minutes ago
+  llctl restore before-upgrade src --dry-run -p   what that would change")]
+pub struct RestoreArgs {
+    /// A snapshot, a time such as @10m, @base or @undo
+    #[arg(value_name = "NAME")]
+    pub from: StateRef,
+    /// The files and directories, relative to the current directory
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// When others are in the way: do nothing, undo that too, or leave the file as it is
+    #[arg(long, value_name = "WHAT", default_value = "stop")]
+    pub on_conflict: ConflictWinner,
+    /// Restore although that ends what git is in the middle of
     #[arg(short, long)]
     pub force: bool,
     /// What it would change.

@@ -14,6 +14,7 @@ mod output;
 mod pager;
 mod phrase;
 mod progress;
+mod restore;
 mod revert;
 mod run;
 mod snapshots;
@@ -68,6 +69,7 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
         Command::Diff(args) => diff::run(&mut connect(global)?, global, args, out),
         Command::Log { path, limit } => log::log(&mut connect(global)?, global, path, limit, out),
         Command::Who { path, limit } => log::who(&mut connect(global)?, global, path, limit, out),
+        Command::Restore(args) => restore::run(&mut connect(global)?, global, args, out),
         Command::Cat { what, path } => cat::run(&mut connect(global)?, global, &what, path, out),
         Command::Revert(args) => revert::run(&mut connect(global)?, global, args, out),
         Command::CanRevert { to, force } => {

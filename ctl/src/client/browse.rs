@@ -4,7 +4,7 @@ use std::io;
 
 use super::{Client, Result};
 use crate::name::StateRef;
-use crate::protocol::{BytePath, LogEntry, Request, Response};
+use crate::protocol::{BytePath, LogEntry, Request, Response, Side};
 
 impl Client {
     /// What each state changed of a file or directory, newest first, at most `limit` of them, and by which programs.
@@ -21,6 +21,14 @@ impl Client {
                 }
             }
         })
+    }
+
+    /// What is at a path in a state, links not followed.
+    pub fn stat(&mut self, state: StateRef, path: BytePath) -> Result<Side> {
+        match self.ask(&Request::Stat { state, path })? {
+            Response::Stat(side) => Ok(side),
+            other => self.unexpected(other),
+        }
     }
 
     /// The content of a file as it is in a state, in pieces as they arrive; how many bytes there were. An error from `each`

@@ -47,6 +47,13 @@ pub enum Request {
         /// Not more than so many.
         limit: Option<u64>,
     },
+    /// What is at a path in a state, links not followed: [`super::Response::Stat`].
+    Stat {
+        /// The state.
+        state: StateRef,
+        /// The path, relative to the mount's root.
+        path: BytePath,
+    },
     /// The content of a file as it is in a state: [`super::Response::Content`] in pieces, then `ContentEnd`.
     Cat {
         /// The state.

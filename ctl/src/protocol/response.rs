@@ -5,7 +5,7 @@ use serde_bytes::ByteBuf;
 
 use super::{
     Act, ApplyDone, ApplyPlan, Change, ChangeCounts, Failure, Finding, Listing, LogEntry,
-    RevertCheck, RevertInfo, SnapDetail, SnapInfo, StatusInfo, VerifySummary,
+    RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, StatusInfo, VerifySummary,
 };
 
 /// One message of an answer.
@@ -28,6 +28,8 @@ pub enum Response {
     LogEntry(LogEntry),
     /// All was told.
     LogEnd,
+    /// What is there.
+    Stat(Side),
     /// A piece of a file; more follow, or `ContentEnd`.
     Content(ByteBuf),
     /// The file ends here.

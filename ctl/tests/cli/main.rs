@@ -12,6 +12,7 @@ mod log;
 mod meta;
 mod patch;
 mod phrase;
+mod restore;
 mod revert;
 mod run;
 mod verify;

@@ -154,6 +154,7 @@ pub(super) fn answer(
             });
             reply.end(told, |()| Response::LogEnd)
         }
+        Request::Stat { state, path } => reply.end(service.stat(&state, &path), Response::Stat),
         Request::Cat { state, path, from } => {
             let sent = service.cat(&state, &path, from, &mut |bytes| {
                 reply.part(&Response::Content(bytes.into()))

@@ -6,7 +6,7 @@ use llctl::client::VerifyEvent;
 use llctl::protocol::{
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, HistoryQuery, Listing,
     LogEntry, MetaEdit, OnConflict, Part, Progress, Request, Response, RevertCheck, RevertInfo,
-    SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
+    Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -66,6 +66,9 @@ pub trait Service: Send + Sync + 'static {
         limit: Option<u64>,
         sink: Sink<'_, LogEntry>,
     ) -> Result<(), Failure>;
+
+    /// What is at a path in a state.
+    fn stat(&self, state: &StateRef, path: &BytePath) -> Result<Side, Failure>;
 
     /// Sends the content of a file as it is in a state, from the byte `from` on. Stops when the sink fails.
     fn cat(

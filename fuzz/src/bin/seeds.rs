@@ -65,6 +65,10 @@ fn requests() {
             path: BytePath::from("a/b"),
             limit: Some(5),
         },
+        Request::Stat {
+            state: StateRef::Base,
+            path: BytePath::from("a/b"),
+        },
         Request::Cat {
             state: StateRef::Undo,
             path: BytePath::from("a/b"),

@@ -13,7 +13,7 @@ use llctl::codec::{self, CodecError, HELLO_MAX, REPLY_MAX};
 use llctl::protocol::{
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ErrorKind, Failure, Hello,
     HelloReply, HistoryQuery, Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part,
-    Progress, Response, RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo,
+    Progress, Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo,
     VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
@@ -62,6 +62,9 @@ impl Service for Nothing {
         Ok(ChangeCounts::default())
     }
     fn log(&self, path: &BytePath, _: Option<u64>, _: Sink<'_, LogEntry>) -> Result<(), Failure> {
+        nothing(&path.to_string())
+    }
+    fn stat(&self, _: &StateRef, path: &BytePath) -> Result<Side, Failure> {
         nothing(&path.to_string())
     }
     fn cat(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use llctl::globs::Globs;
+use llctl::globs::{self, Globs};
 use llctl::lineage::Work;
 use llctl::protocol::{Part, PartOf};
 use llctl::{Client, SnapName, components, exit, locate};
@@ -99,7 +99,7 @@ fn from_here(mountpoint: &Path, global: &Global, globs: &[String]) -> Result<Vec
     let prefix = if below.is_empty() {
         String::new()
     } else {
-        escaped(below) + "/"
+        globs::literal(below) + "/"
     };
     globs
         .iter()
@@ -119,16 +119,4 @@ fn from_here(mountpoint: &Path, global: &Global, globs: &[String]) -> Result<Vec
             })
         })
         .collect()
-}
-
-/// The text as a pattern that means just itself.
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        if matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '!') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
 }

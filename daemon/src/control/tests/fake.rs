@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, Content, ErrorKind,
-    Failure, Finding, FindingKind, HistoryQuery, Listing, LogEntry, MetaEdit, OnConflict, Part,
-    Patch, Progress, ProgressUnit, RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta,
-    StatusInfo, UnixNanos, VerifySummary, Welcome,
+    Failure, FileType, Finding, FindingKind, HistoryQuery, Listing, LogEntry, MetaEdit, OnConflict,
+    Part, Patch, Progress, ProgressUnit, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo,
+    SnapMeta, StatusInfo, UnixNanos, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -139,6 +139,18 @@ impl Service for Fake {
             }
         }
         Ok(())
+    }
+
+    fn stat(&self, state: &StateRef, path: &BytePath) -> Result<Side, Failure> {
+        self.call(format!("stat {state} {path:?}"))?;
+        Ok(Side {
+            file_type: FileType::File,
+            size: 1,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: UnixNanos(5),
+        })
     }
 
     fn cat(

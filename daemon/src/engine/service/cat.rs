@@ -1,18 +1,48 @@
-//! The content of a file as it is in a state.
+//! What is at a path in a state, and the content of a file there.
 
 use llctl::escape::escaped;
-use llctl::protocol::{BytePath, ErrorKind, Failure};
+use llctl::protocol::{BytePath, ErrorKind, Failure, Side};
 use nix::errno::Errno;
 
-use super::diff::{Names, Peeks, target};
+use super::diff::{Names, Peeks, side, target};
 use super::log::resolve;
 use super::states::View;
 use crate::control::Sink;
 use crate::engine::Engine;
-use crate::tree::Kind;
+use crate::tree::{Ino, Kind};
 
 /// Bytes that are sent at a time.
 const PIECE: usize = 256 << 10;
+
+/// What is at a path in a state.
+pub(super) fn stat(engine: &Engine, view: &View, path: &BytePath) -> Result<Side, Failure> {
+    let peeks = Peeks::new(engine);
+    let names = Names::new(&peeks, view);
+    let (ino, _) = find(&names, path)?;
+    side(&names, ino).map_err(|errno| failed(&shown(view, path), errno))
+}
+
+fn shown(view: &View, path: &BytePath) -> String {
+    format!("{path} of {}", escaped(view.name.as_bytes()))
+}
+
+fn failed(what: &str, errno: Errno) -> Failure {
+    let message = format!("{what} cannot be read");
+    match errno {
+        Errno::EIO => Failure::new(ErrorKind::Damaged, message)
+            .with_hint("`llctl verify` tells what is damaged"),
+        errno => Failure::errno(message, errno),
+    }
+}
+
+fn find(names: &Names<'_>, path: &BytePath) -> Result<(Ino, Kind), Failure> {
+    let what = shown(names.view, path);
+    let found = resolve(names, &path.0).map_err(|errno| failed(&what, errno))?;
+    found.ok_or_else(|| {
+        Failure::new(ErrorKind::NotFound, format!("there is no {what}"))
+            .with_hint("`llctl log PATH` tells which snapshots have changed it")
+    })
+}
 
 /// Sends the content of a file from the byte `from` on.
 pub(super) fn send(
@@ -24,15 +54,9 @@ pub(super) fn send(
 ) -> Result<(), Failure> {
     let peeks = Peeks::new(engine);
     let names = Names::new(&peeks, view);
-    let what = format!("{path} of {}", escaped(view.name.as_bytes()));
-    let failed = |errno| match errno {
-        Errno::EIO => Failure::new(ErrorKind::Damaged, format!("{what} cannot be read"))
-            .with_hint("`llctl verify` tells what is damaged"),
-        errno => Failure::errno(format!("{what} cannot be read"), errno),
-    };
-    let (ino, kind) = resolve(&names, &path.0)
-        .map_err(failed)?
-        .ok_or_else(|| Failure::new(ErrorKind::NotFound, format!("there is no {what}")))?;
+    let what = shown(view, path);
+    let failed = |errno| failed(&what, errno);
+    let (ino, kind) = find(&names, path)?;
     let refused = |why: &str| Err(Failure::new(ErrorKind::Invalid, format!("{what} is {why}")));
     match kind {
         Kind::File => {}

@@ -26,7 +26,8 @@ use llctl::client::VerifyEvent;
 use llctl::protocol::{
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, HistoryQuery, Listing,
     LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part, Progress, Request, Response,
-    RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
+    RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary,
+    Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -145,6 +146,10 @@ impl Service for Host {
         sink: Sink<'_, LogEntry>,
     ) -> Result<(), Failure> {
         log::send(&self.engine, path, limit, sink)
+    }
+
+    fn stat(&self, state: &StateRef, path: &BytePath) -> Result<Side, Failure> {
+        cat::stat(&self.engine, &View::of(&self.engine, state)?, path)
     }
 
     fn cat(

@@ -59,7 +59,7 @@ impl Look {
         })
     }
 
-    fn side(&self) -> Side {
+    pub fn side(&self) -> Side {
         Side {
             file_type: file_type(self.kind),
             size: self.size,

@@ -19,7 +19,7 @@ mod pairs;
 
 use std::collections::BTreeSet;
 
-use llctl::protocol::{BytePath, Change, ChangeCounts, ChangeKind, Failure, selected};
+use llctl::protocol::{BytePath, Change, ChangeCounts, ChangeKind, Failure, Side, selected};
 use nix::errno::Errno;
 
 use super::states::View;
@@ -115,6 +115,11 @@ pub(super) fn touched(
         }
     }
     Ok((counts, inos))
+}
+
+/// What an object is in a state.
+pub(super) fn side(names: &Names<'_>, ino: Ino) -> Answer<Side> {
+    Ok(compare::Look::at(names, ino)?.side())
 }
 
 /// What happened at one path; `None` if nothing differs there that anybody can see.
