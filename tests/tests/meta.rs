@@ -181,3 +181,69 @@ fn reverts_are_undone_and_redone_several_steps() {
     );
     mounted.verify();
 }
+
+#[test]
+fn lists_are_filtered_sorted_and_paged() {
+    let mounted = Mounted::over("meta-list", |_| {});
+    let snap = |name: &str, bytes: usize, more: &[&str]| {
+        fs::write(mounted.path(name), vec![1; bytes]).unwrap();
+        let all: Vec<&str> = ["snap", name].iter().chain(more).copied().collect();
+        mounted.llctl(&all).finish().ok();
+        fs::remove_file(mounted.path(name)).unwrap();
+    };
+    snap(
+        "d",
+        10_000,
+        &["--session", "1", "--task", "x", "--metric", "n=1"],
+    );
+    snap("a", 90_000, &["--session", "2", "--tag", "t", "--tag", "u"]);
+    snap(
+        "c",
+        50_000,
+        &["--session", "1", "--phase", "p", "--metric", "n=2"],
+    );
+    snap("b", 0, &["--reason", "error", "--tag", "t"]);
+    let list = |args: &[&str]| -> Vec<String> {
+        let all: Vec<&str> = ["list"].iter().chain(args).copied().collect();
+        let listing = mounted.json(&all);
+        let names = listing["snapshots"].as_array().unwrap().iter();
+        names
+            .map(|s| s["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    for (args, expected) in [
+        (&["--session", "1"][..], &["d", "c"][..]),
+        (&["--session", "1", "--phase", "p"], &["c"]),
+        (&["--task", "x"], &["d"]),
+        (&["--reason", "error"], &["b"]),
+        (&["--tag", "t"], &["a", "b"]),
+        (&["--tag", "t", "--tag", "u"], &["a"]),
+        (&["--until", "1h"], &[]),
+        (&["--since", "1h"], &["d", "a", "c", "b"]),
+        (&["--sort", "name"], &["a", "b", "c", "d"]),
+        (&["--sort", "alone"], &["b", "d", "c", "a"]),
+        (&["--sort", "alone", "--reverse", "-n", "2"], &["d", "b"]),
+        (&["-n", "2"], &["c", "b"]),
+        (&["-n", "2", "--skip", "1"], &["a", "c"]),
+        (&["-n", "2", "--skip", "3"], &["d"]),
+        (&["--skip", "9"], &[]),
+    ] {
+        assert_eq!(list(args), expected, "{args:?}");
+    }
+    let last = mounted.json(&["resume", "1"]);
+    assert_eq!(
+        (&last["name"], &last["meta"]["metrics"]["n"]),
+        (&json!("c"), &json!(2))
+    );
+    assert_eq!(mounted.json(&["resume"])["name"], "b");
+    assert_eq!(mounted.llctl(&["resume", "3"]).finish().code(), 4);
+    mounted.revert("a");
+    assert_eq!(
+        mounted.json(&["list"])["discarded"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(mounted.json(&["list", "-n", "9"])["discarded"], json!([]));
+}

@@ -10,6 +10,7 @@ use llctl::protocol::OnConflict;
 use llctl::{SnapName, StateRef, exit};
 
 use super::history::HistoryArgs;
+use super::listing::ListArgs;
 use super::meta::MetaArgs;
 
 const STYLES: Styles = Styles::styled()
@@ -146,9 +147,24 @@ Of a git repository in the mount, HEAD's commit and branch are read (not with gi
     #[command(
         visible_alias = "ls",
         after_help = "\
-CHANGED counts what differs from the snapshot before; ALONE is the space that deleting only this snapshot would free."
+CHANGED counts what differs from the snapshot before; ALONE is the space that deleting only this snapshot would free. Filters \
+that are given must all hold. The oldest come first; -n shows the newest, --skip pages back.
+
+Examples:
+  llctl list -n 20
+  llctl list --session s-17 --tag green --since 2h
+  llctl list --sort alone -n 5        what takes most space"
     )]
-    List,
+    List(ListArgs),
+    /// Show the last snapshot of a session and its metrics, to take the work up again
+    #[command(after_help = "\
+Examples:
+  llctl resume s-17
+  llctl revert $(llctl resume s-17 --json | jq -r .name)")]
+    Resume {
+        /// The session; without one, the last snapshot of all
+        session: Option<String>,
+    },
     /// Show one snapshot: when, why, what changed
     Show {
         /// Its name

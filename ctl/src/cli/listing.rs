@@ -3,21 +3,134 @@
 use std::io;
 
 use llctl::escape::escaped;
-use llctl::protocol::{DiscardedInfo, SnapInfo};
-use llctl::{Client, exit};
+use llctl::protocol::{DiscardedInfo, ListQuery, SnapInfo, SortBy};
+use llctl::{Client, Moment, exit};
 
 use super::Outcome;
+use super::fail::Fail;
+use super::history::moment;
+use super::meta;
 use super::output::{Output, Style};
+use super::snapshots::{bold, field};
 use super::units;
 
+/// What `list` takes.
+#[derive(Debug, Default, clap::Args)]
+pub struct ListArgs {
+    /// Only those of this session
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+    /// Only those of this phase
+    #[arg(long, value_name = "NAME")]
+    phase: Option<String>,
+    /// Only those of this task
+    #[arg(long, value_name = "ID")]
+    task: Option<String>,
+    /// Only those with this reason
+    #[arg(long, value_name = "WORDS")]
+    reason: Option<String>,
+    /// Only those with this tag; may be given several times
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Only those taken then or later: an age such as 10m or 2d, or a time such as 2026-11-21T10:00
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Moment>,
+    /// Only those taken then or earlier
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Moment>,
+    /// The order
+    #[arg(long, value_name = "BY", default_value = "created")]
+    sort: Sort,
+    /// The other way round
+    #[arg(long)]
+    reverse: bool,
+    /// At most so many: the last of the list
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    limit: Option<u32>,
+    /// Leave out so many at the end of the list
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    skip: u32,
+}
+
+/// What a list is sorted by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Sort {
+    /// When it was taken
+    #[default]
+    Created,
+    /// Its name
+    Name,
+    /// How much changed in it
+    Changed,
+    /// How much space it holds alone
+    Alone,
+}
+
+impl From<ListArgs> for ListQuery {
+    fn from(args: ListArgs) -> Self {
+        ListQuery {
+            session: args.session,
+            phase: args.phase,
+            task: args.task,
+            reason: args.reason,
+            tags: args.tags,
+            since: args.since.map(|m| m.0),
+            until: args.until.map(|m| m.0),
+            sort: match args.sort {
+                Sort::Created => SortBy::Created,
+                Sort::Name => SortBy::Name,
+                Sort::Changed => SortBy::Changed,
+                Sort::Alone => SortBy::Alone,
+            },
+            reverse: args.reverse,
+            skip: args.skip,
+            limit: args.limit,
+        }
+    }
+}
+
+/// `llctl resume`
+pub fn resume(client: &mut Client, session: Option<String>, out: &mut Output) -> Outcome {
+    let query = ListQuery {
+        session: session.clone(),
+        limit: Some(1),
+        ..ListQuery::default()
+    };
+    let Some(last) = client.list_some(query)?.snapshots.pop() else {
+        let what = session.map_or(String::new(), |s| format!(" of the session {s:?}"));
+        return Err(Fail::Refused {
+            code: exit::NOT_FOUND,
+            kind: "not_found",
+            message: format!("there is no snapshot{what}"),
+            hint: Some("`llctl list` shows those there are".to_owned()),
+        });
+    };
+    if out.json {
+        out.object(&last)?;
+        return Ok(exit::OK);
+    }
+    field(out, "snapshot", &bold(out, &last.name))?;
+    field(out, "created", &units::local(last.created))?;
+    if let Some(message) = &last.message {
+        let first = message.lines().next().unwrap_or_default();
+        field(out, "message", &escaped(first.as_bytes()))?;
+    }
+    meta::fields(&last.meta, out)?;
+    Ok(exit::OK)
+}
+
 /// `llctl list`
-pub fn list(client: &mut Client, out: &mut Output) -> Outcome {
-    let listing = client.list()?;
+pub fn list(client: &mut Client, args: ListArgs, out: &mut Output) -> Outcome {
+    let query = ListQuery::from(args);
+    let all = query.is_all();
+    let listing = client.list_some(query)?;
     if out.json {
         out.object(&listing)?;
         return Ok(exit::OK);
     }
-    if listing.snapshots.is_empty() {
+    if listing.snapshots.is_empty() && !all {
+        eprintln!("No snapshot is like that.");
+    } else if listing.snapshots.is_empty() {
         eprintln!("No snapshots yet; `llctl snap` takes one.");
     } else {
         snapshots(&listing.snapshots, out)?;
@@ -59,12 +172,24 @@ fn snapshots(snapshots: &[SnapInfo], out: &mut Output) -> io::Result<()> {
 }
 
 fn discarded(states: &[DiscardedInfo], out: &mut Output) -> io::Result<()> {
-    out.line("Discarded by reverts (`llctl undo` brings back the one marked *):")?;
+    let again = if states.iter().any(|state| state.redo) {
+        ", `llctl redo` the last one marked +"
+    } else {
+        ""
+    };
+    out.line(format!(
+        "Discarded by reverts (`llctl undo` brings back the one marked *{again}):"
+    ))?;
     let rows: Vec<Vec<String>> = states
         .iter()
         .map(|state| {
             vec![
-                if state.undo { "*" } else { "" }.to_owned(),
+                match (state.undo, state.redo) {
+                    (true, _) => "*",
+                    (_, true) => "+",
+                    _ => "",
+                }
+                .to_owned(),
                 units::local(state.discarded),
                 match state.reverted_to.as_str() {
                     "@part" => "by the revert of a part".to_owned(),

@@ -64,7 +64,8 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
             meta.pinned = pin;
             snapshots::snap(&mut connect(global)?, name, message, meta, git_status, out)
         }
-        Command::List => listing::list(&mut connect(global)?, out),
+        Command::List(args) => listing::list(&mut connect(global)?, args, out),
+        Command::Resume { session } => listing::resume(&mut connect(global)?, session, out),
         Command::Show { name } => snapshots::show(&mut connect(global)?, name, out),
         Command::Diff(args) => diff::run(&mut connect(global)?, global, args, out),
         Command::Log { path, limit } => log::log(&mut connect(global)?, global, path, limit, out),

@@ -31,8 +31,9 @@ use crate::codec::{self, CodecError};
 use crate::locate::{self, Mount};
 use crate::name::{SnapName, StateRef};
 use crate::protocol::{
-    Act, ApplyPlan, Finding, HistoryQuery, Listing, MetaEdit, OnConflict, Part, Progress, Request,
-    Response, RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta, StatusInfo, Welcome,
+    Act, ApplyPlan, Finding, HistoryQuery, ListQuery, Listing, MetaEdit, OnConflict, Part,
+    Progress, Request, Response, RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta,
+    StatusInfo, Welcome,
 };
 
 /// What a request came to.
@@ -161,10 +162,16 @@ impl Client {
 
     /// All snapshots and discarded states.
     pub fn list(&mut self) -> Result<Listing> {
+        self.list_some(ListQuery::default())
+    }
+
+    /// Some snapshots, in some order; discarded states too where all are asked for.
+    pub fn list_some(&mut self, query: ListQuery) -> Result<Listing> {
+        let request = Request::List { query };
         self.losses = 0;
         loop {
             let mut all = Listing::default();
-            let mut next = self.ask_on(&Request::List)?;
+            let mut next = self.ask_on(&request)?;
             let lost = loop {
                 match next {
                     Response::List(part) => {

@@ -13,6 +13,7 @@ mod change;
 mod failure;
 mod handshake;
 mod history;
+mod listing;
 mod log;
 mod meta;
 mod metric;
@@ -32,6 +33,7 @@ pub use change::{
 pub use failure::{ErrorKind, Failure};
 pub use handshake::{Hello, HelloReply, MAGIC, PROTOCOL_VERSION, Refused, Welcome};
 pub use history::{Act, Deal, HistoryQuery, TARGETS_MAX, WHY_MAX};
+pub use listing::{ListQuery, SortBy};
 pub use log::{Author, Deed, LogEntry};
 pub use meta::{
     Entity, FIELD_MAX, GitState, META_MAX, METRICS_MAX, MetaEdit, MetaError, SnapMeta, TAGS_MAX,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BytePath, HistoryQuery, MetaEdit, OnConflict, Part, SnapMeta};
+use super::{BytePath, HistoryQuery, ListQuery, MetaEdit, OnConflict, Part, SnapMeta};
 use crate::name::{SnapName, StateRef};
 
 /// The longest message of a snapshot, in bytes.
@@ -23,7 +23,11 @@ pub enum Request {
         meta: SnapMeta,
     },
     /// All snapshots and discarded states: [`super::Response::List`] several times, then `ListEnd`.
-    List,
+    List {
+        /// Which snapshots; discarded states are told only where all are asked for.
+        #[serde(default)]
+        query: ListQuery,
+    },
     /// One snapshot: [`super::Response::Show`].
     Show {
         /// Its name.

@@ -2,10 +2,11 @@
 
 use llctl::SnapName;
 use llctl::protocol::{
-    Entity, GitState, MetaEdit, Metric, Request, Response, SnapDetail, SnapInfo, SnapMeta,
+    Entity, GitState, ListQuery, Listing, MetaEdit, Metric, Request, Response, SnapDetail,
+    SnapInfo, SnapMeta, SortBy,
 };
 
-use super::fake::{Fake, snap};
+use super::fake::{Fake, WHEN, snap};
 
 fn name(text: &str) -> SnapName {
     SnapName::new(text).unwrap()
@@ -230,4 +231,92 @@ fn edits_say_what_they_did() {
         ..MetaEdit::default()
     };
     assert_eq!(fake.requests().last(), Some(&edit(last)));
+}
+
+#[test]
+fn a_list_asks_for_what_is_wanted_and_resume_for_the_last() {
+    let last = SnapInfo {
+        message: Some("half way\nthere".to_owned()),
+        meta: full(),
+        ..snap("a")
+    };
+    let listing = Listing {
+        snapshots: vec![last],
+        discarded: Vec::new(),
+    };
+    let fake = Fake::new(vec![Response::List(listing), Response::ListEnd]);
+    let args = [
+        "list",
+        "--session",
+        "s",
+        "--phase",
+        "p",
+        "--task",
+        "t",
+        "--reason",
+        "r",
+        "--tag",
+        "x",
+        "--tag",
+        "y",
+        "--since",
+        "2026-11-21T11:44:02Z",
+        "--sort",
+        "alone",
+        "--reverse",
+        "-n",
+        "3",
+        "--skip",
+        "6",
+    ];
+    fake.output(&args);
+    assert_eq!(
+        fake.output(&["resume", "s-17"]),
+        format!(
+            "\
+snapshot   a
+created    2026-11-21 11:44:02
+message    half way
+reason     pre-change
+session    s-17
+phase      refactor
+task       t2
+parent     t1
+by         an agent
+request    r9
+trace      {TRACE}
+entity     ticket:12:34
+tags       green, keep
+metrics    delta=-3, rate=0.5, tests=212, version=1.2.3
+pinned     yes
+"
+        )
+    );
+    let text = |text: &str| Some(text.to_owned());
+    let query = ListQuery {
+        session: text("s"),
+        phase: text("p"),
+        task: text("t"),
+        reason: text("r"),
+        tags: vec!["x".to_owned(), "y".to_owned()],
+        since: Some(WHEN),
+        until: None,
+        sort: SortBy::Alone,
+        reverse: true,
+        skip: 6,
+        limit: Some(3),
+    };
+    let last = ListQuery {
+        session: text("s-17"),
+        limit: Some(1),
+        ..ListQuery::default()
+    };
+    let asked = [Request::List { query }, Request::List { query: last }];
+    assert_eq!(fake.requests(), asked);
+    let none = Fake::new(vec![Response::ListEnd]).run(&["resume", "s"]);
+    assert_eq!((none.code, none.stdout.as_str()), (4, ""));
+    assert!(
+        none.stderr
+            .contains("there is no snapshot of the session \"s\"")
+    );
 }

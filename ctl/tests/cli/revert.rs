@@ -111,7 +111,7 @@ fn a_part_is_chosen_by_patterns_components_and_snapshots() {
 #[test]
 fn the_work_of_tasks_and_sessions_is_that_of_their_snapshots() {
     let fake = Fake::answering(|request| match request {
-        Request::List => {
+        Request::List { .. } => {
             let of = |name: &str, session: &str, task: &str, parent: Option<&str>| {
                 let mut info = snap(name);
                 info.meta.session = Some(session.to_owned());
@@ -342,7 +342,7 @@ fn can_revert_exits_as_the_revert_would() {
 #[test]
 fn a_deletion_needs_a_yes_and_has_a_preview() {
     let fake = Fake::answering(|request| match request {
-        Request::List => {
+        Request::List { .. } => {
             let mut held = snap("a");
             held.bytes = Some(4096);
             vec![
@@ -368,6 +368,10 @@ fn a_deletion_needs_a_yes_and_has_a_preview() {
         "would delete a, of 2026-11-21 11:44:02; it alone holds 4.0 KiB\n"
     );
     assert_eq!(fake.run(&["delete", "-n", "absent"]).code, 4);
-    assert!(fake.requests().iter().all(|r| *r == Request::List));
+    assert!(
+        fake.requests()
+            .iter()
+            .all(|r| matches!(r, Request::List { .. }))
+    );
     assert_eq!(fake.output(&["delete", "--yes", "a"]), "Deleted a.\n");
 }

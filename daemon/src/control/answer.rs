@@ -132,7 +132,7 @@ pub(super) fn answer(
                 .and_then(|message| service.snap(name.as_ref(), message, &meta));
             reply.end(taken, Response::Snap)
         }
-        Request::List => match service.list() {
+        Request::List { query } => match service.list(&query) {
             Ok(listing) => list(listing, reply),
             Err(failure) => reply.last(&Response::Error(failure)),
         },

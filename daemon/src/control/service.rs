@@ -4,9 +4,9 @@ use std::io;
 
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
-    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, HistoryQuery, Listing,
-    LogEntry, MetaEdit, OnConflict, Part, Progress, Request, Response, RevertCheck, RevertInfo,
-    Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, HistoryQuery, ListQuery,
+    Listing, LogEntry, MetaEdit, OnConflict, Part, Progress, Request, Response, RevertCheck,
+    RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -41,8 +41,8 @@ pub trait Service: Send + Sync + 'static {
         meta: &SnapMeta,
     ) -> Result<SnapInfo, Failure>;
 
-    /// All snapshots and discarded states, each oldest first.
-    fn list(&self) -> Result<Listing, Failure>;
+    /// The snapshots that are asked for, in that order; and the discarded states, oldest first, where all are.
+    fn list(&self, query: &ListQuery) -> Result<Listing, Failure>;
 
     /// All about one snapshot.
     fn show(&self, name: &SnapName) -> Result<SnapDetail, Failure>;

@@ -7,9 +7,9 @@ use parking_lot::Mutex;
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, Content, ErrorKind,
-    Failure, FileType, Finding, FindingKind, HistoryQuery, Listing, LogEntry, MetaEdit, OnConflict,
-    Part, Patch, Progress, ProgressUnit, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo,
-    SnapMeta, StatusInfo, UnixNanos, VerifySummary, Welcome,
+    Failure, FileType, Finding, FindingKind, HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit,
+    OnConflict, Part, Patch, Progress, ProgressUnit, RevertCheck, RevertInfo, Side, SnapDetail,
+    SnapInfo, SnapMeta, StatusInfo, UnixNanos, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -98,7 +98,7 @@ impl Service for Fake {
         Ok(snap_info(name.map_or("made", SnapName::as_str)))
     }
 
-    fn list(&self) -> Result<Listing, Failure> {
+    fn list(&self, _: &ListQuery) -> Result<Listing, Failure> {
         self.call("list".to_owned())?;
         Ok(self.listing.clone())
     }

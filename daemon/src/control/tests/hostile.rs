@@ -107,7 +107,13 @@ fn oversized_messages_are_refused_before_they_are_sent() {
 #[test]
 fn a_message_cut_off_anywhere_is_an_error() {
     let served = Served::new();
-    let frame = codec::encode(&Request::List, REQUEST_MAX).unwrap();
+    let frame = codec::encode(
+        &Request::List {
+            query: Default::default(),
+        },
+        REQUEST_MAX,
+    )
+    .unwrap();
     for cut in 1..frame.len() {
         let mut stream = served.greeted();
         stream.write_all(&frame[..cut]).unwrap();

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use llctl::StateRef;
-use llctl::protocol::{DiscardedInfo, Failure, Listing, SnapDetail, SnapInfo, UnixNanos};
+use llctl::protocol::{
+    DiscardedInfo, Failure, ListQuery, Listing, SnapDetail, SnapInfo, SortBy, UnixNanos,
+};
 
 use super::alone::alone;
 use super::states::View;
@@ -69,8 +71,8 @@ fn find(engine: &Engine, name: &str) -> Result<StateId, Failure> {
     found.ok_or_else(|| failure::unknown(engine, name))
 }
 
-/// All snapshots and discarded states, with counts as far as they are cheap.
-pub(super) fn all(engine: &Engine) -> Listing {
+/// Snapshots and discarded states, with counts as far as they are cheap.
+pub(super) fn some(engine: &Engine, query: &ListQuery) -> Listing {
     let state = engine.state.read().clone();
     let alone = alone(&state);
     let held = |id| alone.as_ref().and_then(|alone| alone.get(&id).copied());
@@ -83,24 +85,38 @@ pub(super) fn all(engine: &Engine) -> Listing {
         left = left.saturating_sub(cost + 1);
         Some(paths)
     };
-    let mut before = Root::default();
-    let mut snapshots = Vec::with_capacity(state.snapshots.len());
-    // The newest interest most, but each needs only its neighbour: what is far back is left out first.
-    for (id, snapshot) in &state.snapshots {
-        snapshots.push((
-            *id,
-            snapshot,
-            std::mem::replace(&mut before, snapshot.root.clone()),
-        ));
-    }
-    let mut listed: Vec<SnapInfo> = (snapshots.iter().rev())
-        .map(|(id, snapshot, before)| SnapInfo {
-            changed: count(before, &snapshot.root),
-            bytes: held(*id),
-            ..plain(*id, snapshot)
-        })
+    let mut wanted: Vec<SnapInfo> = (state.snapshots.iter())
+        .map(|(id, snapshot)| plain(*id, snapshot))
+        .filter(|info| query.selects(info))
         .collect();
-    listed.reverse();
+    // What is not shown need not be counted, unless the order depends on it.
+    let early = matches!(query.sort, SortBy::Created | SortBy::Name);
+    if early {
+        query.sort(&mut wanted);
+        query.page(&mut wanted);
+    }
+    // The newest interest most: what is far back is left out first.
+    let mut by_age: Vec<&mut SnapInfo> = wanted.iter_mut().collect();
+    by_age.sort_unstable_by_key(|info| std::cmp::Reverse(info.id));
+    for info in by_age {
+        info.bytes = held(info.id);
+        let older = state.snapshots.range(..info.id).next_back();
+        if let Some(snapshot) = state.snapshots.get(&info.id) {
+            let none = Root::default();
+            info.changed = count(older.map_or(&none, |(_, s)| &s.root), &snapshot.root);
+        }
+    }
+    if !early {
+        query.sort(&mut wanted);
+        query.page(&mut wanted);
+    }
+    let listed = wanted;
+    if !query.is_all() {
+        return Listing {
+            snapshots: listed,
+            discarded: Vec::new(),
+        };
+    }
     let newest = piles::top(&state.discarded, false);
     let discarded = (state.discarded.iter())
         .map(|(id, d)| {

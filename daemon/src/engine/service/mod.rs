@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 use llctl::client::VerifyEvent;
 use llctl::protocol::{
-    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, HistoryQuery, Listing,
-    LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part, Progress, Request, Response,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, HistoryQuery, ListQuery,
+    Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part, Progress, Request, Response,
     RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary,
     Welcome,
 };
@@ -115,8 +115,8 @@ impl Service for Host {
         listing::brief(&self.engine, id)
     }
 
-    fn list(&self) -> Result<Listing, Failure> {
-        Ok(listing::all(&self.engine))
+    fn list(&self, query: &ListQuery) -> Result<Listing, Failure> {
+        Ok(listing::some(&self.engine, query))
     }
 
     fn show(&self, name: &SnapName) -> Result<SnapDetail, Failure> {

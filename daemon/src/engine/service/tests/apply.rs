@@ -30,7 +30,13 @@ fn a_plan_says_what_an_apply_then_does() {
     assert_eq!(fs::read(b.place.base("a")).unwrap(), b"X\n");
     assert_eq!(fs::read(b.place.base("new")).unwrap(), [1; 5000]);
     assert!(b.place.base("e").is_dir() && !b.place.base("d").exists());
-    assert!(b.host.list().unwrap().snapshots.is_empty());
+    assert!(
+        b.host
+            .list(&ListQuery::default())
+            .unwrap()
+            .snapshots
+            .is_empty()
+    );
     assert_eq!(b.lines("@base", "@live"), [""; 0]);
 }
 

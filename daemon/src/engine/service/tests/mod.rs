@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use llctl::protocol::{BytePath, Change, ChangeCounts, ChangeKind, SnapMeta};
+use llctl::protocol::{BytePath, Change, ChangeCounts, ChangeKind, ListQuery, SnapMeta};
 use llctl::{SnapName, StateRef};
 
 use super::Host;

@@ -28,7 +28,7 @@ fn a_snapshot_without_a_name_gets_one_and_all_are_listed_by_age() {
     assert_eq!(first.changed, None);
     b.file("new", b"x");
     b.snap("second");
-    let list = b.host.list().unwrap();
+    let list = b.host.list(&ListQuery::default()).unwrap();
     let names: Vec<&str> = list.snapshots.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(names, [first.name.as_str(), "second"]);
     assert_eq!(list.snapshots[0].changed, Some(1));
@@ -46,7 +46,7 @@ fn a_revert_and_its_undo_are_told_and_kept() {
     let done = b.host.revert(&"s".parse().unwrap(), false).unwrap();
     assert_eq!(done.to, "s");
     assert!(done.changed >= 2, "{done:?}");
-    let list = b.host.list().unwrap();
+    let list = b.host.list(&ListQuery::default()).unwrap();
     let [kept] = &list.discarded[..] else {
         panic!("{list:?}")
     };
@@ -56,10 +56,13 @@ fn a_revert_and_its_undo_are_told_and_kept() {
     assert_eq!(b.lines("s", "@live"), [""; 0]);
     assert_eq!(b.host.undo(1).unwrap().to, "@undo");
     assert_eq!(b.lines("s", "@live"), ["M a", "A new"]);
-    assert_eq!(b.host.list().unwrap().discarded[0].reverted_to, "@undo");
+    assert_eq!(
+        b.host.list(&ListQuery::default()).unwrap().discarded[0].reverted_to,
+        "@undo"
+    );
     b.host.revert(&StateRef::Base, false).unwrap();
     assert_eq!(b.lines("@base", "@live"), [""; 0]);
-    let list = b.host.list().unwrap();
+    let list = b.host.list(&ListQuery::default()).unwrap();
     assert_eq!(list.discarded.last().unwrap().reverted_to, "@base");
     let again = b.host.revert(&StateRef::Base, false).unwrap();
     assert_eq!((again.changed, again.discarded), (0, None));
@@ -70,7 +73,10 @@ fn a_renamed_base_directory_counts_once() {
     let b = bench();
     b.rename("d", "e", 0);
     b.snap("s");
-    assert_eq!(b.host.list().unwrap().snapshots[0].changed, Some(1));
+    assert_eq!(
+        b.host.list(&ListQuery::default()).unwrap().snapshots[0].changed,
+        Some(1)
+    );
     b.remove("a");
     assert_eq!(b.host.status().unwrap().changed, Some(1));
 }
@@ -108,10 +114,16 @@ fn names_are_changed_and_given_up_all_or_none() {
     assert_eq!(failed.kind, ErrorKind::Exists);
     let failed = b.host.delete(&[name("one"), name("nine")]).unwrap_err();
     assert_eq!(failed.kind, ErrorKind::NotFound);
-    assert_eq!(b.host.list().unwrap().snapshots.len(), 3);
+    assert_eq!(
+        b.host.list(&ListQuery::default()).unwrap().snapshots.len(),
+        3
+    );
     let gone = b.host.delete(&[name("one"), name("zwei")]).unwrap();
     assert_eq!(gone, ["one", "zwei"]);
-    assert_eq!(b.host.list().unwrap().snapshots.len(), 1);
+    assert_eq!(
+        b.host.list(&ListQuery::default()).unwrap().snapshots.len(),
+        1
+    );
 }
 
 #[test]

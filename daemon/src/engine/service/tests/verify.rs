@@ -259,7 +259,7 @@ fn nothing_is_found_while_the_tree_changes_and_space_is_taken_back() {
         let writer = scope.spawn(|| (1..=120).for_each(|round| churn(&b, round)));
         while !writer.is_finished() {
             assert_eq!(verify(&b).0, []);
-            b.host.list().unwrap();
+            b.host.list(&ListQuery::default()).unwrap();
             b.changes("@base", "@live", true);
         }
         writer.join().unwrap();
