@@ -18,7 +18,7 @@ use llfs_tests::mounted::Mounted;
 use llfs_tests::{seeded, tree};
 
 fn rounds() -> u64 {
-    seeded::number("LLFS_KILLS").unwrap_or(6)
+    seeded::number("LLFS_KILLS").unwrap_or(4)
 }
 
 /// Runs a command and kills the worker once, at some moment within `within`, and again as often as it lasts. The command's
@@ -40,7 +40,7 @@ fn killed_meanwhile(
         }
         assert!(begun.elapsed() < Duration::from_secs(60), "it never ends");
         // After some it may end in peace: each has to begin anew.
-        if kills < 4 && worker_of(supervisor).is_some() {
+        if kills < 3 && worker_of(supervisor).is_some() {
             kill_worker(supervisor);
             kills += 1;
         }
