@@ -135,6 +135,9 @@ Of a git repository in the mount, HEAD's commit and branch are read (not with gi
         /// Retention never gives it up
         #[arg(long)]
         pin: bool,
+        /// Take none if nothing has changed since there was one
+        #[arg(long)]
+        if_changed: bool,
         /// Also ask `git status` whether the repository is dirty, and keep the answer: true if a tracked file or the index
         /// differs from HEAD, or a file is neither tracked nor ignored
         #[arg(long)]

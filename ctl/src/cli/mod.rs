@@ -57,12 +57,17 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
             name,
             message,
             pin,
+            if_changed,
             git_status,
             meta,
         } => {
             let mut meta = SnapMeta::from(meta);
             meta.pinned = pin;
-            snapshots::snap(&mut connect(global)?, name, message, meta, git_status, out)
+            let how = snapshots::How {
+                if_changed,
+                git_status,
+            };
+            snapshots::snap(&mut connect(global)?, name, message, meta, how, out)
         }
         Command::List(args) => listing::list(&mut connect(global)?, args, out),
         Command::Resume { session } => listing::resume(&mut connect(global)?, session, out),

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use llctl::client::Snapped;
 use llctl::escape::{escaped, escaped_text};
 use llctl::protocol::{RevertInfo, SnapInfo, SnapMeta};
 use llctl::{Client, SnapName, exit};
@@ -12,20 +13,46 @@ use super::meta;
 use super::output::{Output, Style};
 use super::units;
 
+/// How a snapshot is taken.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// Not if nothing has changed.
+    pub if_changed: bool,
+    /// With what `git status` says.
+    pub git_status: bool,
+}
+
 /// `llctl snap`
 pub fn snap(
     client: &mut Client,
     name: Option<SnapName>,
     message: Option<String>,
     mut meta: SnapMeta,
-    git_status: bool,
+    how: How,
     out: &mut Output,
 ) -> Outcome {
-    meta.git = meta::repository(client.welcome().mountpoint.as_path(), git_status);
+    meta.git = meta::repository(client.welcome().mountpoint.as_path(), how.git_status);
     // As the standard has it, one that makes no sense is passed over.
     let traceparent = || std::env::var("TRACEPARENT").ok()?.parse().ok();
     meta.trace = meta.trace.or_else(traceparent);
-    let info = client.snap_with(name, message, meta)?;
+    let info = if how.if_changed {
+        match client.snap_if_changed(name, message, meta)? {
+            Snapped::Taken(info) => info,
+            Snapped::Unchanged(info) => {
+                if out.json {
+                    out.keyed("unchanged", &info)?;
+                } else {
+                    let name = bold(out, &info.name);
+                    out.line(format!(
+                        "Nothing has changed since {name}: no snapshot was taken."
+                    ))?;
+                }
+                return Ok(exit::OK);
+            }
+        }
+    } else {
+        client.snap_with(name, message, meta)?
+    };
     if out.json {
         out.object(&info)?;
     } else {

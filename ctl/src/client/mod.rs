@@ -59,6 +59,15 @@ pub struct Client {
     losses: u32,
 }
 
+/// What became of the wish for a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Snapped {
+    /// It was taken.
+    Taken(SnapInfo),
+    /// Nothing has changed since this one.
+    Unchanged(SnapInfo),
+}
+
 /// What verify reports while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VerifyEvent {
@@ -153,9 +162,30 @@ impl Client {
             name,
             message,
             meta,
+            only_if_changed: false,
         };
         match self.ask(&request)? {
             Response::Snap(info) => Ok(info),
+            other => self.unexpected(other),
+        }
+    }
+
+    /// The same, unless nothing that a user could see has changed since there was a snapshot: never an empty one.
+    pub fn snap_if_changed(
+        &mut self,
+        name: Option<SnapName>,
+        message: Option<String>,
+        meta: SnapMeta,
+    ) -> Result<Snapped> {
+        let request = Request::Snap {
+            name,
+            message,
+            meta,
+            only_if_changed: true,
+        };
+        match self.ask(&request)? {
+            Response::Snap(info) => Ok(Snapped::Taken(info)),
+            Response::Unchanged(info) => Ok(Snapped::Unchanged(info)),
             other => self.unexpected(other),
         }
     }

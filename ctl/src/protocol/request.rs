@@ -21,6 +21,9 @@ pub enum Request {
         /// What else it says of itself.
         #[serde(default)]
         meta: SnapMeta,
+        /// Not if nothing has changed since there was one: then [`super::Response::Unchanged`].
+        #[serde(default)]
+        only_if_changed: bool,
     },
     /// All snapshots and discarded states: [`super::Response::List`] several times, then `ListEnd`.
     List {

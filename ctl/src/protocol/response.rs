@@ -14,6 +14,8 @@ use super::{
 pub enum Response {
     /// The snapshot that was taken.
     Snap(SnapInfo),
+    /// No snapshot was taken, for nothing has changed since this one.
+    Unchanged(SnapInfo),
     /// A part of the list; more parts or `ListEnd` follow.
     List(Listing),
     /// The list is complete.

@@ -33,13 +33,40 @@ fn snap_says_what_it_took() {
                 name: Some(name("before")),
                 message: Some("all good".to_owned()),
                 meta: SnapMeta::default(),
+                only_if_changed: false,
             },
             Request::Snap {
                 name: None,
                 message: None,
                 meta: SnapMeta::default(),
+                only_if_changed: false,
             },
         ]
+    );
+}
+
+#[test]
+fn snap_if_changed() {
+    let fake = Fake::new(vec![Response::Unchanged(snap("before"))]);
+    assert_eq!(
+        fake.output(&["snap", "--if-changed", "new"]),
+        "Nothing has changed since before: no snapshot was taken.\n"
+    );
+    assert_eq!(
+        fake.output(&["snap", "--if-changed", "--json"]),
+        "{\"unchanged\":{\"name\":\"before\",\"id\":3,\"created\":\"2026-11-21T11:44:02Z\",\"message\":null,\"changed\":null,\"bytes\":null}}\n"
+    );
+    assert!(fake.requests().iter().all(|request| matches!(
+        request,
+        Request::Snap {
+            only_if_changed: true,
+            ..
+        }
+    )));
+    let fake = Fake::new(vec![Response::Snap(snap("new"))]);
+    assert_eq!(
+        fake.output(&["snap", "--if-changed"]),
+        "Snapshot new taken.\n"
     );
 }
 

@@ -82,8 +82,11 @@ impl Account {
         Some(Account { act, begun })
     }
 
-    /// What became of it.
-    pub(super) fn close(self, response: &Response) -> Act {
+    /// What became of it. A snapshot that was not taken, for nothing had changed, is no act.
+    pub(super) fn close(self, response: &Response) -> Option<Act> {
+        if matches!(response, Response::Unchanged(_)) {
+            return None;
+        }
         let mut act = self.act;
         act.at = UnixNanos::now();
         act.took_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -107,7 +110,7 @@ impl Account {
         }
         act.more = act.targets.len().saturating_sub(TARGETS_MAX) as u64;
         act.targets.truncate(TARGETS_MAX);
-        act
+        Some(act)
     }
 }
 

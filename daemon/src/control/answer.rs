@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::os::unix::net::UnixStream;
 
-use llctl::client::VerifyEvent;
+use llctl::client::{Snapped, VerifyEvent};
 use llctl::codec::{self, CodecError, REPLY_MAX};
 use llctl::protocol::{ErrorKind, Failure, Listing, MESSAGE_MAX, Request, Response};
 use llctl::{SnapName, StateRef};
@@ -70,8 +70,9 @@ impl<'a> Reply<'a> {
 
     /// Sends the message that ends the answer.
     pub(super) fn last(&mut self, response: &Response) -> Result<(), CodecError> {
-        if let Some(written) = self.account.take() {
-            let act = written.account.close(response);
+        if let Some(written) = self.account.take()
+            && let Some(act) = written.account.close(response)
+        {
             written.service.note(act, written.again);
         }
         if self.broken.is_none() && self.part(response).is_ok() {
@@ -127,10 +128,24 @@ pub(super) fn answer(
             name,
             message,
             meta,
+            only_if_changed: false,
         } => {
             let taken = checked_message(message.as_deref())
                 .and_then(|message| service.snap(name.as_ref(), message, &meta));
             reply.end(taken, Response::Snap)
+        }
+        Request::Snap {
+            name,
+            message,
+            meta,
+            only_if_changed: true,
+        } => {
+            let taken = checked_message(message.as_deref())
+                .and_then(|message| service.snap_if_changed(name.as_ref(), message, &meta));
+            reply.end(taken, |taken| match taken {
+                Snapped::Taken(info) => Response::Snap(info),
+                Snapped::Unchanged(info) => Response::Unchanged(info),
+            })
         }
         Request::List { query } => match service.list(&query) {
             Ok(listing) => list(listing, reply),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use llctl::client::VerifyEvent;
+use llctl::client::{Snapped, VerifyEvent};
 use llctl::protocol::{
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, HistoryQuery, ListQuery,
     Listing, LogEntry, MetaEdit, OnConflict, Part, Progress, Request, Response, RevertCheck,
@@ -40,6 +40,14 @@ pub trait Service: Send + Sync + 'static {
         message: Option<&str>,
         meta: &SnapMeta,
     ) -> Result<SnapInfo, Failure>;
+
+    /// The same, unless nothing has changed since there was one.
+    fn snap_if_changed(
+        &self,
+        name: Option<&SnapName>,
+        message: Option<&str>,
+        meta: &SnapMeta,
+    ) -> Result<Snapped, Failure>;
 
     /// The snapshots that are asked for, in that order; and the discarded states, oldest first, where all are.
     fn list(&self, query: &ListQuery) -> Result<Listing, Failure>;

@@ -36,6 +36,7 @@ pub mod service;
 pub mod snapshot;
 mod space;
 mod terms;
+mod unchanged;
 mod underway;
 mod untold;
 mod xattr;

@@ -12,6 +12,7 @@ use llctl::protocol::{MetaEdit, MetaError, SnapMeta};
 use nix::errno::Errno;
 use parking_lot::Mutex;
 
+use super::unchanged;
 use super::untold::Untold;
 use super::{Answer, Engine, errno};
 use crate::tree::diff::Changes;
@@ -119,6 +120,22 @@ pub(super) struct Turned {
     pub record: Record,
 }
 
+/// What became of the wish for a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It was taken.
+    New(StateId),
+    /// Nothing has changed since this one.
+    Unchanged(StateId),
+}
+
+impl Taken {
+    fn id(self) -> StateId {
+        let (Taken::New(id) | Taken::Unchanged(id)) = self;
+        id
+    }
+}
+
 /// What a switch of the head did.
 #[derive(Clone, Debug)]
 pub struct Switched {
@@ -157,6 +174,29 @@ impl Engine {
         message: &str,
         meta: SnapMeta,
     ) -> Result<StateId, Refusal> {
+        self.take(name, message, meta, false).map(Taken::id)
+    }
+
+    /// The same, unless nothing that a user could see has changed since there was one.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn snapshot_if_changed(
+        &self,
+        name: impl FnOnce(&dyn Fn(&str) -> bool) -> String,
+        message: &str,
+        meta: SnapMeta,
+    ) -> Result<Taken, Refusal> {
+        self.take(name, message, meta, true)
+    }
+
+    fn take(
+        &self,
+        name: impl FnOnce(&dyn Fn(&str) -> bool) -> String,
+        message: &str,
+        meta: SnapMeta,
+        only_if_changed: bool,
+    ) -> Result<Taken, Refusal> {
         meta.check()?;
         let meta = Meta::from(meta);
         let _turn = self.turn.lock();
@@ -164,6 +204,9 @@ impl Engine {
         let id = {
             let _gate = self.gate.write();
             let mut state = self.state.write();
+            if only_if_changed && let Some(id) = unchanged::since(&state) {
+                return Ok(Taken::Unchanged(id));
+            }
             let exists = |n: &str| state.snapshot(n).is_some();
             let name = name(&exists);
             if exists(&name) {
@@ -188,7 +231,7 @@ impl Engine {
         })?;
         self.views_changed();
         self.house.poke_later();
-        Ok(id)
+        Ok(Taken::New(id))
     }
 
     /// Makes the head what a snapshot is; what it was is kept for [`Engine::undo`]. When this returns nothing

@@ -4,7 +4,7 @@ use std::io;
 
 use parking_lot::Mutex;
 
-use llctl::client::VerifyEvent;
+use llctl::client::{Snapped, VerifyEvent};
 use llctl::protocol::{
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, Content, ErrorKind,
     Failure, FileType, Finding, FindingKind, HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit,
@@ -96,6 +96,16 @@ impl Service for Fake {
     ) -> Result<SnapInfo, Failure> {
         self.call(format!("snap {name:?} {message:?}"))?;
         Ok(snap_info(name.map_or("made", SnapName::as_str)))
+    }
+
+    fn snap_if_changed(
+        &self,
+        name: Option<&SnapName>,
+        message: Option<&str>,
+        _: &SnapMeta,
+    ) -> Result<Snapped, Failure> {
+        self.call(format!("snap if changed {name:?} {message:?}"))?;
+        Ok(Snapped::Unchanged(snap_info("before")))
     }
 
     fn list(&self, _: &ListQuery) -> Result<Listing, Failure> {

@@ -22,7 +22,7 @@ mod writeback;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use llctl::client::VerifyEvent;
+use llctl::client::{Snapped, VerifyEvent};
 use llctl::protocol::{
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, HistoryQuery, ListQuery,
     Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part, Progress, Request, Response,
@@ -32,7 +32,7 @@ use llctl::protocol::{
 use llctl::{SnapName, StateRef};
 
 use super::Engine;
-use super::snapshot::Switched;
+use super::snapshot::{Switched, Taken};
 use crate::control::{Service, Sink};
 use crate::relay::Errand;
 use failure::failure;
@@ -113,6 +113,29 @@ impl Service for Host {
             )
             .map_err(|refusal| failure(&self.engine, &refusal))?;
         listing::brief(&self.engine, id)
+    }
+
+    fn snap_if_changed(
+        &self,
+        name: Option<&SnapName>,
+        message: Option<&str>,
+        meta: &SnapMeta,
+    ) -> Result<Snapped, Failure> {
+        let taken = self
+            .engine
+            .snapshot_if_changed(
+                |taken| match name {
+                    Some(name) => name.as_str().to_owned(),
+                    None => SnapName::from_local_time(taken).into(),
+                },
+                message.unwrap_or_default(),
+                meta.clone(),
+            )
+            .map_err(|refusal| failure(&self.engine, &refusal))?;
+        match taken {
+            Taken::New(id) => listing::brief(&self.engine, id).map(Snapped::Taken),
+            Taken::Unchanged(id) => listing::brief(&self.engine, id).map(Snapped::Unchanged),
+        }
     }
 
     fn list(&self, query: &ListQuery) -> Result<Listing, Failure> {

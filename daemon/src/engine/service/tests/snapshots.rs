@@ -1,5 +1,6 @@
 //! Snapshots, lists, reverts and refusals.
 
+use llctl::client::Snapped;
 use llctl::protocol::ErrorKind;
 
 use super::*;
@@ -183,4 +184,35 @@ fn the_stop_is_asked_for_once_the_shutdown_begins() {
     assert!(asks.is_empty());
     host.begin_shutdown();
     assert_eq!(asks.len(), 1);
+}
+
+#[test]
+fn a_snapshot_of_nothing_new_is_not_taken() {
+    let b = bench();
+    let snap = || {
+        let meta = SnapMeta::default();
+        match b.host.snap_if_changed(None, None, &meta).unwrap() {
+            Snapped::Taken(info) => (true, info.name),
+            Snapped::Unchanged(info) => (false, info.name),
+        }
+    };
+    // The first one is there to come back to.
+    let (taken, first) = snap();
+    assert!(taken);
+    assert_eq!(snap(), (false, first.clone()));
+    b.write("a", 0, b"1");
+    let (taken, second) = snap();
+    assert!(taken);
+    // The same bytes again are a change: the times say so.
+    b.write("a", 0, b"1");
+    let (taken, third) = snap();
+    assert!(taken && third != second);
+    assert_eq!(snap(), (false, third));
+    b.host.revert(&first.parse().unwrap(), false).unwrap();
+    assert_eq!(snap(), (false, first));
+    b.host.undo(1).unwrap();
+    assert!(!snap().0);
+    b.file("new", b"");
+    assert!(snap().0);
+    assert_eq!(b.host.list().unwrap().snapshots.len(), 4);
 }
