@@ -7,6 +7,7 @@
 //! * [`git`]: what a git repository has checked out, without running git.
 //! * [`name`]: snapshot names and references to states, validated in one place for both sides.
 //! * [`moment`]: points in time as users name them.
+//! * [`hook`]: agents that call llctl before each of their tools.
 //! * [`run`]: a command between a snapshot and, if it fails, a revert.
 //! * [`globs`]: choosing paths by patterns; [`components`]: patterns with names.
 //! * [`lineage`]: which snapshots are a session's or a task's.
@@ -21,6 +22,7 @@ pub mod exit;
 pub mod git;
 pub mod globs;
 pub mod lineage;
+pub mod hook;
 pub mod locate;
 pub mod moment;
 pub mod name;

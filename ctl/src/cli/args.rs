@@ -361,6 +361,9 @@ Example: llctl do \"rollback session feature-auth-001 to dor-checkpoint\"", llct
         #[arg(short = 'n', long)]
         dry_run: bool,
     },
+    /// Take a checkpoint before each tool call of a coding agent that may write
+    #[command(subcommand)]
+    Hook(HookCommand),
     /// Print a script that completes llctl's commands in a shell
     #[command(
         after_help = "Example: llctl completions bash > ~/.local/share/bash-completion/completions/llctl"
@@ -600,4 +603,80 @@ pub enum WhenFailed {
     Ask,
     /// Leave everything as the command left it.
     Keep,
+}
+
+/// What `hook` takes.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+`llctl hook install AGENT` tells the agent to call `llctl hook AGENT` before each tool call. That reads the call as JSON from \
+standard input and takes a snapshot, unless the tool is known to only read, or nothing changed since the last one. It never stops \
+the agent: whatever goes wrong is said once a session, and the exit code is 0.
+
+Examples:
+  llctl hook install claude-code           for everything that you do with Claude Code
+  llctl hook install codex --project       for this project, in its own settings
+  llctl hook install cursor --dry-run      only show what would be changed
+  llctl hook install gemini --remove       take it out again, and nothing else")]
+pub enum HookCommand {
+    /// Put the hook into an agent's settings, or take it out
+    Install(InstallArgs),
+    /// Before a tool call of Claude Code, which is on standard input
+    ClaudeCode,
+    /// Before a tool call of Codex, which is on standard input
+    Codex,
+    /// Before a tool call of Gemini CLI, which is on standard input
+    Gemini,
+    /// Before a tool call of Cursor, which is on standard input
+    Cursor,
+}
+
+/// What `hook install` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Shows the change and asks, unless --yes is given. Everything else in the file stays as it is, comments too.
+
+The settings: ~/.claude/settings.json, ~/.codex/hooks.json, ~/.gemini/settings.json, ~/.cursor/hooks.json (CLAUDE_CONFIG_DIR and \
+CODEX_HOME are respected); with --project the same below the current directory, or DIR with -C DIR.")]
+pub struct InstallArgs {
+    /// The agent
+    pub agent: AgentName,
+    /// In your own settings, for all that you do (the default)
+    #[arg(long)]
+    pub user: bool,
+    /// In the settings of the project in the current directory
+    #[arg(long, conflicts_with = "user")]
+    pub project: bool,
+    /// Take the hook out
+    #[arg(long)]
+    pub remove: bool,
+    /// Only show the change
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Do it without asking
+    #[arg(short, long, conflicts_with = "dry_run")]
+    pub yes: bool,
+}
+
+/// The agents that have hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AgentName {
+    /// Claude Code.
+    ClaudeCode,
+    /// Codex.
+    Codex,
+    /// Gemini CLI.
+    Gemini,
+    /// Cursor.
+    Cursor,
+}
+
+impl From<AgentName> for llctl::hook::Agent {
+    fn from(name: AgentName) -> Self {
+        match name {
+            AgentName::ClaudeCode => Self::ClaudeCode,
+            AgentName::Codex => Self::Codex,
+            AgentName::Gemini => Self::Gemini,
+            AgentName::Cursor => Self::Cursor,
+        }
+    }
 }

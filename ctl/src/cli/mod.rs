@@ -7,6 +7,7 @@ mod delete;
 mod diff;
 mod fail;
 mod history;
+mod hook;
 mod listing;
 mod log;
 mod meta;
@@ -109,6 +110,7 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
         Command::Apply { yes, dry_run } => apply::run(&mut connect(global)?, yes, dry_run, out),
         Command::Run(args) => run::run(global, args, out),
         Command::Do { words, dry_run } => phrase::run(global, &words, dry_run, out),
+        Command::Hook(command) => hook::run(global, command, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "llctl", &mut script);

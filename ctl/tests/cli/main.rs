@@ -8,6 +8,7 @@ mod diff;
 mod errors;
 mod fake;
 mod history;
+mod hook;
 mod log;
 mod meta;
 mod patch;
