@@ -1,4 +1,4 @@
-//! Agents at a real mount: hooks that take checkpoints by themselves, at work.
+//! Agents at a real mount: hooks that take checkpoints by themselves, and the MCP server.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,8 +6,11 @@
 )]
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
+use llfs_tests::binaries;
 use llfs_tests::command::Run;
 use llfs_tests::manifest::{Ignore, Manifest};
 use llfs_tests::mounted::Mounted;
@@ -159,4 +162,235 @@ fn a_file_that_is_deleted_while_it_is_open_is_no_change_when_it_is_closed() {
     fs::write(mounted.path("new"), "").unwrap();
     let said = mounted.json(&["snap", "--if-changed", "second"]);
     assert_eq!(said["name"], "second", "{said}");
+}
+
+/// `llctl mcp` and a client of a few lines, which speaks JSON-RPC as the protocol's specification has it.
+struct Mcp {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    id: u64,
+}
+
+impl Mcp {
+    fn start(mounted: &Mounted) -> Self {
+        let mut run = mounted
+            .program(binaries::llctl())
+            .arg("mcp")
+            .dir(&mounted.dir);
+        let command = run.raw().stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut mcp = Self {
+            input: child.stdin.take(),
+            output: BufReader::new(child.stdout.take().unwrap()),
+            child,
+            id: 0,
+        };
+        let hello = mcp.request(
+            "initialize",
+            json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}),
+        );
+        let said = &hello["result"];
+        assert_eq!(said["serverInfo"]["name"], "llfs");
+        assert!(
+            said["instructions"]
+                .as_str()
+                .unwrap()
+                .contains("`run_guarded`")
+        );
+        mcp.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        mcp
+    }
+
+    fn send(&mut self, message: &Value) {
+        writeln!(self.input.as_mut().unwrap(), "{message}").unwrap();
+    }
+
+    fn request(&mut self, method: &str, params: Value) -> Value {
+        self.id += 1;
+        let id = self.id;
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+        loop {
+            let mut line = String::new();
+            assert_ne!(
+                self.output.read_line(&mut line).unwrap(),
+                0,
+                "the server ended"
+            );
+            let answer: Value = serde_json::from_str(&line).expect("nothing but JSON-RPC");
+            if answer["id"] == id {
+                return answer;
+            }
+        }
+    }
+
+    /// Calls a tool; its text, and its data unless it failed.
+    fn call(&mut self, tool: &str, arguments: Value) -> (String, Option<Value>) {
+        let answer = self.request("tools/call", json!({"name": tool, "arguments": arguments}));
+        let result = &answer["result"];
+        let text = result["content"][0]["text"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{answer}"));
+        let failed = result["isError"] == true;
+        (
+            text.to_owned(),
+            (!failed).then(|| result["structuredContent"].clone()),
+        )
+    }
+
+    fn end(mut self) {
+        drop(self.input.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Mcp {
+    fn drop(&mut self) {
+        // A test that failed leaves no server behind.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn a_model_takes_checkpoints_and_goes_back() {
+    let mounted = Mounted::over("agents-mcp", repository);
+    let before = mounted.manifest();
+    let mut mcp = Mcp::start(&mounted);
+    let tools = mcp.request("tools/list", json!({}));
+    let names: Vec<&str> = tools["result"]["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "checkpoint",
+            "list",
+            "show",
+            "diff",
+            "revert",
+            "undo",
+            "redo",
+            "run_guarded"
+        ]
+    );
+    let (text, data) = mcp.call(
+        "checkpoint",
+        json!({"name": "good", "message": "before it"}),
+    );
+    assert!(text.contains("Checkpoint good taken"), "{text}");
+    assert_eq!(data.unwrap()["message"], "before it");
+    fs::remove_dir_all(mounted.path("src")).unwrap();
+    fs::write(mounted.path("notes"), "changed\n").unwrap();
+    let after = mounted.manifest();
+    let (text, data) = mcp.call("diff", json!({"patch": true, "paths": ["notes"]}));
+    assert!(text.contains("-uncommitted\n+changed\n"), "{text}");
+    assert_eq!(data.unwrap()["summary"]["modified"], 1);
+    // A revert that is not confirmed changes nothing.
+    let (text, data) = mcp.call("revert", json!({"to": "good"}));
+    assert!(text.starts_with("Nothing is done yet."), "{text}");
+    assert!(text.contains("src/main.rs"), "{text}");
+    assert_eq!(data.unwrap()["done"], false);
+    same(&after, &mounted);
+    let (text, data) = mcp.call("revert", json!({"to": "good", "confirm": true}));
+    assert!(text.starts_with("Reverted to good"), "{text}");
+    assert_eq!(data.unwrap()["done"], true);
+    same(&before, &mounted);
+    mcp.call("undo", json!({})).1.unwrap();
+    same(&after, &mounted);
+    mcp.call("redo", json!({})).1.unwrap();
+    same(&before, &mounted);
+    let (text, _) = mcp.call("list", json!({"limit": 1}));
+    assert!(text.contains("good"), "{text}");
+    let (text, _) = mcp.call("show", json!({"name": "good"}));
+    assert!(text.contains("before it"), "{text}");
+    mcp.end();
+}
+
+#[test]
+fn a_guarded_command_that_fails_leaves_nothing() {
+    let mounted = Mounted::over("agents-guarded", repository);
+    let before = mounted.manifest();
+    let mut mcp = Mcp::start(&mounted);
+    let command = "echo half; echo error >&2; rm -rf src; exit 3";
+    let (text, data) = mcp.call("run_guarded", json!({"command": command}));
+    let data = data.unwrap();
+    assert_eq!(
+        (&data["exit_code"], &data["stdout"]),
+        (&json!(3), &json!("half\n"))
+    );
+    assert!(
+        text.contains("error") && text.contains("reverted to"),
+        "{text}"
+    );
+    same(&before, &mounted);
+    let guarded = json!({"command": "echo x > new", "check": "test -e missing"});
+    mcp.call("run_guarded", guarded).1.unwrap();
+    assert!(!mounted.path("new").exists());
+    let slow = json!({"command": "echo x > new; sleep 300", "timeout_seconds": 1});
+    let (_, data) = mcp.call("run_guarded", slow);
+    assert_eq!(data.unwrap()["exit_code"], 124);
+    assert!(!mounted.path("new").exists());
+    let (_, data) = mcp.call("run_guarded", json!({"command": "echo x > new; cat"}));
+    assert_eq!(
+        data.unwrap()["exit_code"],
+        0,
+        "its standard input is not the client's"
+    );
+    assert!(mounted.path("new").exists());
+    mcp.end();
+}
+
+#[test]
+fn a_model_reads_checkpoints_and_is_told_what_it_did_wrong() {
+    let mounted = Mounted::new("agents-resources");
+    mounted.snap("vor dem Umbau");
+    let mut mcp = Mcp::start(&mounted);
+    let found = mcp.request("resources/list", json!({}));
+    let uri = &found["result"]["resources"][1]["uri"];
+    assert_eq!(uri, "llfs://checkpoint/vor%20dem%20Umbau");
+    let read = mcp.request("resources/read", json!({"uri": uri}));
+    let text = read["result"]["contents"][0]["text"].as_str().unwrap();
+    let detail: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(detail["snapshot"]["name"], "vor dem Umbau");
+    let read = mcp.request("resources/read", json!({"uri": "llfs://checkpoint/none"}));
+    assert!(
+        read["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("no snapshot named"),
+        "{read}"
+    );
+    for (tool, arguments, why) in [
+        ("show", json!({}), "missing field `name`"),
+        (
+            "show",
+            json!({"name": "none"}),
+            "there is no snapshot named",
+        ),
+        (
+            "revert",
+            json!({"to": "@nonsense"}),
+            "there is no such state",
+        ),
+        ("checkpoint", json!({"name": "a/b"}), "cannot contain '/'"),
+        (
+            "checkpoint",
+            json!({"name": "vor dem Umbau"}),
+            "Hint: choose another name",
+        ),
+        ("undo", json!({}), "nothing to undo"),
+        ("nothing", json!({}), "no tool named nothing"),
+    ] {
+        let (text, data) = mcp.call(tool, arguments);
+        assert_eq!(data, None, "{tool}");
+        assert!(text.contains(why), "{tool}: {text}");
+    }
+    // A worker that dies is not the model's business, and neither is an unmount in between.
+    mounted.remount();
+    mcp.call("list", json!({})).1.unwrap();
+    mcp.end();
 }

@@ -364,6 +364,18 @@ Example: llctl do \"rollback session feature-auth-001 to dor-checkpoint\"", llct
     /// Take a checkpoint before each tool call of a coding agent that may write
     #[command(subcommand)]
     Hook(HookCommand),
+    /// Serve the Model Context Protocol on standard input and output, for agents
+    #[command(after_help = "\
+Started by an agent, not by a person. Its tools are checkpoint, list, show, diff, revert (which shows what would change until it is \
+confirmed), undo, redo and run_guarded; checkpoints are resources too. It works on the mount that holds the directory it is started in, \
+or DIR with -C DIR.
+
+Examples:
+  claude mcp add llfs -- llctl mcp
+  codex mcp add llfs -- llctl mcp
+  gemini mcp add llfs llctl mcp
+  {\"mcpServers\": {\"llfs\": {\"command\": \"llctl\", \"args\": [\"mcp\"]}}}     in .cursor/mcp.json")]
+    Mcp,
     /// Print a script that completes llctl's commands in a shell
     #[command(
         after_help = "Example: llctl completions bash > ~/.local/share/bash-completion/completions/llctl"

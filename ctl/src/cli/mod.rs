@@ -10,6 +10,7 @@ mod history;
 mod hook;
 mod listing;
 mod log;
+mod mcp;
 mod meta;
 mod output;
 mod pager;
@@ -111,6 +112,7 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
         Command::Run(args) => run::run(global, args, out),
         Command::Do { words, dry_run } => phrase::run(global, &words, dry_run, out),
         Command::Hook(command) => hook::run(global, command, out),
+        Command::Mcp => mcp::run(global),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "llctl", &mut script);

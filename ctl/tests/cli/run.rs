@@ -45,6 +45,7 @@ fn a_command_that_succeeds_is_kept() {
         name: None,
         message,
         meta,
+        ..
     } = &fake.requests()[0]
     else {
         panic!("{:?}", fake.requests());

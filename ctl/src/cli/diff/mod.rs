@@ -17,6 +17,9 @@ use super::fail::Fail;
 use super::output::{Output, Style};
 use super::units;
 
+pub use names::plain_summary as as_line;
+pub use patch::git as as_patch;
+
 pub use names::letter;
 
 /// `llctl diff`

@@ -214,5 +214,8 @@ fn a_snapshot_of_nothing_new_is_not_taken() {
     assert!(!snap().0);
     b.file("new", b"");
     assert!(snap().0);
-    assert_eq!(b.host.list().unwrap().snapshots.len(), 4);
+    assert_eq!(
+        b.host.list(&ListQuery::default()).unwrap().snapshots.len(),
+        4
+    );
 }
