@@ -220,7 +220,7 @@ fn what_was_given_back_after_the_damage_is_an_error() {
 /// Regions of each file that are damaged, each in every way.
 fn regions() -> u64 {
     let given = std::env::var("LLFS_REGIONS").ok();
-    given.and_then(|text| text.parse().ok()).unwrap_or(4)
+    given.and_then(|text| text.parse().ok()).unwrap_or(2)
 }
 
 /// Every region of every file of a store, flipped, zeroed and cut off. A file's name says what its bytes are, in whatever
