@@ -51,7 +51,9 @@ fn requests() {
             message: Some("why\n".to_owned()),
             meta: meta(),
         },
-        Request::List { query: Default::default() },
+        Request::List {
+            query: Default::default(),
+        },
         Request::Show {
             name: name("vor dem Umbau"),
         },

@@ -12,9 +12,9 @@ use llctl::client::VerifyEvent;
 use llctl::codec::{self, CodecError, HELLO_MAX, REPLY_MAX};
 use llctl::protocol::{
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ErrorKind, Failure, Hello,
-    HelloReply, HistoryQuery, Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part,
-    Progress, Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo,
-    VerifySummary, Welcome,
+    HelloReply, HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION,
+    Part, Progress, Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta,
+    StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 use llfs::control::{Listener, Server, Service, Sink};
@@ -45,7 +45,7 @@ impl Service for Nothing {
         assert!(message.is_none_or(|text| text.len() <= llctl::protocol::MESSAGE_MAX));
         nothing(name.map_or("no name", SnapName::as_str))
     }
-    fn list(&self) -> Result<Listing, Failure> {
+    fn list(&self, _: &ListQuery) -> Result<Listing, Failure> {
         Ok(Listing::default())
     }
     fn show(&self, name: &SnapName) -> Result<SnapDetail, Failure> {
