@@ -187,6 +187,12 @@ fn without_a_mount_or_a_daemon_the_agent_goes_on() {
         "{}",
         run.stderr
     );
+    let named = fake.dir.canonicalize().unwrap();
+    assert!(
+        run.stderr.contains(named.to_str().unwrap()),
+        "{}",
+        run.stderr
+    );
     assert_eq!(nowhere().stderr, "", "it was said");
     let mut command = llctl();
     let nobody = fake.dir.join("nobody");

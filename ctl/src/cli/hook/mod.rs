@@ -134,18 +134,22 @@ fn checkpoint(
 /// The mounts in which the call may happen: those of the directories that it names, or of this program's.
 fn mounts(call: &Call, directory: Option<PathBuf>) -> Result<Vec<Mount>, LocateError> {
     let mut mounts: Vec<Mount> = Vec::new();
+    let mut why = None;
     if directory.is_none() {
         for dir in call.directories() {
             match locate::locate(Some(dir)) {
                 Ok(mount) if !mounts.iter().any(|m| m.mountpoint == mount.mountpoint) => {
                     mounts.push(mount);
                 }
-                _ => {}
+                Ok(_) => {}
+                Err(error) => why = why.or(Some(error)),
             }
         }
     }
     if mounts.is_empty() {
-        mounts.push(locate::locate(directory.as_deref())?);
+        // What the call named says more than where the agent was started.
+        let here = locate::locate(directory.as_deref());
+        mounts.push(here.map_err(|error| why.unwrap_or(error))?);
     }
     Ok(mounts)
 }
