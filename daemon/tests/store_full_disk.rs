@@ -4,7 +4,7 @@
 
 mod simdisk;
 
-use llfs::store::{BLOCK, Store};
+use llfs::store::{BLOCK, FORMAT_VERSION, Store};
 use simdisk::SimDisk;
 use simdisk::history::{BOOT, NEXT_BOOT, count_records, make_old, options, superblock};
 use std::io::ErrorKind;
@@ -124,7 +124,8 @@ fn a_store_opens_with_no_byte_free() {
         disk.set_capacity(Some(disk.used()));
         let (store, mut found) = Store::open(Arc::new(disk.clone()), &options(BOOT)).unwrap();
         assert_eq!(count_records(&mut found).unwrap(), count as usize);
-        assert_eq!(disk.bytes("superblock").unwrap()[8], 2);
+        let version = u32::from(disk.bytes("superblock").unwrap()[8]);
+        assert_eq!(version, FORMAT_VERSION);
         store.append_kept(&count.to_le_bytes()).unwrap();
     }
 }

@@ -50,6 +50,7 @@ fn requests() {
             name: Some(name("before")),
             message: Some("why\n".to_owned()),
             meta: meta(),
+            only_if_changed: true,
         },
         Request::List {
             query: Default::default(),

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use llctl::Client;
-use llctl::client::VerifyEvent;
+use llctl::client::{Snapped, VerifyEvent};
 use llctl::codec::{self, CodecError, HELLO_MAX, REPLY_MAX};
 use llctl::protocol::{
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ErrorKind, Failure, Hello,
@@ -43,6 +43,14 @@ impl Service for Nothing {
         _: &SnapMeta,
     ) -> Result<SnapInfo, Failure> {
         assert!(message.is_none_or(|text| text.len() <= llctl::protocol::MESSAGE_MAX));
+        nothing(name.map_or("no name", SnapName::as_str))
+    }
+    fn snap_if_changed(
+        &self,
+        name: Option<&SnapName>,
+        _: Option<&str>,
+        _: &SnapMeta,
+    ) -> Result<Snapped, Failure> {
         nothing(name.map_or("no name", SnapName::as_str))
     }
     fn list(&self, _: &ListQuery) -> Result<Listing, Failure> {
