@@ -18,13 +18,16 @@ fn alike(text: &str) -> String {
     let mut out = String::new();
     let mut figure = false;
     for c in text.trim_end().chars() {
-        let part_of_one = c.is_ascii_digit() || (figure && c == '.');
-        if part_of_one && !figure {
-            out.push('#');
-        } else if !part_of_one && !(c == ' ' && out.ends_with(' ')) {
-            out.push(c);
+        let next = c.is_ascii_digit() || (figure && c == '.');
+        let again = if next {
+            figure
+        } else {
+            c == ' ' && out.ends_with(' ')
+        };
+        if !again {
+            out.push(if next { '#' } else { c });
         }
-        figure = part_of_one;
+        figure = next;
     }
     for unit in ["µs", "ms", "s", "B", "KiB", "MiB", "GiB", "TiB"] {
         for end in [",", ".", ")", " ", "\n", ";"] {
