@@ -253,7 +253,7 @@ def with_reverts(fsx, place, operations):
             if rng.random() < 0.25 and (after, after_facts) != (before, facts):
                 llfs.ctl("undo")
                 witness.compare(f"{where}, undo", after, after_facts)
-                llfs.ctl("undo")
+                llfs.ctl("redo")
                 witness.compare(f"{where}, undo of the undo", before, facts)
         finally:
             witness.close()
