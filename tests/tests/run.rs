@@ -186,7 +186,10 @@ impl Session {
             let flag = nix::fcntl::FdFlag::FD_CLOEXEC;
             nix::fcntl::fcntl(end, nix::fcntl::FcntlArg::F_SETFD(flag)).unwrap();
         }
-        let mut run = run(mounted, args, script).env("NO_COLOR", "1");
+        // What a pager needs of a terminal this one has not.
+        let mut run = run(mounted, args, script)
+            .env("NO_COLOR", "1")
+            .env("LLFS_PAGER", "cat");
         let command = run.raw();
         let slave = File::from(pty.slave);
         command
