@@ -56,7 +56,7 @@ pub(super) fn find(
         );
         let kind = [&is, &became, &was].into_iter().flatten().next();
         match kind.map(|inode| inode.kind) {
-            Some(Kind::Dir) => dir(since, group, *ino, (&is, &became, &was), (soft, hard))?,
+            Some(Kind::Dir) => dir(since, group, *ino, (&is, &became, &was), soft),
             Some(_) => {
                 let data = |a: &Names<'_>, b: &Names<'_>| a.view.root.same_data(&b.view.root, *ino);
                 let same = |a: (&Option<Inode>, &Names<'_>), b: (&Option<Inode>, &Names<'_>)| {
@@ -96,8 +96,8 @@ fn dir(
     group: &Group,
     ino: Ino,
     (is, became, was): (&Option<Inode>, &Option<Inode>, &Option<Inode>),
-    (soft, hard): (&mut Vec<Conflict>, &mut Vec<Conflict>),
-) -> Answer<()> {
+    soft: &mut Vec<Conflict>,
+) {
     match (became, was, is) {
         (Some(became), Some(was), Some(is)) => {
             let fits = attributes(is) == attributes(became) || attributes(is) == attributes(was);
@@ -105,21 +105,14 @@ fn dir(
                 soft.push(conflict(name(since, group, ino), "was changed since"));
             }
         }
+        (Some(became), None, Some(is)) if attributes(is) != attributes(became) => {
+            soft.push(conflict(name(since, group, ino), "was changed since"));
+        }
         (Some(became), Some(was), None) if attributes(became) != attributes(was) => {
             soft.push(conflict(group.path(), "was deleted since"));
         }
-        // It would go: nothing may be in it that is to stay.
-        (Some(_), None, Some(_)) => {
-            for (slot, _, _) in since.now.children(ino)? {
-                if !group.slots.contains(&slot) {
-                    let what = "is in a directory that would go";
-                    hard.push(conflict(path(since, group, &slot), what));
-                }
-            }
-        }
         _ => {}
     }
-    Ok(())
 }
 
 /// Whether something can be put there.

@@ -1,8 +1,9 @@
 //! What two states differ in, in groups that can only be reverted together.
 //!
 //! A name goes with the inodes that it means in either state, an inode with all its names that changed, and what is in a
-//! directory that only one of the states has with that directory: a rename is one group with both its names, a directory that was
-//! removed one with everything that was in it. What is left are files that changed where they are, each a group of its own. Names of a file that only the base
+//! directory that was removed with that directory: a rename is one group with both its names, a directory that was
+//! removed one with everything that was in it. What is in a directory that was made goes alone; the directory itself goes only if nothing
+//! is left in it (`merge.rs`). What is left are files that changed where they are, each a group of its own. Names of a file that only the base
 //! has, and nothing ever changed, are not looked for: the file changes under them as it would if it were written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,7 +13,7 @@ use llctl::globs::Globs;
 use super::super::diff::{Names, links};
 use crate::engine::Answer;
 use crate::tree::diff::Changes;
-use crate::tree::{Ino, Kind, ROOT, Slot};
+use crate::tree::{FIRST_INO, Ino, Kind, ROOT, Slot};
 
 /// Something that two states have differently.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,7 +119,8 @@ pub(super) fn find(
                 sets.join(node.clone(), Node::Ino(ino));
             }
         }
-        if dirs.0 != dirs.1 {
+        // A directory that the overlay made can lose some of its entries and stay.
+        if dirs.0 != dirs.1 && !(dirs.0 && slot.parent >= FIRST_INO) {
             sets.join(node, Node::Ino(slot.parent));
         }
     }
@@ -130,7 +132,8 @@ pub(super) fn find(
         sets.at(Node::Ino(ino));
         for (names, others) in [(after, before), (before, after)] {
             for slot in bound(names, ino) {
-                if !others.has_dir(slot.parent) {
+                let made = std::ptr::eq(names, after) && slot.parent >= FIRST_INO;
+                if !made && !others.has_dir(slot.parent) {
                     sets.join(Node::Ino(ino), Node::Ino(slot.parent));
                 }
             }
@@ -149,8 +152,8 @@ pub(super) fn find(
     name(after, before, &mut groups)?;
     if !globs.is_all() {
         for group in &mut groups {
-            look_below(after, group, globs)?;
-            look_below(before, group, globs)?;
+            look_below(after, group, globs, before)?;
+            look_below(before, group, globs, after)?;
         }
     }
     Ok(groups)
@@ -158,10 +161,18 @@ pub(super) fn find(
 
 /// Notes what is chosen below the directories of a group that have their own names in it: what is in them comes, goes and moves
 /// with them, and need not differ in itself.
-fn look_below(names: &Names<'_>, group: &mut Group, globs: &Globs) -> Answer<()> {
+fn look_below(
+    names: &Names<'_>,
+    group: &mut Group,
+    globs: &Globs,
+    others: &Names<'_>,
+) -> Answer<()> {
     let mut dirs = Vec::new();
     for slot in &group.slots {
-        if let Some((ino, Kind::Dir)) = meaning(names, slot)? {
+        // Of one that the overlay made and the other state lacks, everything in it is known by itself.
+        if let Some((ino, Kind::Dir)) = meaning(names, slot)?
+            && (ino < FIRST_INO || others.has_dir(ino))
+        {
             dirs.push(ino);
         }
     }
@@ -195,11 +206,10 @@ fn name(after: &Names<'_>, before: &Names<'_>, groups: &mut [Group]) -> Answer<(
     for names in [after, before] {
         let others = links(&names.view.root, &linked);
         for group in groups.iter_mut() {
-            for slot in &group.slots {
-                if meaning(names, slot)?.is_some() {
-                    group.paths.extend(names.path(slot));
-                }
-            }
+            // Where the name is in each state, whatever it means there: its directory may have moved.
+            group
+                .paths
+                .extend(group.slots.iter().filter_map(|slot| names.path(slot)));
             for ino in &group.inodes {
                 if *ino == ROOT {
                     group.paths.insert(Vec::new());

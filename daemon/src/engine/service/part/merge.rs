@@ -13,7 +13,7 @@ use super::{Step, conflict, inode_in};
 use crate::engine::snapshot::Conflict;
 use crate::engine::{Answer, Engine};
 use crate::tree::diff::Changes;
-use crate::tree::{Ino, Inode, Kind, Root, Slot, StateId, Time};
+use crate::tree::{Dentry, Ino, Inode, Kind, Root, Slot, StateId, Time};
 
 /// A head in the making, and where its parts come from.
 pub(super) struct Merge<'a> {
@@ -76,14 +76,67 @@ impl<'a> Merge<'a> {
             before: &before,
             now: &now,
         });
-        for group in groups::find(&after, &before, &changes, self.globs)? {
-            if self.wants(&group, since.as_ref())? {
-                self.take(&group, step, (&before, &now), &mut dirs)?;
+        let groups = groups::find(&after, &before, &changes, self.globs)?;
+        let mut wanted = Vec::new();
+        for group in &groups {
+            wanted.push(self.wants(group, since.as_ref())?);
+        }
+        self.keep_parents(&groups, &mut wanted, (&before, &now))?;
+        for (group, wanted) in groups.iter().zip(wanted) {
+            if wanted {
+                self.take(group, step, (&before, &now), &mut dirs)?;
             } else {
                 untaken.extend(group.slots.iter().map(|slot| slot.parent));
             }
         }
         self.finish_dirs((&before, &now), &dirs, &untaken)
+    }
+
+    /// A directory that would go must be empty then: what is in it and is to stay keeps it. That is said first, and then done
+    /// whoever wins, since nobody changed the same thing.
+    fn keep_parents(
+        &mut self,
+        groups: &[Group],
+        wanted: &mut [bool],
+        (before, now): (&Names<'_>, &Names<'_>),
+    ) -> Answer<()> {
+        loop {
+            let taken: BTreeSet<&Slot> = (groups.iter().zip(&*wanted))
+                .filter(|(_, wanted)| **wanted)
+                .flat_map(|(group, _)| &group.slots)
+                .collect();
+            let mut keep = Vec::new();
+            for (at, group) in groups.iter().enumerate().filter(|(at, _)| wanted[*at]) {
+                for slot in &group.slots {
+                    let Some((dir, Kind::Dir)) = meaning(now, slot)? else {
+                        continue;
+                    };
+                    if alive(before, dir) {
+                        continue;
+                    }
+                    // Entries of the base go with it.
+                    let mut staying = (now.view.root.entries(dir))
+                        .filter(|(child, dentry)| {
+                            matches!(dentry, Dentry::Here(..)) && !taken.contains(*child)
+                        })
+                        .filter_map(|(child, _)| now.path(child));
+                    let Some(path) = staying.next() else { continue };
+                    if self.on_conflict != OnConflict::Stop {
+                        keep.push(at);
+                        break;
+                    }
+                    for path in [path].into_iter().chain(staying) {
+                        self.conflicts
+                            .insert(conflict(path, "is in a directory that would go"));
+                    }
+                }
+            }
+            if keep.is_empty() {
+                return Ok(());
+            }
+            // What stays may keep the directory above in its turn.
+            keep.into_iter().for_each(|at| wanted[at] = false);
+        }
     }
 
     /// Whether a group is to be taken back; where that is in question, notes the conflicts.
