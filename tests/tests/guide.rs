@@ -17,6 +17,15 @@ const MARK: &str = "@@@@ next";
 fn alike(text: &str) -> String {
     let mut out = String::new();
     let mut figure = false;
+    // A commit has another number each time, since it holds the time.
+    let is_commit = |word: &&str| word.len() == 12 && word.chars().all(|c| c.is_ascii_hexdigit());
+    let mut text = text.to_owned();
+    let commits: Vec<String> = (text.split_whitespace().filter(is_commit))
+        .map(str::to_owned)
+        .collect();
+    for commit in commits {
+        text = text.replace(&commit, "0");
+    }
     for c in text.trim_end().chars() {
         let next = c.is_ascii_digit() || (figure && c == '.');
         let again = if next {
