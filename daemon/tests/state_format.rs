@@ -23,6 +23,8 @@ fn state(fixture: &str) -> State {
         std::process::id()
     ));
     copy(&from, &dir);
+    // Version control keeps no empty directories.
+    fs::create_dir_all(dir.join("images")).unwrap();
     // Of the boot that wrote it: the daemon was killed, and every record counts.
     let newest = fs::read_dir(dir.join("journal")).unwrap();
     let newest = newest.map(|entry| entry.unwrap().path()).max().unwrap();
