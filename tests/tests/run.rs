@@ -255,7 +255,7 @@ fn the_command_has_the_terminal() {
     let mounted = mounted("run-terminal");
     let before = mounted.manifest();
     // Who is in the background is stopped when it reads.
-    let script = "echo ready; read answer; echo \"it is $answer\" > kept; echo wrote; cat";
+    let script = "echo ready; read answer; echo \"it is $answer\" > kept; echo wrote; exec cat";
     let mut session = Session::start(&mounted, &[], script);
     session.see("ready");
     session.press("yes\n");
