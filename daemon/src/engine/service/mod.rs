@@ -76,6 +76,14 @@ impl Host {
     }
 }
 
+/// The name that was asked for, or one made from the time that is not `taken`.
+fn chosen(name: Option<&SnapName>, taken: &dyn Fn(&str) -> bool) -> String {
+    match name {
+        Some(name) => name.as_str().to_owned(),
+        None => SnapName::from_local_time(taken).into(),
+    }
+}
+
 impl Service for Host {
     fn welcome(&self) -> Welcome {
         Welcome {
@@ -104,10 +112,7 @@ impl Service for Host {
         let id = self
             .engine
             .snapshot_with(
-                |taken| match name {
-                    Some(name) => name.as_str().to_owned(),
-                    None => SnapName::from_local_time(taken).into(),
-                },
+                |taken| chosen(name, taken),
                 message.unwrap_or_default(),
                 meta.clone(),
             )
@@ -124,10 +129,7 @@ impl Service for Host {
         let taken = self
             .engine
             .snapshot_if_changed(
-                |taken| match name {
-                    Some(name) => name.as_str().to_owned(),
-                    None => SnapName::from_local_time(taken).into(),
-                },
+                |taken| chosen(name, taken),
                 message.unwrap_or_default(),
                 meta.clone(),
             )
