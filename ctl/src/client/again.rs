@@ -88,9 +88,10 @@ pub(super) fn is_death(error: &CodecError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::greet::greet;
     use super::*;
-    use crate::codec::{self, HELLO_MAX, REQUEST_MAX};
-    use crate::protocol::{BytePath, HelloReply, Listing, PROTOCOL_VERSION, Request, Response};
+    use crate::codec::{self, REQUEST_MAX};
+    use crate::protocol::{Listing, Request, Response};
     use crate::{Client, ClientError, SnapName};
     use std::os::unix::net::UnixListener;
     use std::sync::Arc;
@@ -106,16 +107,7 @@ mod tests {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                codec::read::<Hello>(&mut stream, HELLO_MAX).unwrap();
-                let welcome = Welcome {
-                    version: PROTOCOL_VERSION,
-                    daemon: "1".to_owned(),
-                    pid: 7,
-                    mountpoint: BytePath::from("/m"),
-                    store: BytePath::from("/s"),
-                };
-                let greeting = HelloReply::Welcome(welcome);
-                codec::write(&mut stream, &greeting, HELLO_MAX).unwrap();
+                greet(&mut stream);
                 if codec::read::<Request>(&mut stream, REQUEST_MAX).is_ok() {
                     count.fetch_add(1, Relaxed);
                     if let Some(part) = &part {

@@ -14,6 +14,8 @@ mod again;
 mod browse;
 mod connect;
 mod error;
+#[cfg(test)]
+mod greet;
 mod stream;
 
 use std::io::{self, BufRead};

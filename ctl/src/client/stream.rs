@@ -243,11 +243,10 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use super::super::greet::greet;
     use super::*;
-    use crate::codec::{self, HELLO_MAX, REPLY_MAX, REQUEST_MAX};
-    use crate::protocol::{
-        ApplyPlan, ChangeKind, Finding, FindingKind, Hello, HelloReply, PROTOCOL_VERSION, Welcome,
-    };
+    use crate::codec::{self, REPLY_MAX, REQUEST_MAX};
+    use crate::protocol::{ApplyPlan, ChangeKind, Finding, FindingKind};
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
 
@@ -263,15 +262,7 @@ mod tests {
             std::thread::spawn(move || {
                 for answer in answers {
                     let (mut stream, _) = listener.accept().unwrap();
-                    codec::read::<Hello>(&mut stream, HELLO_MAX).unwrap();
-                    let welcome = Welcome {
-                        version: PROTOCOL_VERSION,
-                        daemon: "1".to_owned(),
-                        pid: 7,
-                        mountpoint: BytePath::from("/m"),
-                        store: BytePath::from("/s"),
-                    };
-                    codec::write(&mut stream, &HelloReply::Welcome(welcome), HELLO_MAX).unwrap();
+                    greet(&mut stream);
                     codec::read::<Request>(&mut stream, REQUEST_MAX).unwrap();
                     for part in answer {
                         codec::write(&mut stream, &part, REPLY_MAX).unwrap();
