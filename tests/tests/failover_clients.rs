@@ -17,6 +17,9 @@ use llfs_tests::manifest::{Ignore, walk};
 use llfs_tests::mounted::Mounted;
 use llfs_tests::{seeded, tree};
 
+/// Rounds of which one at least has to kill an apply half-way.
+const TRIES: u64 = 40;
+
 fn rounds() -> u64 {
     seeded::number("LLFS_KILLS").unwrap_or(4)
 }
@@ -99,14 +102,26 @@ fn an_apply_whose_worker_dies_is_finished_and_says_so() {
     let mut mounted = Mounted::over("clients-apply", |base| {
         tree::plant(base, seed, 200).unwrap()
     });
-    mounted.allow(Duration::from_secs(150 + 15 * rounds()));
+    mounted.allow(Duration::from_secs(150 + 15 * rounds().max(TRIES)));
+    let log = mounted.store.join("llfs.log");
+    let finished = || {
+        let log = fs::read_to_string(&log).unwrap();
+        log.matches("finishing an apply").count()
+    };
     let mut took = Duration::from_millis(200);
     let mut kills = 0;
-    for round in 0..rounds() {
+    // A kill may come when an apply has just ended: the rounds go on until one came within.
+    for round in (0..).take_while(|&n| n < rounds() || n < TRIES && finished() == 0) {
         tree::churn(&mounted.dir, seed + round, 200, true).unwrap();
         for number in 0..4 {
             let path = mounted.path(&format!("big{round}-{number}"));
             fs::write(path, vec![round as u8; 4 << 20]).unwrap();
+        }
+        // Between the first new name in the base and the last one there is time.
+        let many = format!("a-many{round}");
+        fs::create_dir(mounted.path(&many)).unwrap();
+        for number in 0..600 {
+            fs::write(mounted.path(&format!("{many}/{number}")), []).unwrap();
         }
         let head = mounted.manifest();
         let plan = mounted.json(&["apply", "--dry-run"]);
@@ -117,7 +132,7 @@ fn an_apply_whose_worker_dies_is_finished_and_says_so() {
             // From when new names are in the base on it only goes forward.
             odd if odd % 2 == 1 => {
                 let command = run.start();
-                let name = mounted.base().join(format!("big{round}-0"));
+                let name = mounted.base().join(&many);
                 until("the base changes", Duration::from_secs(60), || {
                     name.exists().then_some(())
                 });
@@ -143,8 +158,7 @@ fn an_apply_whose_worker_dies_is_finished_and_says_so() {
         let left = mounted.json(&["apply", "--dry-run"]);
         assert_eq!(left["plan"]["bytes"], 0, "{left}");
     }
-    let log = fs::read_to_string(mounted.store.join("llfs.log")).unwrap();
-    let finished = log.matches("finishing an apply").count();
+    let finished = finished();
     println!("{kills} kills, {finished} finished by the next worker");
     assert!(finished > 0, "no apply was killed half-way");
     mounted.verify();

@@ -118,6 +118,20 @@ fn what_was_acknowledged_survives_kill_9() {
 }
 
 #[test]
+fn a_dead_mount_is_no_hindrance_elsewhere_on_the_machine() {
+    let mounted = Mounted::new("dead");
+    mounted.kill9();
+    until("the mount is dead", Duration::from_secs(20), || {
+        let error = fs::metadata(&mounted.dir).err()?;
+        (error.raw_os_error() == Some(libc::ENOTCONN)).then_some(())
+    });
+    // mkfs.btrfs looks at what each mount says it was made of, and gives up where that cannot be looked at.
+    let image = mounted.dir.with_file_name("image");
+    File::create(&image).unwrap().set_len(256 << 20).unwrap();
+    Run::new("mkfs.btrfs").arg("-q").arg(&image).ok();
+}
+
+#[test]
 fn every_write_that_returned_survives_a_kill_under_load() {
     let mounted = Mounted::new("kill-load");
     let directory = mounted.dir.clone();

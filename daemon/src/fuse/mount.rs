@@ -1,6 +1,5 @@
 //! Mounting: mount(2) on `/dev/fuse` as root, fusermount3 otherwise.
 
-use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,6 +16,8 @@ use super::fusermount;
 /// The file system type, as `mount` and /proc/mounts show it.
 pub const FS_TYPE: &str = "fuse.llfs";
 const SUBTYPE: &str = "llfs";
+/// What the mount says it was made of. Not a path: programs go and look at such ones, and one in a dead mount stops them.
+const SOURCE: &str = "llfs";
 const DEVICE: &str = "/dev/fuse";
 
 /// Why a directory could not be mounted over.
@@ -140,7 +141,7 @@ fn mount_directly(mountpoint: &Path, read_only: bool) -> Result<OwnedFd, MountEr
         getegid()
     );
     nix::mount::mount(
-        Some(mountpoint),
+        Some(SOURCE),
         mountpoint,
         Some(FS_TYPE),
         flags,
@@ -187,20 +188,19 @@ fn like(base: u64) -> MsFlags {
 /// fusermount3 adds `nosuid` and `nodev` by itself, and knows no `nosymfollow`.
 fn mount_as_user(mountpoint: &Path, read_only: bool) -> Result<OwnedFd, MountError> {
     let program = fusermount::find().ok_or(MountError::NoFusermount)?;
-    let mut options: OsString = fusermount::option("fsname", mountpoint.as_os_str());
-    options.push(format!(",subtype={SUBTYPE},default_permissions"));
+    let mut options = format!("fsname={SOURCE},subtype={SUBTYPE},default_permissions");
     if fusermount::users_may_allow_others() {
-        options.push(",allow_other");
+        options.push_str(",allow_other");
     }
     if read_only {
-        options.push(",ro");
+        options.push_str(",ro");
     }
     let below = flags_of(mountpoint).map_err(|errno| MountError::Directory {
         path: mountpoint.to_path_buf(),
         errno,
     })?;
     if like(below).contains(MsFlags::MS_NOEXEC) {
-        options.push(",noexec");
+        options.push_str(",noexec");
     }
     fusermount::mount(&program, mountpoint, &options).map_err(MountError::FusermountRefused)
 }
