@@ -169,6 +169,9 @@ Examples:
         session: Option<String>,
     },
     /// Show one snapshot: when, why, what changed
+    ///
+    /// Its hash is a checksum of all that it shows, computed behind the scenes a moment after it was taken. Where two hashes are equal, the
+    /// trees are: names, types, modes, owners, times of files, attributes and contents.
     Show {
         /// Its name
         name: SnapName,
@@ -329,7 +332,8 @@ Examples:
     Status,
     /// Read everything that is stored and check that it is undamaged; exits with 7 if it is not
     ///
-    /// It stands back: it reads at the lowest priority for the processor and in the idle class of the disk.
+    /// It stands back: it reads at the lowest priority for the processor and in the idle class of the disk. Files of the directory below
+    /// whose size and times are what they were when the hash of a snapshot was computed are not read again.
     Verify,
     /// Write the current state into the directory below the mount, for good
     #[command(after_help = "\

@@ -25,7 +25,8 @@ pub struct SnapInfo {
     /// Bytes in the store that it has in common with other states, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared: Option<u64>,
-    /// The checksum of its whole state in hex, once it is computed; equal ones of one store mean equal states.
+    /// The checksum of its whole state in hex, once it is computed, which is soon after; equal ones mean equal states, whichever
+    /// the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash: Option<String>,
     /// What else it says of itself.

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
 
 use super::Engine;
-use crate::tree::{Ino, Root};
+use crate::tree::{Digest, Ino, Root, StateId};
 
 /// Bytes given up before space is taken back without being asked for.
 const GARBAGE_MAX: u64 = 64 << 20;
@@ -37,6 +37,8 @@ enum Errand {
     WriteAuthors,
     /// Much was written: begin to bring it to the medium.
     WriteBack,
+    /// The checksum of a snapshot's state is known.
+    Digest(StateId, Digest),
     /// End.
     Stop,
 }
@@ -99,6 +101,10 @@ impl House {
         self.send(Errand::LookLater);
     }
 
+    pub fn record_digest(&self, id: StateId, digest: Digest) {
+        self.send(Errand::Digest(id, digest));
+    }
+
     pub fn write_authors(&self) {
         self.send(Errand::WriteAuthors);
     }
@@ -142,6 +148,7 @@ fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
                     tracing::warn!("what was written is not durable yet: {e}");
                 }
             }
+            Ok(Errand::Digest(id, digest)) => engine.record_digest(id, digest),
             Ok(Errand::WriteAuthors) => engine.write_authors(),
             Ok(Errand::LookLater) => next = next.min(Instant::now() + PAUSE),
             Ok(Errand::Look) | Err(RecvTimeoutError::Timeout) => {

@@ -107,6 +107,9 @@ pub struct Engine {
     /// Holes that were punched into layers already.
     punched: Mutex<std::collections::HashMap<crate::tree::LayerId, Vec<std::ops::Range<u32>>>>,
     house: house::House,
+    digests: service::Digests,
+    /// Files of the base that have several names there, once somebody had to know; a leaf lock.
+    linked: Mutex<Option<Arc<service::Linked>>>,
     /// A leaf lock: nothing is taken under it but the store's own.
     history: Mutex<history::History>,
     place: PathBuf,
@@ -119,6 +122,17 @@ impl Engine {
     pub fn attach(&self, kernel: Box<dyn Kernel>) {
         if self.kernel.set(kernel).is_err() {
             tracing::warn!("the kernel was attached before");
+        }
+    }
+
+    /// Computes the checksums of the snapshots' states behind the scenes from here on, until [`Engine::close`].
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub fn compute_digests(self: &Arc<Engine>) -> std::io::Result<()> {
+        match self.store.opened_read_only() {
+            true => Ok(()),
+            false => self.digests.start(self),
         }
     }
 
@@ -142,6 +156,7 @@ impl Engine {
     /// # Errors
     /// What the disk says.
     pub fn close(&self) -> std::io::Result<()> {
+        self.digests.stop();
         self.house.stop();
         self.write_authors();
         if self.store.opened_read_only() {

@@ -377,6 +377,8 @@ impl Engine {
             punched: Mutex::default(),
             warned: AtomicBool::new(false),
             house: House::new(),
+            digests: super::service::Digests::default(),
+            linked: Mutex::default(),
             history: Mutex::default(),
             place: identity.path,
             store_place: path.to_owned(),

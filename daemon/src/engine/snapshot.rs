@@ -231,6 +231,7 @@ impl Engine {
         })?;
         self.views_changed();
         self.house.poke_later();
+        self.digests.call();
         Ok(Taken::New(id))
     }
 

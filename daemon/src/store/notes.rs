@@ -15,6 +15,8 @@ pub enum NoteKind {
     Who,
     /// What was done to snapshots and the tree.
     History,
+    /// Checksums of the base's files.
+    Contents,
 }
 
 impl NoteKind {
@@ -23,6 +25,7 @@ impl NoteKind {
         match self {
             NoteKind::Who => ("notes", "who"),
             NoteKind::History => ("history", "acts"),
+            NoteKind::Contents => ("contents", "sums"),
         }
     }
 

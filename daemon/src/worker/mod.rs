@@ -124,6 +124,9 @@ fn serve(line: &Arc<Line>) -> Result<(), Trouble> {
         }
     };
     report(line, &Report::Serving);
+    if let Err(error) = engine.compute_digests() {
+        tracing::warn!(%error, "no thread is left for the checksums of states");
+    }
     if !how.first {
         keep_short(&engine).map_err(|error| Trouble::because("no thread is left", error))?;
     }

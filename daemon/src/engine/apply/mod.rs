@@ -115,7 +115,10 @@ impl Engine {
         self.relay.set_applying(true);
         let done = {
             let _gate = self.gate.write();
-            self.apply_alone(progress, staged, hook)
+            self.other_base();
+            let done = self.apply_alone(progress, staged, hook);
+            self.other_base();
+            done
         };
         let (plan, old) = done.inspect_err(|_| self.relay.set_applying(false))?;
         self.forget_old_names(&old);

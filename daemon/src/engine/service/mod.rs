@@ -7,7 +7,9 @@ mod alone;
 mod cat;
 mod checks;
 mod diff;
+mod digest;
 mod failure;
+mod linked;
 mod listing;
 mod log;
 mod part;
@@ -35,7 +37,9 @@ use super::Engine;
 use super::snapshot::{Switched, Taken};
 use crate::control::{Service, Sink};
 use crate::relay::Errand;
+pub(super) use digest::Digests;
 use failure::failure;
+pub(super) use linked::Linked;
 use states::View;
 
 /// Acts among which one is looked for that may have been written down before.

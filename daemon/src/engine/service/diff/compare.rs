@@ -175,7 +175,7 @@ impl<'a> Comparison<'a> {
 }
 
 /// All extended attributes of an object.
-fn xattrs(names: &Names<'_>, ino: Ino) -> Answer<Xattrs> {
+pub(in crate::engine::service) fn xattrs(names: &Names<'_>, ino: Ino) -> Answer<Xattrs> {
     match names.object(ino)? {
         Object::Over(inode) => Ok(inode.xattrs.clone().unwrap_or_default()),
         Object::Base(_) => base_xattrs(names.peeks.engine, ino),

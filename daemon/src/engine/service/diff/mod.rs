@@ -8,8 +8,8 @@
 //!
 //! Of directories, changes of nothing but their times are not told.
 //!
-//! A hard-linked file that changed is told under each of its names that the overlay knows; a second name that only the
-//! base has is missed.
+//! A hard-linked file that changed is told under each of its names; those that only the base has are looked for in all of it, once
+//! (`service/linked.rs`).
 
 mod compare;
 mod content;
@@ -28,10 +28,9 @@ use crate::engine::{Answer, Engine};
 use crate::tree::Ino;
 use crate::tree::diff::Changes;
 use compare::Comparison;
+pub(super) use compare::xattrs;
 pub(super) use content::target;
-#[cfg(test)]
-pub(super) use names::Object;
-pub(super) use names::{Names, Peeks};
+pub(super) use names::{Names, Object, Peeks, join};
 pub(super) use pairs::Item;
 pub(super) use pairs::links;
 

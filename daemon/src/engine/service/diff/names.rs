@@ -29,7 +29,7 @@ impl<'a> Peeks<'a> {
     }
 
     /// What the base has at a name.
-    fn lookup(&self, parent: Ino, name: &[u8]) -> Answer<Option<BaseStat>> {
+    pub fn lookup(&self, parent: Ino, name: &[u8]) -> Answer<Option<BaseStat>> {
         let stat = match self.engine.base.lookup(parent, name) {
             Ok(stat) => stat,
             Err(Errno::ENOENT) => return Ok(None),
@@ -102,6 +102,14 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// Whether a name means the inode; of several names that it has in the base, too.
+    pub fn means(&self, slot: &Slot, ino: Ino) -> Answer<bool> {
+        if self.binds(slot, ino) {
+            return Ok(true);
+        }
+        Ok(self.has_dir(slot.parent) && self.meaning(slot)?.is_some_and(|(found, _)| found == ino))
+    }
+
     /// The inode, if this state has it; it may have no name.
     pub fn object(&self, ino: Ino) -> Answer<Object<'_>> {
         match self.view.root.inode(ino) {
@@ -111,6 +119,15 @@ impl<'a> Names<'a> {
                 let stat = self.peeks.engine.base.stat(ino)?;
                 Ok(Object::Base(Box::new(stat)))
             }
+        }
+    }
+
+    /// Whether it has other names besides.
+    pub fn is_linked(&self, ino: Ino) -> bool {
+        match self.object(ino) {
+            Ok(Object::Over(inode)) => inode.kind != Kind::Dir && inode.nlink > 1,
+            Ok(Object::Base(stat)) => stat.kind != Kind::Dir && stat.nlink > 1,
+            Err(_) => false,
         }
     }
 
@@ -198,7 +215,7 @@ impl<'a> Names<'a> {
     }
 }
 
-fn join(mut above: Vec<u8>, name: &[u8]) -> Vec<u8> {
+pub(in crate::engine::service) fn join(mut above: Vec<u8>, name: &[u8]) -> Vec<u8> {
     if !above.is_empty() {
         above.push(b'/');
     }

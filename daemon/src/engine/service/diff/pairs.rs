@@ -6,7 +6,7 @@ use super::moves::Moves;
 use super::names::Names;
 use crate::engine::Answer;
 use crate::tree::diff::Changes;
-use crate::tree::{Dentry, Ino, Kind, Root, Slot};
+use crate::tree::{Dentry, Ino, Root, Slot};
 
 /// One path that may differ.
 #[derive(Debug)]
@@ -149,15 +149,13 @@ pub(super) fn in_place(old: &Names<'_>, new: &Names<'_>, changes: &Changes) -> A
     let linked: BTreeSet<Ino> = inos
         .iter()
         .copied()
-        .filter(|ino| {
-            [old, new].iter().any(|names| {
-                let inode = names.view.root.inode(*ino);
-                inode.is_some_and(|i| i.kind != Kind::Dir && i.nlink > 1)
-            })
-        })
+        .filter(|ino| old.is_linked(*ino) || new.is_linked(*ino))
         .collect();
     let mut others = links(&old.view.root, &linked);
     for (ino, slots) in links(&new.view.root, &linked) {
+        others.entry(ino).or_default().extend(slots);
+    }
+    for (ino, slots) in old.peeks.links_of_base(&linked)? {
         others.entry(ino).or_default().extend(slots);
     }
     let mut items = Vec::new();
@@ -174,7 +172,7 @@ pub(super) fn in_place(old: &Names<'_>, new: &Names<'_>, changes: &Changes) -> A
         let mut slots: BTreeSet<Slot> = others.remove(&ino).unwrap_or_default();
         slots.extend(old.likely(ino).chain(new.likely(ino)));
         for slot in slots {
-            if !old.binds(&slot, ino) || !new.binds(&slot, ino) {
+            if !old.means(&slot, ino)? || !new.means(&slot, ino)? {
                 continue;
             }
             if let (Some(_), Some(path)) = (old.path(&slot), new.path(&slot)) {

@@ -31,10 +31,10 @@ fn me() -> Caller {
 }
 
 /// A fresh directory with a base and a store in it, removed when dropped.
-struct Place(PathBuf);
+pub(super) struct Place(PathBuf);
 
 impl Place {
-    fn new() -> Place {
+    pub(super) fn new() -> Place {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("llfs-service-{}-{count}", std::process::id());
@@ -44,18 +44,18 @@ impl Place {
         Place(path.canonicalize().unwrap())
     }
 
-    fn base(&self, path: &str) -> PathBuf {
+    pub(super) fn base(&self, path: &str) -> PathBuf {
         self.0.join("base").join(path)
     }
 
     /// Puts a file into the base, before it is opened.
-    fn put(&self, path: &str, bytes: &[u8]) {
+    pub(super) fn put(&self, path: &str, bytes: &[u8]) {
         let path = self.base(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
 
-    fn open(self) -> Bench {
+    pub(super) fn open(self) -> Bench {
         let options = OpenOptions {
             base: self.0.join("base"),
             store: self.0.join("store"),
@@ -81,8 +81,8 @@ impl Drop for Place {
 }
 
 /// An engine, its service, and ways to change the tree by path.
-struct Bench {
-    engine: Arc<Engine>,
+pub(super) struct Bench {
+    pub(super) engine: Arc<Engine>,
     host: Host,
     place: Place,
 }
@@ -128,11 +128,11 @@ impl Bench {
         made.unwrap().attr.ino
     }
 
-    fn dir(&self, path: impl AsRef<[u8]>) -> Ino {
+    pub(super) fn dir(&self, path: impl AsRef<[u8]>) -> Ino {
         self.make(path, Kind::Dir, b"")
     }
 
-    fn file(&self, path: impl AsRef<[u8]>, bytes: &[u8]) -> Ino {
+    pub(super) fn file(&self, path: impl AsRef<[u8]>, bytes: &[u8]) -> Ino {
         let ino = self.make(path, Kind::File, b"");
         self.write_ino(ino, 0, bytes);
         ino
@@ -143,7 +143,7 @@ impl Bench {
         self.engine.write(ino, off, bytes, how).unwrap();
     }
 
-    fn write(&self, path: impl AsRef<[u8]>, off: u64, bytes: &[u8]) {
+    pub(super) fn write(&self, path: impl AsRef<[u8]>, off: u64, bytes: &[u8]) {
         self.write_ino(self.ino(path), off, bytes);
     }
 
@@ -151,7 +151,7 @@ impl Bench {
         self.engine.setattr(self.ino(path), &set, &me()).unwrap();
     }
 
-    fn chmod(&self, path: impl AsRef<[u8]>, perm: u16) {
+    pub(super) fn chmod(&self, path: impl AsRef<[u8]>, perm: u16) {
         self.set(
             path,
             SetAttr {
@@ -161,7 +161,7 @@ impl Bench {
         );
     }
 
-    fn utime(&self, path: impl AsRef<[u8]>, mtime: Time) {
+    pub(super) fn utime(&self, path: impl AsRef<[u8]>, mtime: Time) {
         self.set(
             path,
             SetAttr {
@@ -171,7 +171,21 @@ impl Bench {
         );
     }
 
-    fn remove(&self, path: impl AsRef<[u8]>) {
+    pub(super) fn set_len(&self, path: impl AsRef<[u8]>, size: u64) {
+        self.set(
+            path,
+            SetAttr {
+                size: Some(size),
+                ..SetAttr::default()
+            },
+        );
+    }
+
+    pub(super) fn host_revert(&self, name: &str) {
+        self.host.revert(&name.parse().unwrap(), false).unwrap();
+    }
+
+    pub(super) fn remove(&self, path: impl AsRef<[u8]>) {
         let ino = self.ino(&path);
         let (parent, name) = self.split(path.as_ref());
         match self.engine.getattr(ino).unwrap().kind {
@@ -182,20 +196,20 @@ impl Bench {
         self.engine.forget(ino, u64::from(u32::MAX));
     }
 
-    fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>, flags: u32) {
+    pub(super) fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>, flags: u32) {
         let (parent, name) = self.split(from.as_ref());
         let (new_parent, new_name) = self.split(to.as_ref());
         let done = (self.engine).rename(parent, name, new_parent, new_name, flags);
         done.unwrap();
     }
 
-    fn link(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) {
+    pub(super) fn link(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) {
         let ino = self.ino(from);
         let (parent, name) = self.split(to.as_ref());
         self.engine.link(ino, parent, name).unwrap();
     }
 
-    fn snap(&self, name: &str) {
+    pub(super) fn snap(&self, name: &str) {
         let name = SnapName::new(name).unwrap();
         self.host
             .snap(Some(&name), None, &SnapMeta::default())

@@ -348,6 +348,7 @@ proptest! {
         for (i, k) in pairs {
             check(&b, &states[i % states.len()], &states[k % states.len()]);
         }
+        crate::engine::service::digest::check_all(&b);
         let mut findings = Vec::new();
         b.host.verify(&mut |event| {
             if let llctl::client::VerifyEvent::Finding(f) = event {

@@ -7,6 +7,7 @@ use llctl::client::VerifyEvent;
 use llctl::protocol::{Finding, FindingKind, VerifySummary};
 
 use super::*;
+use crate::engine::service::digest;
 use crate::tree::{Delta, Record};
 
 fn bench() -> Bench {
@@ -288,4 +289,56 @@ fn churn(b: &Bench, round: u64) {
     if round.is_multiple_of(40) {
         b.engine.write_image().unwrap();
     }
+}
+
+/// Blocks that are what they were, of a state that is not: no checksum of blocks tells that.
+#[test]
+fn a_state_that_is_not_what_its_checksum_says_is_damage() {
+    let b = bench();
+    b.snap("first");
+    b.write("a", 0, b"x");
+    b.snap("s");
+    b.write("a", 0, b"y");
+    b.snap("t");
+    digest::check_all(&b);
+    seal(&b);
+    assert_eq!(verify(&b).0, []);
+    // As if another block had got into the state.
+    {
+        let mut state = b.engine.state.write();
+        let (id, mut wrong) = (state.snapshot("s"))
+            .map(|(id, s)| (id, s.clone()))
+            .unwrap();
+        wrong.root = state.head.clone();
+        state.insert(id, wrong);
+    }
+    let (findings, _) = verify(&b);
+    let found: Vec<_> = findings.iter().map(|f| (f.kind, &f.states[..])).collect();
+    assert_eq!(
+        found,
+        [(FindingKind::Inconsistent, &["s".to_owned()][..])],
+        "{findings:?}"
+    );
+}
+
+/// A file that no state relies on may change while nobody has it mounted; then old snapshots are not what they were.
+#[test]
+fn a_base_that_was_changed_is_told_by_the_checksums() {
+    let mut b = bench();
+    b.snap("s");
+    digest::check_all(&b);
+    b.engine.close().unwrap();
+    let place = std::mem::replace(&mut b.place, Place::new());
+    drop(b);
+    place.put("d/b", b"another\n");
+    let b = place.open();
+    b.snap("t");
+    digest::check_all(&b);
+    let (findings, _) = verify(&b);
+    let found: Vec<_> = findings.iter().map(|f| (f.kind, &f.states[..])).collect();
+    assert_eq!(
+        found,
+        [(FindingKind::Base, &["s".to_owned()][..])],
+        "{findings:?}"
+    );
 }

@@ -21,7 +21,8 @@ pub(super) fn gently<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn stand_back() {
+/// Puts the calling thread behind all others, for good.
+pub(in crate::engine::service) fn stand_back() {
     // SAFETY: both change how the calling thread (0) is scheduled, and touch no memory.
     let (cpu, disk) = unsafe {
         (

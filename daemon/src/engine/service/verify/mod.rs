@@ -1,8 +1,8 @@
 //! Reading and checking everything stored, gently: no lock is held while blocks are read or the client is told.
 //!
-//! Four parts, each over all states that are kept and the live one, at the cost of what differs between neighbours: the
-//! roots' own consistency, the blocks of the layers, the files of the store that are no blocks, and the base on
-//! which the overlay relies.
+//! Five parts, each over all states that are kept and the live one, at the cost of what differs between neighbours: the
+//! roots' own consistency, the blocks of the layers, the files of the store that are no blocks, the base on
+//! which the overlay relies, and whether each snapshot's state still has its checksum.
 
 mod base;
 mod blocks;
@@ -10,6 +10,9 @@ mod damage;
 mod files;
 mod gently;
 mod roots;
+mod states;
+
+pub(super) use gently::stand_back;
 
 use std::collections::HashMap;
 use std::io;
@@ -122,6 +125,8 @@ fn run(engine: &Engine, scrub: &mut Scrub<'_>) -> Step<Result<(), Failure>> {
     files::check(engine, scrub)?;
     scrub.doing("checking the base")?;
     base::check(engine, scrub)?;
+    scrub.doing("comparing states with their checksums")?;
+    states::check(engine, scrub)?;
     Ok(Ok(()))
 }
 

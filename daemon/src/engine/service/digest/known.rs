@@ -1,0 +1,106 @@
+//! Checksums of the base's files, kept beside the journal so that the next mount need not read them again.
+
+use std::collections::HashMap;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::content::{Fingerprint, Hash};
+use crate::store::{NoteKind, Store};
+use crate::tree::{Ino, StateId};
+
+/// A file is not appended to beyond this many bytes.
+const FILE_BYTES: u64 = 4 << 20;
+/// Length and checksum.
+const HEADER: usize = 12;
+
+/// All that is known.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Files of the base.
+    pub files: HashMap<Ino, Base>,
+    /// Which base the recorded checksum of a snapshot goes back to, in short.
+    pub states: HashMap<StateId, u64>,
+    /// How many files were written down, over and over too.
+    pub lines: usize,
+}
+
+/// A file of the base.
+pub(super) struct Base {
+    pub print: Fingerprint,
+    pub hash: Hash,
+    /// It was met since.
+    pub seen: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Batch(Vec<Line>, Vec<(StateId, u64)>);
+
+#[derive(Serialize, Deserialize)]
+struct Line(Ino, Fingerprint, #[serde(with = "serde_bytes")] Hash);
+
+/// Appends what was found. Nothing is lost if that fails but the time of reading it again.
+///
+/// # Errors
+/// What the disk says.
+pub(super) fn append(
+    store: &Store,
+    files: &[(Ino, Fingerprint, Hash)],
+    states: &[(StateId, u64)],
+) -> io::Result<()> {
+    let lines = files.iter().map(|(i, f, h)| Line(*i, *f, *h)).collect();
+    let body = rmp_serde::to_vec(&Batch(lines, states.to_vec())).map_err(io::Error::other)?;
+    let mut bytes = Vec::with_capacity(HEADER + body.len());
+    bytes.extend((body.len() as u32).to_le_bytes());
+    bytes.extend(xxh3_64(&body).to_le_bytes());
+    bytes.extend(body);
+    let last = store.notes(NoteKind::Contents)?.last().copied();
+    let last = last.unwrap_or(0);
+    let file = match store.note_bytes(NoteKind::Contents, last) {
+        Ok(len) if len < FILE_BYTES => last,
+        _ => last + 1,
+    };
+    store.append_note(NoteKind::Contents, file, &bytes)
+}
+
+/// All that can be read.
+///
+/// # Errors
+/// What the disk says.
+pub(super) fn read(store: &Store) -> io::Result<Known> {
+    let mut all = Known::default();
+    for file in store.notes(NoteKind::Contents)? {
+        let bytes = store.read_note(NoteKind::Contents, file)?;
+        let mut rest = &bytes[..];
+        while let Some((Batch(lines, states), after)) = next(rest) {
+            all.lines += lines.len();
+            all.states.extend(states);
+            for Line(ino, print, hash) in lines {
+                let seen = false;
+                all.files.insert(ino, Base { print, hash, seen });
+            }
+            rest = after;
+        }
+    }
+    Ok(all)
+}
+
+/// Forgets all of it.
+///
+/// # Errors
+/// What the disk says.
+pub(super) fn clear(store: &Store) -> io::Result<()> {
+    let files = store.notes(NoteKind::Contents)?;
+    (files.into_iter()).try_for_each(|file| store.remove_note(NoteKind::Contents, file))
+}
+
+fn next(bytes: &[u8]) -> Option<(Batch, &[u8])> {
+    let len = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    let sum = u64::from_le_bytes(bytes.get(4..HEADER)?.try_into().ok()?);
+    let body = bytes.get(HEADER..HEADER.checked_add(len)?)?;
+    if xxh3_64(body) != sum {
+        return None;
+    }
+    Some((rmp_serde::from_slice(body).ok()?, &bytes[HEADER + len..]))
+}

@@ -1,0 +1,218 @@
+//! Checksums of states, against those of a walk over all of a state, and against trees that are equal or not.
+
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use super::*;
+use crate::engine::service::tests::{Bench, Place};
+use crate::tree::Time;
+
+impl Bench {
+    fn kept(&self, name: &str) -> (StateId, View) {
+        let state = self.engine.state.read();
+        let (id, _) = state.snapshot(name).unwrap();
+        (id, View::kept(&state, id))
+    }
+
+    /// From the base on.
+    fn digest(&self, name: &str) -> Digest {
+        let (id, view) = self.kept(name);
+        let mut chain = Chain::new(Stop::default());
+        chain.of(&self.engine, id, &view).unwrap()
+    }
+
+    /// From nothing on.
+    fn walked(&self, name: &str) -> Digest {
+        let (_, view) = self.kept(name);
+        let mut contents = Contents::new(Stop::default());
+        let sum = whole(&self.engine, &view, &mut contents, &Stop::default());
+        sum.unwrap().digest()
+    }
+}
+
+/// Computes and records the checksum of each snapshot, from that of the one before, and compares it with that of all of it.
+pub(in crate::engine::service) fn check_all(b: &Bench) {
+    let mut chain = Chain::new(Stop::default());
+    for name in b.engine.snapshot_names() {
+        let (id, view) = b.kept(&name);
+        let digest = chain.of(&b.engine, id, &view).unwrap();
+        assert_eq!(digest, b.walked(&name), "{name}");
+        if b.engine.state.read().snapshots[&id].digest.is_some() {
+            continue;
+        }
+        chain.note_base(&b.engine, id);
+        b.engine.record_digest(id, digest);
+    }
+}
+
+fn base() -> Place {
+    let place = Place::new();
+    place.put("a", b"aaaa");
+    place.put("dir/b", &[7; 10_000]);
+    place.put("dir/deep/c", b"c");
+    place.put("linked", b"twice");
+    std::fs::hard_link(place.base("linked"), place.base("dir/again")).unwrap();
+    symlink("a", place.base("link")).unwrap();
+    place
+}
+
+#[test]
+fn what_differs_leads_to_the_same_as_all_of_it() {
+    let b = base().open();
+    let mut chain = Chain::new(Stop::default());
+    let mut seen = Vec::new();
+    let mut check = |b: &Bench, name: &str| {
+        b.snap(name);
+        let (id, view) = b.kept(name);
+        let found = chain.of(&b.engine, id, &view).unwrap();
+        assert_eq!(found, b.walked(name), "{name}, from the one before");
+        assert_eq!(found, b.digest(name), "{name}, from the base");
+        assert!(!seen.contains(&found), "{name} is like another one");
+        seen.push(found);
+    };
+    check(&b, "base");
+    b.write("a", 2, b"x");
+    check(&b, "written");
+    b.write("linked", 0, b"T");
+    check(&b, "written, and another name of it that nobody looked at");
+    b.remove("dir/again");
+    check(&b, "a name less");
+    b.rename("dir", "moved", 0);
+    check(&b, "moved");
+    b.write("moved/deep/c", 1, b"more");
+    check(&b, "written where it was moved");
+    b.file("new", &[1; 3_000_000]);
+    b.write("new", 5_000_000, b"behind a hole");
+    check(&b, "new");
+    b.link("new", "moved/other");
+    check(&b, "linked");
+    b.write("moved/other", 1_500_000, b"in the middle");
+    check(&b, "written by another name");
+    b.rename("a", "link", 2);
+    check(&b, "exchanged");
+    b.rename("new", "a", 0);
+    check(&b, "over another");
+    b.dir("dir");
+    b.file("dir/b", b"not that one");
+    check(&b, "a directory where one was");
+    b.remove("moved/deep/c");
+    b.remove("moved/deep");
+    check(&b, "removed");
+    b.rename("moved", "dir/in", 0);
+    b.rename("dir", "top", 0);
+    check(&b, "moved into what moved");
+    b.chmod("top", 0o700);
+    check(&b, "a directory's mode");
+}
+
+#[test]
+fn a_revert_leads_to_the_same_checksum_and_times_of_directories_do_not_count() {
+    let b = base().open();
+    b.write("a", 0, b"1");
+    b.snap("one");
+    b.remove("dir/b");
+    b.file("dir/x", b"x");
+    b.snap("two");
+    b.host_revert("one");
+    b.file("gone", b"");
+    b.remove("gone");
+    b.snap("three");
+    assert_eq!(b.digest("one"), b.digest("three"));
+    assert_ne!(b.digest("one"), b.digest("two"));
+    b.utime("a", Time { sec: 5, nsec: 0 });
+    b.snap("four");
+    assert_ne!(b.digest("one"), b.digest("four"));
+}
+
+/// What was written through one overlay and lies in the base of another one is the same state.
+#[test]
+fn equal_trees_of_two_stores_have_equal_checksums() {
+    let (one, two) = (base(), base());
+    let time = |path: std::path::PathBuf| {
+        let meta = path.symlink_metadata().unwrap();
+        let nsec = meta.mtime_nsec() as u32;
+        Time {
+            sec: meta.mtime(),
+            nsec,
+        }
+    };
+    let (here, there) = (one.base(""), two.base(""));
+    for path in ["a", "dir/b", "dir/deep/c", "linked", "link"] {
+        let at = time(here.join(path));
+        let times = [libc::timespec {
+            tv_sec: at.sec,
+            tv_nsec: at.nsec.into(),
+        }; 2];
+        let path = std::ffi::CString::new(there.join(path).as_os_str().as_encoded_bytes()).unwrap();
+        // SAFETY: both are read for the length of the call, and terminated.
+        let set = unsafe {
+            libc::utimensat(
+                libc::AT_FDCWD,
+                path.as_ptr(),
+                times.as_ptr(),
+                libc::AT_SYMLINK_NOFOLLOW,
+            )
+        };
+        assert_eq!(set, 0);
+    }
+    two.put("extra", &[9; 5000]);
+    let extra = time(there.join("extra"));
+    let (one, two) = (one.open(), two.open());
+    two.snap("s");
+    one.snap("s");
+    assert_ne!(one.digest("s"), two.digest("s"));
+    one.file("extra", &[9; 5000]);
+    one.utime("extra", extra);
+    one.snap("t");
+    assert_eq!(one.digest("t"), two.digest("s"));
+}
+
+/// Of a file that is written a little at a time, a little is read again; of the base nothing.
+#[test]
+fn contents_are_read_once() {
+    let place = base();
+    place.put("big", &vec![3; 9_000_000]);
+    let b = place.open();
+    let mut chain = Chain::new(Stop::default());
+    b.snap("base");
+    let (id, view) = b.kept("base");
+    chain.of(&b.engine, id, &view).unwrap();
+    assert!(chain.take_read() > 9_000_000);
+    b.write("big", 4_000_000, b"x");
+    b.snap("s");
+    let (id, view) = b.kept("s");
+    chain.of(&b.engine, id, &view).unwrap();
+    // A chunk before and a chunk after; and what a new worker finds written down is not read.
+    assert!(chain.take_read() <= 2 << 20);
+    let mut next = Chain::new(Stop::default());
+    next.of(&b.engine, id, &view).unwrap();
+    assert!(
+        next.take_read() <= 12 << 20,
+        "the old content of what changed, and the new one"
+    );
+    b.set_len("big", 1 << 40);
+    b.snap("sparse");
+    let (id, view) = b.kept("sparse");
+    chain.of(&b.engine, id, &view).unwrap();
+    assert!(chain.take_read() <= 2 << 20);
+    assert_eq!(b.walked("sparse"), b.digest("sparse"));
+}
+
+/// States whose neighbour is deleted, and an apply below them.
+#[test]
+fn a_chain_goes_on_when_a_link_is_gone() {
+    let b = base().open();
+    let mut chain = Chain::new(Stop::default());
+    b.write("a", 0, b"1");
+    b.snap("one");
+    let (id, view) = b.kept("one");
+    chain.of(&b.engine, id, &view).unwrap();
+    b.write("a", 0, b"2");
+    b.snap("two");
+    b.engine.delete(&["one".to_owned()]).unwrap();
+    let (id, view) = b.kept("two");
+    assert_eq!(chain.of(&b.engine, id, &view).unwrap(), b.walked("two"));
+    b.engine.apply(&mut |_, _| ()).unwrap();
+    b.snap("three");
+    let (id, view) = b.kept("three");
+    assert_eq!(chain.of(&b.engine, id, &view).unwrap(), b.walked("three"));
+}
