@@ -387,3 +387,21 @@ fn a_client_that_leaves_stops_the_diff() {
         .unwrap();
     assert_eq!(sent, 1);
 }
+
+/// The base has two names of a file, and nobody ever looked at one of them.
+#[test]
+fn a_second_hard_link_that_nobody_looked_at_changes_too() {
+    let place = Place::new();
+    place.put("a", b"a");
+    place.put("d/e/x", b"x");
+    fs::hard_link(place.base("a"), place.base("d/e/b")).unwrap();
+    let b = place.open();
+    b.write("a", 0, b"A");
+    b.snap("s");
+    assert_eq!(b.lines("@base", "s"), ["M a", "M d/e/b"]);
+    b.rename("d/e", "f", 0);
+    b.write("a", 0, b"Z");
+    assert_eq!(b.lines("s", "@live"), ["M a", "R f < d/e", "M f/b"]);
+    b.remove("a");
+    assert_eq!(b.lines("s", "@live"), ["D a", "R f < d/e", "M f/b"]);
+}
