@@ -12,6 +12,7 @@ use llctl::{SnapName, StateRef, exit};
 use super::history::HistoryArgs;
 use super::listing::ListArgs;
 use super::meta::MetaArgs;
+use super::watch::WatchArgs;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -285,6 +286,8 @@ Asks, unless --yes is given; where nobody can be asked, it refuses. Undo brings 
     },
     /// Show what was done to the snapshots and the tree: who, when, why, and what became of it
     History(HistoryArgs),
+    /// Show what happens to the mount as it happens: snapshots, reverts, restarts of the daemon, scarce space
+    Watch(WatchArgs),
     /// Change what a snapshot says of itself: its message, session, metrics and so on
     #[command(after_help = "\
 What is given replaces what was there; tags and metrics come to those that are there. The rest stays.

@@ -45,10 +45,7 @@ pub struct HistoryArgs {
 }
 
 fn kind(text: &str) -> Result<Deal, String> {
-    use Deal::{Apply, Delete, Describe, Prune, Redo, Rename, Revert, Snap, Undo};
-    let all = [
-        Snap, Revert, Undo, Redo, Delete, Rename, Describe, Prune, Apply,
-    ];
+    let all = Deal::ALL;
     (all.into_iter().find(|deal| deal.as_str() == text)).ok_or_else(|| {
         let names = all.map(Deal::as_str).join(", ");
         format!("one of {names}")
@@ -83,7 +80,8 @@ pub fn run(client: &mut Client, args: HistoryArgs, out: &mut Output) -> Outcome 
     Ok(exit::OK)
 }
 
-fn line(act: &Act, out: &mut Output) -> io::Result<()> {
+/// What was done to what, in a few words.
+pub fn words(act: &Act) -> String {
     let targets: Vec<String> = (act.targets.iter())
         .map(|t| escaped(t.as_bytes()))
         .collect();
@@ -101,13 +99,23 @@ fn line(act: &Act, out: &mut Output) -> io::Result<()> {
     if let Some(steps) = act.steps.filter(|n| *n > 1) {
         text.push_str(&format!(" {steps} steps"));
     }
+    text
+}
+
+/// How much it was, and how long it took.
+pub fn figures(act: &Act) -> String {
     let mut how = Vec::new();
     how.extend(act.files.map(|n| units::count(n, "file")));
     how.extend(act.bytes.map(units::size));
     how.push(units::took(std::time::Duration::from_micros(act.took_us)));
+    how.join(", ")
+}
+
+fn line(act: &Act, out: &mut Output) -> io::Result<()> {
+    let (text, how) = (words(act), figures(act));
     let when = out.paint(Style::Dim, &units::local(act.at));
     let what = out.paint(Style::Bold, &text);
-    out.line(format!("{when}  {what}  ({})", how.join(", ")))?;
+    out.line(format!("{when}  {what}  ({how})"))?;
     let command = match act.command.as_str() {
         "" => "a process".to_owned(),
         line => escaped(line.as_bytes()),

@@ -23,6 +23,7 @@ mod snapshots;
 mod status;
 mod units;
 mod verify;
+mod watch;
 
 use std::io;
 use std::process::ExitCode;
@@ -95,6 +96,7 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
         } => delete::run(&mut connect(global)?, names, yes, dry_run, out),
         Command::Rename { old, new } => snapshots::rename(&mut connect(global)?, old, new, out),
         Command::History(args) => history::run(&mut connect(global)?, args, out),
+        Command::Watch(args) => watch::run(&mut connect(global)?, args, out),
         Command::Annotate {
             name,
             message,

@@ -128,6 +128,11 @@ impl Output {
         self.object(&std::collections::BTreeMap::from([(key, value)]))
     }
 
+    /// Lets go of what is buffered.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+
     /// Lets go of what is buffered, and waits until the pager has shown it.
     pub fn finish(&mut self) -> io::Result<()> {
         let flushed = self.writer.flush();

@@ -17,6 +17,7 @@ mod error;
 #[cfg(test)]
 mod greet;
 mod stream;
+mod watch;
 
 use std::io::{self, BufRead};
 use std::net::Shutdown;
@@ -353,6 +354,11 @@ impl Client {
     /// After the connection broke because the worker died: there is another to the next worker, on which the last request
     /// can be sent again.
     fn go_on(&mut self, error: ClientError) -> Result<()> {
+        self.go_on_with(error, false)
+    }
+
+    /// The same, also with the worker of another daemon if it may be `any`.
+    fn go_on_with(&mut self, error: ClientError, any: bool) -> Result<()> {
         let broken = matches!(&error, ClientError::Lost(why) if again::is_death(why));
         if !broken || self.losses == again::LOSSES_MAX {
             return Err(error);
@@ -366,7 +372,7 @@ impl Client {
             again::RECOVERY,
         ) {
             // Another daemon knows nothing of what this one was asked.
-            Ok((stream, welcome)) if welcome.pid == self.welcome.pid => {
+            Ok((stream, welcome)) if any || welcome.pid == self.welcome.pid => {
                 self.reader = io::BufReader::new(stream);
                 self.welcome = welcome;
                 self.number -= 1;

@@ -37,6 +37,19 @@ pub enum Deal {
 }
 
 impl Deal {
+    /// All that there are.
+    pub const ALL: [Self; 9] = [
+        Self::Snap,
+        Self::Revert,
+        Self::Undo,
+        Self::Redo,
+        Self::Delete,
+        Self::Rename,
+        Self::Describe,
+        Self::Prune,
+        Self::Apply,
+    ];
+
     /// As it is written in JSON and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {

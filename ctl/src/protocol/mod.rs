@@ -10,6 +10,7 @@
 mod apply;
 mod bytes;
 mod change;
+mod event;
 mod failure;
 mod handshake;
 mod history;
@@ -30,6 +31,7 @@ pub use bytes::{BytePath, UnixNanos};
 pub use change::{
     CONTENT_MAX, Change, ChangeCounts, ChangeKind, Content, FileType, Patch, Side, selected,
 };
+pub use event::{Event, EventKind, Happening, Room, Stage};
 pub use failure::{ErrorKind, Failure};
 pub use handshake::{Hello, HelloReply, MAGIC, PROTOCOL_VERSION, Refused, Welcome};
 pub use history::{Act, Deal, HistoryQuery, TARGETS_MAX, WHY_MAX};

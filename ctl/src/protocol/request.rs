@@ -135,6 +135,13 @@ pub enum Request {
         /// Which acts.
         query: HistoryQuery,
     },
+    /// What happens from now on: [`super::Response::Event`]s, then `WatchEnd` when the daemon stops, or when the client asks
+    /// for something else.
+    Watch {
+        /// First what happened after the event of this number, as far back as that is kept.
+        #[serde(default)]
+        after: Option<u64>,
+    },
     /// The mount, its store and their health: [`super::Response::Status`].
     Status,
     /// Read everything stored and check it: `Progress` and `Finding`s, then [`super::Response::Verified`].

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::{
-    Act, ApplyDone, ApplyPlan, Change, ChangeCounts, Failure, Finding, Listing, LogEntry,
+    Act, ApplyDone, ApplyPlan, Change, ChangeCounts, Event, Failure, Finding, Listing, LogEntry,
     RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, StatusInfo, VerifySummary,
 };
 
@@ -50,6 +50,10 @@ pub enum Response {
     Acts(Vec<Act>),
     /// The history is complete.
     ActsEnd,
+    /// Something that happened; more follow, or `WatchEnd`.
+    Event(Event),
+    /// Nothing more will be told.
+    WatchEnd,
     /// The status.
     Status(StatusInfo),
     /// How far a long operation is; more follows.
@@ -79,6 +83,7 @@ impl Response {
             | Self::Change(_)
             | Self::LogEntry(_)
             | Self::Content(_)
+            | Self::Event(_)
             | Self::Progress(_)
             | Self::Finding(_) => false,
             Self::Plan(_) => planned_only,

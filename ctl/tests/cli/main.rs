@@ -17,3 +17,4 @@ mod restore;
 mod revert;
 mod run;
 mod verify;
+mod watch;

@@ -63,7 +63,7 @@ impl Account {
             _ => None,
         };
         let act = Act {
-            at: UnixNanos::default(),
+            at: UnixNanos::now(),
             what,
             targets,
             more: 0,
@@ -80,6 +80,17 @@ impl Account {
         };
         let begun = Instant::now();
         Some(Account { act, begun })
+    }
+
+    /// Whether its beginning is worth an event: whoever watches may want to keep out of the way.
+    pub(super) fn is_told_early(&self) -> bool {
+        use Deal::{Apply, Redo, Revert, Undo};
+        matches!(self.act.what, Revert | Undo | Redo | Apply)
+    }
+
+    /// What is known of it so far.
+    pub(super) fn act(&self) -> &Act {
+        &self.act
     }
 
     /// What became of it. A snapshot that was not taken, for nothing had changed, is no act.

@@ -10,6 +10,7 @@ use llctl::{SnapName, StateRef};
 
 use super::Service;
 use super::account::Account;
+use super::watch;
 
 /// Snapshots in one message of a list; with the longest names and messages 1.1 MiB.
 const LIST_CHUNK: usize = 256;
@@ -30,6 +31,8 @@ pub(super) struct Reply<'a> {
 pub(super) struct Written<'a> {
     pub account: Account,
     pub service: &'a dyn Service,
+    /// The number of the event of its beginning.
+    pub started: Option<u64>,
     /// A worker before this one did it.
     pub again: bool,
 }
@@ -41,6 +44,11 @@ impl<'a> Reply<'a> {
             broken: None,
             account: None,
         }
+    }
+
+    /// Where it goes.
+    pub(super) fn stream(&self) -> &'a UnixStream {
+        self.out.get_ref()
     }
 
     /// What the answer turns out to be is written down before it is sent.
@@ -73,7 +81,7 @@ impl<'a> Reply<'a> {
         if let Some(written) = self.account.take()
             && let Some(act) = written.account.close(response)
         {
-            written.service.note(act, written.again);
+            written.service.note(act, written.started, written.again);
         }
         if self.broken.is_none() && self.part(response).is_ok() {
             return Ok(self.out.flush()?);
@@ -227,6 +235,10 @@ pub(super) fn answer(
                 }
                 reply.last(&Response::ActsEnd)
             }
+            Err(failure) => reply.last(&Response::Error(failure)),
+        },
+        Request::Watch { after } => match service.watch(after) {
+            Ok(mut feed) => watch::send(&mut *feed, reply),
             Err(failure) => reply.last(&Response::Error(failure)),
         },
         Request::Status => reply.end(service.status(), Response::Status),

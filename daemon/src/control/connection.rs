@@ -100,9 +100,14 @@ fn converse(stream: &UnixStream, service: &dyn Service, limits: &Limits) -> Resu
         };
         if let Some(account) = Account::open(&peer, &request) {
             let again = done_before.is_some();
+            let started = match again {
+                false if account.is_told_early() => service.begun(account.act()),
+                _ => None,
+            };
             reply.account(Written {
                 account,
                 service,
+                started,
                 again,
             });
         }

@@ -11,7 +11,8 @@ mod server;
 mod service;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use listener::{BindError, Listener};
 pub use server::Server;
-pub use service::{Service, Sink};
+pub use service::{Feed, Service, Sink};

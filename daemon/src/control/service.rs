@@ -1,12 +1,14 @@
 //! What the daemon can be asked to do.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use llctl::client::{Snapped, VerifyEvent};
 use llctl::protocol::{
-    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, HistoryQuery, ListQuery,
-    Listing, LogEntry, MetaEdit, OnConflict, Part, Progress, Request, Response, RevertCheck,
-    RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Event, Failure, HistoryQuery,
+    ListQuery, Listing, LogEntry, MetaEdit, OnConflict, Part, Progress, Request, Response,
+    RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary,
+    Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -125,9 +127,15 @@ pub trait Service: Send + Sync + 'static {
     /// Changes what a snapshot says of itself. The message in `edit` is not too long.
     fn describe(&self, name: &SnapName, edit: &MetaEdit) -> Result<SnapInfo, Failure>;
 
-    /// Writes down what was done, or failed, before it is answered. `again`: a worker before this one did it and may have
-    /// written it down.
-    fn note(&self, act: Act, again: bool);
+    /// Tells that an act begins; the number of the event.
+    fn begun(&self, act: &Act) -> Option<u64>;
+
+    /// Writes down and tells what was done, or failed, before it is answered. `started` is what [`Service::begun`] gave.
+    /// `again`: a worker before this one did it and may have written it down.
+    fn note(&self, act: Act, started: Option<u64>, again: bool);
+
+    /// What happens from now on, or after the event of that number.
+    fn watch(&self, after: Option<u64>) -> Result<Box<dyn Feed>, Failure>;
 
     /// What was done, oldest first.
     fn history(&self, query: &HistoryQuery) -> Result<Vec<Act>, Failure>;
@@ -151,4 +159,19 @@ pub trait Service: Send + Sync + 'static {
     /// Signals that the daemon is to unmount and stop, and returns at once: the caller is a thread that the stop waits
     /// for.
     fn begin_shutdown(&self);
+}
+
+/// What happens, for one watcher.
+pub trait Feed {
+    /// The number of the last event that was given.
+    fn last(&self) -> u64;
+
+    /// The next events; none if all were given. Does not block.
+    fn news(&mut self) -> Vec<Event>;
+
+    /// Can be read when there may be news.
+    fn bell(&self) -> BorrowedFd<'_>;
+
+    /// The bell was heard, and is to ring again at the next event.
+    fn heard(&self);
 }

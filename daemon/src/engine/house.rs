@@ -162,6 +162,7 @@ fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
 impl Engine {
     fn tidy(&self) {
         self.write_authors();
+        self.warn_of_read_only();
         if self.store.is_readonly().is_some() {
             return;
         }

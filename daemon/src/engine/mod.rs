@@ -20,6 +20,7 @@ mod blocks;
 mod browse;
 mod change;
 mod checkpoint;
+mod events;
 mod held;
 mod history;
 mod house;
@@ -102,8 +103,10 @@ pub struct Engine {
     imaged: AtomicU64,
     /// Who reads an old state without the gate holds this shared; space is taken back only without such readers.
     pins: RwLock<()>,
-    /// Space is scarce, and that was logged.
+    /// Space is scarce, and that was told.
     warned: AtomicBool,
+    /// The store is read-only, and that was told.
+    told_read_only: AtomicBool,
     /// Holes that were punched into layers already.
     punched: Mutex<std::collections::HashMap<crate::tree::LayerId, Vec<std::ops::Range<u32>>>>,
     house: house::House,
@@ -112,6 +115,8 @@ pub struct Engine {
     linked: Mutex<Option<Arc<service::Linked>>>,
     /// A leaf lock: nothing is taken under it but the store's own.
     history: Mutex<history::History>,
+    /// Who watches; a leaf lock.
+    events: events::Events,
     place: PathBuf,
     store_place: PathBuf,
     started: std::time::Instant,

@@ -376,6 +376,8 @@ impl Engine {
             pins: RwLock::new(()),
             punched: Mutex::default(),
             warned: AtomicBool::new(false),
+            told_read_only: AtomicBool::new(false),
+            events: super::events::Events::default(),
             house: House::new(),
             digests: super::service::Digests::default(),
             linked: Mutex::default(),

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use llctl::protocol::{Event, Happening, Room};
+
 use super::{Answer, Engine, Space};
 
 /// Less free space than this many bytes on the store's disk is worth a warning,
@@ -14,37 +16,72 @@ const EARLY: u64 = 90;
 impl Engine {
     /// What a user should know about the space that is left.
     pub(super) fn low_space(&self) -> Option<String> {
+        self.scarce().map(|(_, text)| text)
+    }
+
+    /// How space is scarce, if it is.
+    fn scarce(&self) -> Option<(Happening, String)> {
         let way_out = "`llctl delete` gives up old snapshots";
         if let Some((limit, taken)) = self.store.limit()
             && taken >= limit / 100 * EARLY
         {
-            return Some(format!(
+            let text = format!(
                 "the store takes {} MiB of the {} MiB that it may (--max-store); {way_out}",
                 taken >> 20,
                 limit >> 20
-            ));
+            );
+            return Some((Happening::StoreLimit, text));
         }
         let disk = nix::sys::statvfs::statvfs(&self.store_place).ok()?;
         let whole = disk.blocks() * disk.fragment_size();
         let free = disk.blocks_available() * disk.fragment_size();
         (free < LOW_BYTES || free < whole / LOW_PART).then(|| {
-            format!(
+            let text = format!(
                 "the store's disk has only {} MiB left; {way_out}",
                 free >> 20
-            )
+            );
+            (Happening::LowSpace, text)
         })
     }
 
-    /// Logs when space becomes scarce, once for each time.
+    /// Tells when space becomes scarce, once for each time, and when it is there again.
     pub(super) fn warn_of_low_space(&self) {
-        match self.low_space() {
-            Some(warning) => {
-                if !self.warned.swap(true, Relaxed) {
-                    tracing::warn!("{warning}");
-                }
-            }
-            None => self.warned.store(false, Relaxed),
+        let scarce = self.scarce();
+        if self.warned.swap(scarce.is_some(), Relaxed) == scarce.is_some() {
+            return;
         }
+        let (what, text) = match scarce {
+            Some((what, text)) => (what, Some(text)),
+            None => (Happening::SpaceBack, None),
+        };
+        self.announce(Event {
+            space: self.room(),
+            text,
+            ..Event::own(what)
+        });
+    }
+
+    /// Tells once that the store is read-only, if it has become that.
+    pub(super) fn warn_of_read_only(&self) {
+        if let Some(why) = self.store.is_readonly()
+            && !self.store.opened_read_only()
+            && !self.told_read_only.swap(true, Relaxed)
+        {
+            self.announce(Event {
+                text: Some(why),
+                ..Event::own(Happening::ReadOnly)
+            });
+        }
+    }
+
+    fn room(&self) -> Option<Room> {
+        let disk = nix::sys::statvfs::statvfs(&self.store_place).ok()?;
+        let limit = self.store.limit();
+        Some(Room {
+            free: disk.blocks_available() * disk.fragment_size(),
+            store: limit.map(|(_, taken)| taken),
+            limit: limit.map(|(limit, _)| limit),
+        })
     }
 
     /// Figures of the file system that takes the writes; of a limited store, of what it may take.

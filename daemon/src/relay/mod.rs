@@ -6,11 +6,12 @@
 //!
 //! * [`Table`]: the inodes that the kernel holds. * [`requests`](self): what was being asked when the worker died, and
 //!   whether it was done (`requests.rs`). * `errands.rs`: the same for the control socket. * `progress.rs`: reverts and
-//!   applies whose invalidations are not complete. * `views.rs`: which states were shown below `.llfs`.
+//!   applies whose invalidations are not complete. * `views.rs`: which states were shown below `.llfs`. * `events.rs`: what happened last.
 //!
 //! This module knows nothing of the rest of the daemon.
 
 mod errands;
+mod events;
 mod memory;
 mod progress;
 mod requests;
@@ -27,16 +28,17 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relea
 use memory::Mapping;
 
 pub use errands::{Errand, Passed, Turn};
+pub use events::{EVENT_MAX, EVENTS};
 pub use progress::Reverting;
 pub use requests::{Asked, InPool, Notifying, Op};
 pub use table::{Entry, Table};
 pub use views::{VIEWS, Viewed};
 
 /// Changes with every change of what is in the memory: a worker of another version does not touch it.
-const VERSION: u64 = 0x4c4c_4653_0000_0002;
+const VERSION: u64 = 0x4c4c_4653_0000_0003;
 
 /// Bytes in front of the first table.
-const HEAD: u64 = 1 << 20;
+const HEAD: u64 = 4 << 20;
 
 /// The memory.
 #[derive(Debug)]
@@ -58,6 +60,7 @@ struct Head {
     views: views::Views,
     /// The process id of the last worker.
     worker: AtomicU32,
+    events: events::Events,
 }
 
 const _: () = assert!(size_of::<Head>() as u64 <= HEAD);
@@ -73,6 +76,7 @@ impl Relay {
         nix::unistd::ftruncate(&file, HEAD as i64)?;
         let relay = Self::over(file)?;
         relay.head().tables.begin(HEAD);
+        relay.head().events.begin(first_number());
         relay.head().version.store(VERSION, Release);
         Ok(relay)
     }
@@ -135,4 +139,10 @@ impl AsFd for Relay {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// What the numbers of a mount's events begin after: later mounts have greater ones, and 2^53 is far.
+fn first_number() -> u64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    since.map_or(0, |since| since.as_secs()) << 20
 }

@@ -25,8 +25,9 @@ Exit codes:
   8  the store is read-only or out of space
 
 Environment:
-  LLFS_LOG     what the daemon logs, such as debug or llfs=trace (default: info)
-  LLFS_FOLLOW  0: do not follow the callers' CPU";
+  LLFS_LOG         what the daemon logs, such as debug or llfs=trace (default: info)
+  LLFS_LOG_FORMAT  json: the log is one JSON object a line (default: text)
+  LLFS_FOLLOW      0: do not follow the callers' CPU";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

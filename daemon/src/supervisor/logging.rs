@@ -12,7 +12,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::fmt::format::{DefaultFields, Format};
+use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// The log's name in the store, and that of the one before it.
 pub(super) const LOG: &str = "llfs.log";
@@ -20,6 +22,9 @@ const OLD_LOG: &str = "llfs.log.1";
 
 /// A log longer than this at the start becomes the old one, in bytes.
 const LOG_MAX: u64 = 10 << 20;
+
+/// How it is logged: `text`, or `json`, one object a line.
+const FORMAT: &str = "LLFS_LOG_FORMAT";
 
 /// What is logged without `LLFS_LOG` or `RUST_LOG`.
 const DEFAULT: &str = "info";
@@ -33,18 +38,33 @@ pub(crate) fn start() {
         Ok(Err(complaint)) => (EnvFilter::new(DEFAULT), Some(complaint)),
         Err(_) => (EnvFilter::new(DEFAULT), None),
     };
-    let started = tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .finish()
-        .try_init();
+        .with_writer(io::stderr);
+    let (started, strange) = match env::var(FORMAT).ok().as_deref() {
+        Some("json") => (log.json().flatten_event(true).finish().try_init(), None),
+        Some("text" | "") | None => (plain(log), None),
+        Some(other) => (plain(log), Some(other.to_owned())),
+    };
     if let Err(error) = started {
         eprintln!("llfs: no log: {error}");
+    }
+    if let Some(format) = strange {
+        tracing::warn!(%format, "{FORMAT} is text or json; it is text");
     }
     if let Some((text, error)) = complaint {
         tracing::warn!(%text, %error, "the log filter makes no sense");
     }
+}
+
+/// Lines for people.
+fn plain<W>(log: SubscriberBuilder<DefaultFields, Format, EnvFilter, W>) -> Result<(), TryInitError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    log.with_ansi(io::stderr().is_terminal())
+        .finish()
+        .try_init()
 }
 
 /// A file in memory for the log before there is one.

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, select};
+use llctl::protocol::{Event, Happening};
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
@@ -235,6 +236,12 @@ impl Mount {
             let what = format!("the mount at {} does not answer", point.display());
             return Err(Trouble::because(what, error));
         }
+        if !how.first {
+            engine.announce(Event {
+                restarts: Some(engine.relay().workers().saturating_sub(1)),
+                ..Event::own(Happening::Restarted)
+            });
+        }
         let path = llctl::locate::socket_path(point);
         let listener =
             Listener::adopt(listener, &path).map_err(|error| Trouble::new(error.to_string()))?;
@@ -268,6 +275,7 @@ impl Mount {
                 },
             }
         };
+        engine.announce(Event::own(Happening::Unmounting));
         if !self.control.stop(CONTROL_GRACE) {
             tracing::warn!("a request on the control socket did not end");
         }

@@ -6,20 +6,25 @@ use parking_lot::Mutex;
 
 use llctl::client::{Snapped, VerifyEvent};
 use llctl::protocol::{
-    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, Content, ErrorKind,
-    Failure, FileType, Finding, FindingKind, HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit,
-    OnConflict, Part, Patch, Progress, ProgressUnit, RevertCheck, RevertInfo, Side, SnapDetail,
-    SnapInfo, SnapMeta, StatusInfo, UnixNanos, VerifySummary, Welcome,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, Content, Deal,
+    ErrorKind, Event, Failure, FileType, Finding, FindingKind, Happening, HistoryQuery, ListQuery,
+    Listing, LogEntry, MetaEdit, OnConflict, Part, Patch, Progress, ProgressUnit, RevertCheck,
+    RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo, UnixNanos, VerifySummary,
+    Welcome,
 };
 use llctl::{SnapName, StateRef};
 
-use crate::control::{Service, Sink};
+use crate::control::{Feed, Service, Sink};
 
 /// Remembers what it was asked, and answers as its fields say.
 #[derive(Default)]
 pub struct Fake {
     /// Each call, in order.
     pub calls: Mutex<Vec<String>>,
+    /// What was told to begin.
+    pub begun: Mutex<Vec<Deal>>,
+    /// Writing here rings the last watcher's bell.
+    pub ring: Mutex<Option<std::os::unix::net::UnixStream>>,
     /// What was written down.
     pub acts: Mutex<Vec<Act>>,
     /// What `list` gives.
@@ -276,8 +281,24 @@ impl Service for Fake {
         Ok(snap_info(to.as_str()))
     }
 
-    fn note(&self, act: Act, _: bool) {
+    fn note(&self, act: Act, _: Option<u64>, _: bool) {
         self.acts.lock().push(act);
+    }
+
+    fn begun(&self, act: &Act) -> Option<u64> {
+        self.begun.lock().push(act.what);
+        Some(self.begun.lock().len() as u64)
+    }
+
+    fn watch(&self, after: Option<u64>) -> Result<Box<dyn Feed>, Failure> {
+        self.call(format!("watch {after:?}"))?;
+        let (bell, ring) = std::os::unix::net::UnixStream::pair().unwrap();
+        *self.ring.lock() = Some(ring);
+        Ok(Box::new(Endless {
+            next: after.unwrap_or(0),
+            left: self.changes,
+            bell,
+        }))
     }
 
     fn history(&self, query: &HistoryQuery) -> Result<Vec<Act>, Failure> {
@@ -346,4 +367,36 @@ impl Service for Fake {
     fn begin_shutdown(&self) {
         self.calls.lock().push("begin".to_owned());
     }
+}
+
+/// As many events as there are changes.
+struct Endless {
+    next: u64,
+    left: u64,
+    bell: std::os::unix::net::UnixStream,
+}
+
+impl Feed for Endless {
+    fn last(&self) -> u64 {
+        self.next
+    }
+
+    fn news(&mut self) -> Vec<Event> {
+        if self.left == 0 {
+            return Vec::new();
+        }
+        self.left -= 1;
+        self.next += 1;
+        vec![Event {
+            seq: self.next,
+            text: Some("x".repeat(1000)),
+            ..Event::own(Happening::LowSpace)
+        }]
+    }
+
+    fn bell(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.bell)
+    }
+
+    fn heard(&self) {}
 }

@@ -3,6 +3,7 @@ mod fake;
 mod hostile;
 mod requests;
 mod serving;
+mod watch;
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

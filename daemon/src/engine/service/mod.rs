@@ -19,6 +19,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod watch;
 mod writeback;
 
 use std::path::PathBuf;
@@ -26,16 +27,16 @@ use std::sync::Arc;
 
 use llctl::client::{Snapped, VerifyEvent};
 use llctl::protocol::{
-    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Failure, HistoryQuery, ListQuery,
-    Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part, Progress, Request, Response,
-    RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary,
-    Welcome,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Event, Failure, HistoryQuery,
+    ListQuery, Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part, Progress, Request,
+    Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo,
+    VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
 use super::Engine;
 use super::snapshot::{Switched, Taken};
-use crate::control::{Service, Sink};
+use crate::control::{Feed, Service, Sink};
 use crate::relay::Errand;
 pub(super) use digest::Digests;
 use failure::failure;
@@ -265,7 +266,11 @@ impl Service for Host {
         listing::info_by_name(&self.engine, to.as_str())
     }
 
-    fn note(&self, act: Act, again: bool) {
+    fn begun(&self, act: &Act) -> Option<u64> {
+        Some(self.engine.announce(Event::started(act.clone())))
+    }
+
+    fn note(&self, act: Act, started: Option<u64>, again: bool) {
         // The worker before this one may have written it down, and been killed before it said so.
         if again {
             let last = HistoryQuery {
@@ -277,7 +282,11 @@ impl Service for Host {
                 return;
             }
         }
-        self.engine.note_act(&act);
+        self.engine.ended(act, started);
+    }
+
+    fn watch(&self, after: Option<u64>) -> Result<Box<dyn Feed>, Failure> {
+        watch::feed(&self.engine, after)
     }
 
     fn history(&self, query: &HistoryQuery) -> Result<Vec<Act>, Failure> {

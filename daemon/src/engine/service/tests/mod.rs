@@ -7,6 +7,7 @@ mod part;
 mod random;
 mod snapshots;
 mod verify;
+mod watch;
 
 use std::fs;
 use std::path::PathBuf;
