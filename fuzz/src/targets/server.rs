@@ -17,7 +17,7 @@ use llctl::protocol::{
     StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
-use llfs::control::{Listener, Server, Service, Sink};
+use llfs::control::{Feed, Listener, Server, Service, Sink};
 
 /// A service that has nothing and can do nothing.
 struct Nothing;
@@ -118,7 +118,15 @@ impl Service for Nothing {
     fn describe(&self, name: &SnapName, _: &MetaEdit) -> Result<SnapInfo, Failure> {
         nothing(name.as_str())
     }
-    fn note(&self, _: Act, _: bool) {}
+    fn begun(&self, _: &Act) -> Option<u64> {
+        None
+    }
+
+    fn note(&self, _: Act, _: Option<u64>, _: bool) {}
+
+    fn watch(&self, _: Option<u64>) -> Result<Box<dyn Feed>, Failure> {
+        nothing("no events")
+    }
     fn history(&self, _: &HistoryQuery) -> Result<Vec<Act>, Failure> {
         nothing("no history")
     }
