@@ -10,6 +10,7 @@
 //! * [`hook`]: agents that call llctl before each of their tools.
 //! * [`run`]: a command between a snapshot and, if it fails, a revert.
 //! * [`globs`]: choosing paths by patterns; [`components`]: patterns with names.
+//! * [`config`]: the schema of `llfs.toml`.
 //! * [`lineage`]: which snapshots are a session's or a task's.
 //! * [`phrase`]: commands in words.
 //! * [`writers`]: who has files of a mount open.
@@ -17,6 +18,7 @@
 pub mod client;
 pub mod codec;
 pub mod components;
+pub mod config;
 pub mod escape;
 pub mod exit;
 pub mod git;

@@ -72,6 +72,12 @@ impl SnapName {
         Self::from_time_text(now.strftime("%Y-%m-%d-%H%M%S").to_string(), taken)
     }
 
+    /// The same for a snapshot that nobody asked for, such as `auto-2026-11-21-114402`.
+    pub fn automatic(taken: impl FnMut(&str) -> bool) -> Self {
+        let now = jiff::Zoned::now();
+        Self::from_time_text(now.strftime("auto-%Y-%m-%d-%H%M%S").to_string(), taken)
+    }
+
     fn from_time_text(base: String, mut taken: impl FnMut(&str) -> bool) -> Self {
         let mut name = base.clone();
         let mut count: u64 = 1;

@@ -9,9 +9,11 @@ use clap::{Parser, Subcommand, ValueEnum};
 use llctl::protocol::OnConflict;
 use llctl::{SnapName, StateRef, exit};
 
+use super::config::ConfigCommand;
 use super::history::HistoryArgs;
 use super::listing::ListArgs;
 use super::meta::MetaArgs;
+use super::prune::PruneArgs;
 use super::watch::WatchArgs;
 
 const STYLES: Styles = Styles::styled()
@@ -277,6 +279,25 @@ Asks, unless --yes is given; where nobody can be asked, it refuses. Undo brings 
         #[arg(short = 'n', long, conflicts_with = "yes")]
         dry_run: bool,
     },
+    /// Give up snapshots that retention does not keep, and free the space that only they use
+    Prune(PruneArgs),
+    /// Say that another phase of the work begins: takes a snapshot if anything has changed
+    #[command(after_help = "\
+The snapshot is what there was before the phase, and has the phase in it; so have those that llfs takes by itself from then on.
+
+Examples:
+  llctl phase refactor --session s-17
+  llctl list --phase refactor")]
+    Phase {
+        /// The phase
+        name: String,
+        /// The session that it belongs to
+        #[arg(long, value_name = "SESSION")]
+        session: Option<String>,
+    },
+    /// Check llfs.toml, put it in force, or show what is in force
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Give a snapshot another name
     Rename {
         /// The name now

@@ -2,6 +2,7 @@
 mod apply;
 mod args;
 mod cat;
+mod config;
 mod confirm;
 mod delete;
 mod diff;
@@ -16,6 +17,7 @@ mod output;
 mod pager;
 mod phrase;
 mod progress;
+mod prune;
 mod restore;
 mod revert;
 mod run;
@@ -94,6 +96,11 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
             yes,
             dry_run,
         } => delete::run(&mut connect(global)?, names, yes, dry_run, out),
+        Command::Prune(args) => prune::run(&mut connect(global)?, args, out),
+        Command::Phase { name, session } => {
+            snapshots::phase(&mut connect(global)?, name, session, out)
+        }
+        Command::Config(command) => config::run(global, command, out),
         Command::Rename { old, new } => snapshots::rename(&mut connect(global)?, old, new, out),
         Command::History(args) => history::run(&mut connect(global)?, args, out),
         Command::Watch(args) => watch::run(&mut connect(global)?, args, out),

@@ -35,26 +35,40 @@ pub fn snap(
     // As the standard has it, one that makes no sense is passed over.
     let traceparent = || std::env::var("TRACEPARENT").ok()?.parse().ok();
     meta.trace = meta.trace.or_else(traceparent);
-    let info = if how.if_changed {
-        match client.snap_if_changed(name, message, meta)? {
-            Snapped::Taken(info) => info,
-            Snapped::Unchanged(info) => {
-                if out.json {
-                    out.keyed("unchanged", &info)?;
-                } else {
-                    let name = bold(out, &info.name);
-                    out.line(format!(
-                        "Nothing has changed since {name}: no snapshot was taken."
-                    ))?;
-                }
-                return Ok(exit::OK);
+    let taken = match how.if_changed {
+        true => client.snap_if_changed(name, message, meta)?,
+        false => Snapped::Taken(client.snap_with(name, message, meta)?),
+    };
+    tell(&taken, out)
+}
+
+/// `llctl phase`
+pub fn phase(
+    client: &mut Client,
+    name: String,
+    session: Option<String>,
+    out: &mut Output,
+) -> Outcome {
+    tell(&client.phase(name, session)?, out)
+}
+
+fn tell(taken: &Snapped, out: &mut Output) -> Outcome {
+    let info = match taken {
+        Snapped::Taken(info) => info,
+        Snapped::Unchanged(info) => {
+            if out.json {
+                out.keyed("unchanged", info)?;
+            } else {
+                let name = bold(out, &info.name);
+                out.line(format!(
+                    "Nothing has changed since {name}: no snapshot was taken."
+                ))?;
             }
+            return Ok(exit::OK);
         }
-    } else {
-        client.snap_with(name, message, meta)?
     };
     if out.json {
-        out.object(&info)?;
+        out.object(info)?;
     } else {
         let changed = info
             .changed

@@ -31,12 +31,13 @@ pub use error::ClientError;
 use again::Place;
 
 use crate::codec::{self, CodecError};
+use crate::config::Retention;
 use crate::locate::{self, Mount};
 use crate::name::{SnapName, StateRef};
 use crate::protocol::{
-    Act, ApplyPlan, Finding, HistoryQuery, ListQuery, Listing, MetaEdit, OnConflict, Part,
-    Progress, Request, Response, RevertCheck, RevertInfo, SnapDetail, SnapInfo, SnapMeta,
-    StatusInfo, Welcome,
+    Act, ApplyPlan, ConfigInfo, Finding, HistoryQuery, ListQuery, Listing, MetaEdit, OnConflict,
+    Part, Progress, PruneInfo, Request, Response, RevertCheck, RevertInfo, SnapDetail, SnapInfo,
+    SnapMeta, StatusInfo, Welcome,
 };
 
 /// What a request came to.
@@ -306,6 +307,40 @@ impl Client {
     pub fn describe(&mut self, name: SnapName, edit: MetaEdit) -> Result<SnapInfo> {
         match self.ask(&Request::Describe { name, edit })? {
             Response::Described(info) => Ok(info),
+            other => self.unexpected(other),
+        }
+    }
+
+    /// The rules in force, and how the file in the tree compares with them.
+    pub fn config(&mut self) -> Result<ConfigInfo> {
+        self.configured(&Request::Config)
+    }
+
+    /// Puts what an `llfs.toml` of this text says in force; the empty one brings back the defaults.
+    pub fn trust(&mut self, text: String) -> Result<ConfigInfo> {
+        self.configured(&Request::Trust { text })
+    }
+
+    fn configured(&mut self, request: &Request) -> Result<ConfigInfo> {
+        match self.ask(request)? {
+            Response::Config(info) => Ok(info),
+            other => self.unexpected(other),
+        }
+    }
+
+    /// What these rules (without any, those in force) do not keep; with `yes`, gives it up.
+    pub fn prune(&mut self, rules: Option<Retention>, yes: bool) -> Result<PruneInfo> {
+        match self.ask(&Request::Prune { rules, yes })? {
+            Response::Pruned(info) => Ok(info),
+            other => self.unexpected(other),
+        }
+    }
+
+    /// Says that another phase of the work begins, which takes a snapshot if anything has changed.
+    pub fn phase(&mut self, name: String, session: Option<String>) -> Result<Snapped> {
+        match self.ask(&Request::Phase { name, session })? {
+            Response::Snap(info) => Ok(Snapped::Taken(info)),
+            Response::Unchanged(info) => Ok(Snapped::Unchanged(info)),
             other => self.unexpected(other),
         }
     }

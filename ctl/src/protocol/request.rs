@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{BytePath, HistoryQuery, ListQuery, MetaEdit, OnConflict, Part, SnapMeta};
+use crate::config::Retention;
 use crate::name::{SnapName, StateRef};
 
 /// The longest message of a snapshot, in bytes.
@@ -141,6 +142,29 @@ pub enum Request {
         /// First what happened after the event of this number, as far back as that is kept.
         #[serde(default)]
         after: Option<u64>,
+    },
+    /// The rules in force, and the file in the tree: [`super::Response::Config`].
+    Config,
+    /// From here on what this text of an `llfs.toml` says is in force; the empty one brings back the defaults:
+    /// [`super::Response::Config`].
+    Trust {
+        /// The text, at most [`crate::config::TEXT_MAX`] bytes.
+        text: String,
+    },
+    /// Give up what retention does not keep: [`super::Response::Pruned`].
+    Prune {
+        /// By these rules; without any, by those in force.
+        rules: Option<Retention>,
+        /// Do it; else only say what would go.
+        yes: bool,
+    },
+    /// Another phase of the work begins: a snapshot, if anything has changed; those that the daemon takes by itself say
+    /// this phase from here on: [`super::Response::Snap`] or `Unchanged`.
+    Phase {
+        /// Its name, at most [`super::FIELD_MAX`] bytes.
+        name: String,
+        /// The session that it belongs to.
+        session: Option<String>,
     },
     /// The mount, its store and their health: [`super::Response::Status`].
     Status,

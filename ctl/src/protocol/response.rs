@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::{
-    Act, ApplyDone, ApplyPlan, Change, ChangeCounts, Event, Failure, Finding, Listing, LogEntry,
-    RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, StatusInfo, VerifySummary,
+    Act, ApplyDone, ApplyPlan, Change, ChangeCounts, ConfigInfo, Event, Failure, Finding, Listing,
+    LogEntry, PruneInfo, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, StatusInfo,
+    VerifySummary,
 };
 
 /// One message of an answer.
@@ -54,6 +55,10 @@ pub enum Response {
     Event(Event),
     /// Nothing more will be told.
     WatchEnd,
+    /// What is in force.
+    Config(ConfigInfo),
+    /// What retention gave up, or would.
+    Pruned(PruneInfo),
     /// The status.
     Status(StatusInfo),
     /// How far a long operation is; more follows.

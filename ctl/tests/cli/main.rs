@@ -4,6 +4,7 @@
 
 mod apply;
 mod commands;
+mod config;
 mod diff;
 mod errors;
 mod fake;
@@ -13,6 +14,7 @@ mod log;
 mod meta;
 mod patch;
 mod phrase;
+mod prune;
 mod restore;
 mod revert;
 mod run;

@@ -53,6 +53,8 @@ impl Account {
             Request::Delete { names, .. } => (Deal::Delete, names.iter().map(name).collect(), None),
             Request::Rename { from, to } => (Deal::Rename, vec![name(from), name(to)], None),
             Request::Describe { name: of, .. } => (Deal::Describe, vec![name(of)], None),
+            Request::Phase { .. } => (Deal::Snap, Vec::new(), None),
+            Request::Prune { yes: true, .. } => (Deal::Prune, Vec::new(), None),
             Request::Apply { yes: true } | Request::Shutdown { apply: true } => {
                 (Deal::Apply, Vec::new(), None)
             }
@@ -93,9 +95,14 @@ impl Account {
         &self.act
     }
 
-    /// What became of it. A snapshot that was not taken, for nothing had changed, is no act.
+    /// What became of it. A snapshot that was not taken, for nothing had changed, is no act, nor is a prune of nothing.
     pub(super) fn close(self, response: &Response) -> Option<Act> {
-        if matches!(response, Response::Unchanged(_)) {
+        let nothing = match response {
+            Response::Unchanged(_) => true,
+            Response::Pruned(done) => done.snapshots.is_empty(),
+            _ => false,
+        };
+        if nothing {
             return None;
         }
         let mut act = self.act;
@@ -108,6 +115,10 @@ impl Account {
                 if act.what == Deal::Revert && act.targets.is_empty() {
                     act.targets = vec![info.to.clone()];
                 }
+            }
+            Response::Pruned(done) => {
+                act.targets = done.snapshots.iter().map(|s| s.name.clone()).collect();
+                act.bytes = done.frees;
             }
             Response::Applied(done) => {
                 act.files = Some(done.changes.total());

@@ -150,10 +150,16 @@ pub(super) fn answer(
         } => {
             let taken = checked_message(message.as_deref())
                 .and_then(|message| service.snap_if_changed(name.as_ref(), message, &meta));
-            reply.end(taken, |taken| match taken {
-                Snapped::Taken(info) => Response::Snap(info),
-                Snapped::Unchanged(info) => Response::Unchanged(info),
-            })
+            reply.end(taken, snapped)
+        }
+        Request::Phase { name, session } => {
+            let taken = service.phase(&name, session.as_deref());
+            reply.end(taken, snapped)
+        }
+        Request::Config => reply.end(service.config(), Response::Config),
+        Request::Trust { text } => reply.end(service.trust(&text), Response::Config),
+        Request::Prune { rules, yes } => {
+            reply.end(service.prune(rules.as_ref(), yes), Response::Pruned)
         }
         Request::List { query } => match service.list(&query) {
             Ok(listing) => list(listing, reply),
@@ -253,6 +259,13 @@ pub(super) fn answer(
         }
         Request::Apply { yes } => apply(service, yes, reply),
         Request::Shutdown { apply } => shutdown(service, apply, reply),
+    }
+}
+
+fn snapped(taken: Snapped) -> Response {
+    match taken {
+        Snapped::Taken(info) => Response::Snap(info),
+        Snapped::Unchanged(info) => Response::Unchanged(info),
     }
 }
 

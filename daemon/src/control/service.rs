@@ -4,11 +4,12 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use llctl::client::{Snapped, VerifyEvent};
+use llctl::config::Retention;
 use llctl::protocol::{
-    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Event, Failure, HistoryQuery,
-    ListQuery, Listing, LogEntry, MetaEdit, OnConflict, Part, Progress, Request, Response,
-    RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary,
-    Welcome,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ConfigInfo, Event, Failure,
+    HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, OnConflict, Part, Progress, PruneInfo,
+    Request, Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo,
+    VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -139,6 +140,18 @@ pub trait Service: Send + Sync + 'static {
 
     /// What was done, oldest first.
     fn history(&self, query: &HistoryQuery) -> Result<Vec<Act>, Failure>;
+
+    /// The rules in force, and how the file in the tree compares with them.
+    fn config(&self) -> Result<ConfigInfo, Failure>;
+
+    /// Puts the text of an `llfs.toml` in force.
+    fn trust(&self, text: &str) -> Result<ConfigInfo, Failure>;
+
+    /// What these rules, or those in force, do not keep; with `yes`, gives it up.
+    fn prune(&self, rules: Option<&Retention>, yes: bool) -> Result<PruneInfo, Failure>;
+
+    /// Another phase of the work begins.
+    fn phase(&self, name: &str, session: Option<&str>) -> Result<Snapped, Failure>;
 
     /// The mount, its store and their health.
     fn status(&self) -> Result<StatusInfo, Failure>;

@@ -32,6 +32,7 @@ mod readdir;
 mod recall;
 mod reclaim;
 mod rename;
+mod rules;
 mod seed;
 pub mod service;
 pub mod snapshot;
@@ -113,6 +114,8 @@ pub struct Engine {
     digests: service::Digests,
     /// Files of the base that have several names there, once somebody had to know; a leaf lock.
     linked: Mutex<Option<Arc<service::Linked>>>,
+    /// A leaf lock, as that of the history.
+    rules: rules::Rules,
     /// A leaf lock: nothing is taken under it but the store's own.
     history: Mutex<history::History>,
     /// Who watches; a leaf lock.

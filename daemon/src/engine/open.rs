@@ -381,6 +381,7 @@ impl Engine {
             house: House::new(),
             digests: super::service::Digests::default(),
             linked: Mutex::default(),
+            rules: super::rules::Rules::default(),
             history: Mutex::default(),
             place: identity.path,
             store_place: path.to_owned(),

@@ -17,8 +17,8 @@ use super::untold::Untold;
 use super::{Answer, Engine, errno};
 use crate::tree::diff::Changes;
 use crate::tree::{
-    BASE_STATE, Dentry, FIRST_INO, Ino, Kind, LayerId, Meta, Move, ROOT, Record, Root, Slot, Src,
-    State, StateId, Time, piles,
+    BASE_STATE, Dentry, FIRST_INO, Ino, Kind, LayerId, Meta, Move, ROOT, Record, Root, Slot,
+    Snapshot, Src, State, StateId, Time, piles,
 };
 
 /// States that reverts discarded are kept for `undo`, the newest so many.
@@ -578,6 +578,30 @@ impl Engine {
         self.views_gone(&ids);
         self.freed_much();
         Ok(())
+    }
+
+    /// Gives up those of some snapshots that are still there and of which `may` holds; which ones.
+    ///
+    /// # Errors
+    /// The disk failed; then all are kept.
+    pub(super) fn give_up(
+        &self,
+        some: &BTreeSet<StateId>,
+        may: &dyn Fn(&Snapshot) -> bool,
+    ) -> Result<Vec<StateId>, Refusal> {
+        let _turn = self.turn.lock();
+        let mut state = self.state.write();
+        let still = |id: &StateId| state.snapshots.get(id).is_some_and(|s| may(s));
+        let ids: Vec<StateId> = some.iter().copied().filter(still).collect();
+        if ids.is_empty() {
+            return Ok(ids);
+        }
+        self.drop_states(&mut state, ids.clone())
+            .map_err(Refusal::failed("the snapshots were not given up"))?;
+        drop(state);
+        self.views_gone(&ids);
+        self.freed_much();
+        Ok(ids)
     }
 
     fn drop_states(&self, state: &mut State, ids: Vec<StateId>) -> Answer<()> {

@@ -1,5 +1,5 @@
 //! Notes: numbered files beside the journal with what is good to know and needed by nothing. They are never synced, no
-//! mount looks at them, and losing one loses only what it says.
+//! mount looks at them, and losing one loses only what it says. Only the rules are synced, when they are trusted.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,8 @@ pub enum NoteKind {
     History,
     /// Checksums of the base's files.
     Contents,
+    /// Rules that the user has trusted.
+    Rules,
 }
 
 impl NoteKind {
@@ -26,6 +28,7 @@ impl NoteKind {
             NoteKind::Who => ("notes", "who"),
             NoteKind::History => ("history", "acts"),
             NoteKind::Contents => ("contents", "sums"),
+            NoteKind::Rules => ("rules", "toml"),
         }
     }
 
@@ -60,6 +63,18 @@ impl Store {
         self.disk.create_dir(Path::new(kind.place().0))?;
         let file = self.disk.open(&kind.path(number), OpenHow::Create)?;
         file.write_at(bytes, file.len()?)
+    }
+
+    /// Makes a note durable.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn sync_note(&self, kind: NoteKind, number: u32) -> io::Result<()> {
+        self.disk
+            .open(&kind.path(number), OpenHow::Write)?
+            .sync_data()?;
+        self.disk.sync_dir(Path::new(kind.place().0))?;
+        self.disk.sync_dir(Path::new(""))
     }
 
     /// Bytes of a note.

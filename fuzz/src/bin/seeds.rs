@@ -108,6 +108,18 @@ fn requests() {
             to: name("b"),
         },
         Request::Status,
+        Request::Config,
+        Request::Trust {
+            text: "[retention]\nkeep_last = 3\n".to_owned(),
+        },
+        Request::Prune {
+            rules: Some(Default::default()),
+            yes: true,
+        },
+        Request::Phase {
+            name: "review".to_owned(),
+            session: Some("s-17".to_owned()),
+        },
         Request::Verify,
         Request::Apply { yes: true },
         Request::Shutdown { apply: true },

@@ -10,7 +10,9 @@ use std::time::Duration;
 use llctl::Client;
 use llctl::client::{Snapped, VerifyEvent};
 use llctl::codec::{self, CodecError, HELLO_MAX, REPLY_MAX};
+use llctl::config::Retention;
 use llctl::protocol::{
+    ConfigInfo, PruneInfo,
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ErrorKind, Failure, Hello,
     HelloReply, HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION,
     Part, Progress, Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta,
@@ -129,6 +131,18 @@ impl Service for Nothing {
     }
     fn history(&self, _: &HistoryQuery) -> Result<Vec<Act>, Failure> {
         nothing("no history")
+    }
+    fn config(&self) -> Result<ConfigInfo, Failure> {
+        nothing("no rules")
+    }
+    fn trust(&self, _: &str) -> Result<ConfigInfo, Failure> {
+        nothing("no rules")
+    }
+    fn prune(&self, _: Option<&Retention>, _: bool) -> Result<PruneInfo, Failure> {
+        nothing("no rules")
+    }
+    fn phase(&self, _: &str, _: Option<&str>) -> Result<Snapped, Failure> {
+        nothing("no rules")
     }
     fn status(&self) -> Result<StatusInfo, Failure> {
         nothing("no status")

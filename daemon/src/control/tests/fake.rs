@@ -5,12 +5,13 @@ use std::io;
 use parking_lot::Mutex;
 
 use llctl::client::{Snapped, VerifyEvent};
+use llctl::config::Retention;
 use llctl::protocol::{
-    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, Content, Deal,
-    ErrorKind, Event, Failure, FileType, Finding, FindingKind, Happening, HistoryQuery, ListQuery,
-    Listing, LogEntry, MetaEdit, OnConflict, Part, Patch, Progress, ProgressUnit, RevertCheck,
-    RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo, UnixNanos, VerifySummary,
-    Welcome,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, ConfigInfo, Content,
+    Deal, ErrorKind, Event, Failure, FileType, Finding, FindingKind, Happening, HistoryQuery,
+    ListQuery, Listing, LogEntry, MetaEdit, OnConflict, Part, Patch, Progress, ProgressUnit,
+    PruneInfo, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo,
+    UnixNanos, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -304,6 +305,22 @@ impl Service for Fake {
     fn history(&self, query: &HistoryQuery) -> Result<Vec<Act>, Failure> {
         let acts = self.acts.lock().clone();
         Ok(acts.into_iter().filter(|act| query.selects(act)).collect())
+    }
+
+    fn config(&self) -> Result<ConfigInfo, Failure> {
+        Err(Failure::new(ErrorKind::Unsupported, "a fake has no rules"))
+    }
+
+    fn trust(&self, _: &str) -> Result<ConfigInfo, Failure> {
+        Err(Failure::new(ErrorKind::Unsupported, "a fake has no rules"))
+    }
+
+    fn prune(&self, _: Option<&Retention>, _: bool) -> Result<PruneInfo, Failure> {
+        Err(Failure::new(ErrorKind::Unsupported, "a fake has no rules"))
+    }
+
+    fn phase(&self, _: &str, _: Option<&str>) -> Result<Snapped, Failure> {
+        Err(Failure::new(ErrorKind::Unsupported, "a fake has no rules"))
     }
 
     fn status(&self) -> Result<StatusInfo, Failure> {

@@ -3,8 +3,10 @@
 //! One walk over the states by age, the head last, at the cost of what differs between neighbours. A block that appears at
 //! the state number `i` and is gone at number `j` is in `j - i` of them; what sums up to one over all its appearances is
 //! held by one state, the one where it appeared. A block belongs to one piece of one file, so no state has it twice.
+//!
+//! What several states hold together comes from the same walk: a block is theirs if it is in as many of them as it is in any.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use imbl::ordmap::DiffItem;
 
@@ -20,39 +22,64 @@ struct Edge {
     block: u32,
     /// In how many states.
     states: i64,
-    /// The sum of the states at which it appeared.
-    since: i64,
+    /// What the walk sums up besides.
+    sum: i64,
 }
 
 struct Walk {
     edges: Vec<Edge>,
     /// How many states there are.
     all: i64,
+    /// By the number of a state: what is summed up where a block appears there, and where it is gone from there on.
+    sums: Vec<(i64, i64)>,
     left: usize,
 }
 
 impl Walk {
+    /// A walk over all of them; whether that was not too much.
+    fn over(kept: &[(StateId, &Root)], head: &Root, sums: Vec<(i64, i64)>) -> Option<Walk> {
+        let mut walk = Walk {
+            edges: Vec::new(),
+            all: kept.len() as i64 + 1,
+            sums,
+            left: MOST,
+        };
+        let empty = Root::default();
+        let mut before = &empty;
+        let roots = kept.iter().map(|(_, root)| *root).chain([head]);
+        for (at, root) in roots.enumerate() {
+            if !walk.step(before, root, at) {
+                return None;
+            }
+            before = root;
+        }
+        walk.edges
+            .sort_unstable_by_key(|edge| (edge.layer, edge.block));
+        Some(walk)
+    }
+
     /// The extent appears at state number `at`, and for all that is known stays to the end; or is gone from there on.
-    fn note(&mut self, extent: &Extent, at: i64, appears: bool) {
+    fn note(&mut self, extent: &Extent, at: usize, appears: bool) {
         let Src::Layer { layer, block } = extent.src else {
             return;
         };
-        let (states, since) = match appears {
-            true => (self.all - at, at),
-            false => (at - self.all, 0),
+        let states = self.all - at as i64;
+        let (states, sum) = match appears {
+            true => (states, self.sums[at].0),
+            false => (-states, self.sums[at].1),
         };
         let edge = |block, sign| Edge {
             layer,
             block,
             states: sign * states,
-            since: sign * since,
+            sum: sign * sum,
         };
         self.edges.push(edge(block, 1));
         self.edges.push(edge(block + extent.len, -1));
     }
 
     /// Walks from one state to the next; whether that was not too much.
-    fn step(&mut self, old: &Root, new: &Root, at: i64) -> bool {
+    fn step(&mut self, old: &Root, new: &Root, at: usize) -> bool {
         for item in old.extents.diff(&new.extents) {
             match item {
                 DiffItem::Add(_, extent) => self.note(extent, at, true),
@@ -73,48 +100,65 @@ impl Walk {
         true
     }
 
-    /// Blocks that one state holds alone, by its number.
-    fn count(mut self) -> HashMap<i64, u64> {
-        self.edges
-            .sort_unstable_by_key(|edge| (edge.layer, edge.block));
-        let mut alone: HashMap<i64, u64> = HashMap::new();
-        let (mut states, mut since) = (0, 0);
+    /// Gives `each` the blocks that are in any state: in how many, the sum, and how many blocks.
+    fn blocks(&self, mut each: impl FnMut(i64, i64, u64)) {
+        let (mut states, mut sum) = (0, 0);
         for pair in self.edges.windows(2) {
             states += pair[0].states;
-            since += pair[0].since;
+            sum += pair[0].sum;
             // At the end of a layer both are zero.
-            if states == 1 {
-                *alone.entry(since).or_default() += u64::from(pair[1].block - pair[0].block);
+            if states > 0 {
+                each(states, sum, u64::from(pair[1].block - pair[0].block));
             }
         }
-        alone
     }
 }
 
-/// Bytes that each snapshot and each discarded state holds alone. `None`: too much differs to find that out.
-pub(super) fn alone(state: &State) -> Option<HashMap<StateId, u64>> {
+/// The kept states by age.
+fn by_age(state: &State) -> Vec<(StateId, &Root)> {
     let snapshots = state.snapshots.iter().map(|(id, s)| (*id, &s.root));
     let discarded = state.discarded.iter().map(|(id, d)| (*id, &d.root));
     let mut kept: Vec<(StateId, &Root)> = snapshots.chain(discarded).collect();
     kept.sort_unstable_by_key(|(id, _)| *id);
-    let mut walk = Walk {
-        edges: Vec::new(),
-        all: kept.len() as i64 + 1,
-        left: MOST,
-    };
-    let empty = Root::default();
-    let mut before = &empty;
-    let roots = kept.iter().map(|(_, root)| *root).chain([&state.head]);
-    for (at, root) in roots.enumerate() {
-        if !walk.step(before, root, at as i64) {
-            return None;
+    kept
+}
+
+/// Bytes that each snapshot and each discarded state holds alone. `None`: too much differs to find that out.
+pub(super) fn alone(state: &State) -> Option<HashMap<StateId, u64>> {
+    let kept = by_age(state);
+    let sums = (0..=kept.len() as i64).map(|at| (at, 0)).collect();
+    let walk = Walk::over(&kept, &state.head, sums)?;
+    let mut held: HashMap<i64, u64> = HashMap::new();
+    walk.blocks(|states, at, blocks| {
+        if states == 1 {
+            *held.entry(at).or_default() += blocks;
         }
-        before = root;
-    }
-    let blocks = walk.count();
-    let held = |at: usize| blocks.get(&(at as i64)).map_or(0, |blocks| blocks * BLOCK);
+    });
+    let held = |at: usize| held.get(&(at as i64)).map_or(0, |blocks| blocks * BLOCK);
     let ids = kept.iter().enumerate();
     Some(ids.map(|(at, (id, _))| (*id, held(at))).collect())
+}
+
+/// Bytes that some states hold and no other does: what giving all of them up frees. `None`: too much differs to find that
+/// out.
+pub(super) fn together(state: &State, some: &BTreeSet<StateId>) -> Option<u64> {
+    let kept = by_age(state);
+    // How many of them are at this state or behind it.
+    let mut rest = kept.iter().filter(|(id, _)| some.contains(id)).count() as i64;
+    let mut sums = Vec::with_capacity(kept.len() + 1);
+    for (id, _) in &kept {
+        sums.push((rest, -rest));
+        rest -= i64::from(some.contains(id));
+    }
+    sums.push((rest, -rest));
+    let walk = Walk::over(&kept, &state.head, sums)?;
+    let mut held = 0;
+    walk.blocks(|states, theirs, blocks| {
+        if states == theirs {
+            held += blocks;
+        }
+    });
+    Some(held * BLOCK)
 }
 
 #[cfg(test)]
@@ -204,6 +248,23 @@ mod tests {
                 }
             }
             let alone = alone(&state).unwrap();
+            for picked in 0..32u64 {
+                let some: BTreeSet<StateId> =
+                    (1..6).filter(|id| picked >> (id - 1) & 1 == 1).collect();
+                let all = |ids: &BTreeSet<StateId>| -> HashSet<_> {
+                    let each = ids.iter().flat_map(|id| blocks(state.root(*id).unwrap()));
+                    each.collect()
+                };
+                let others: BTreeSet<StateId> = (1..6).filter(|id| !some.contains(id)).collect();
+                let mut kept = all(&others);
+                kept.extend(blocks(&state.head));
+                let freed = all(&some).difference(&kept).count() as u64;
+                assert_eq!(
+                    together(&state, &some),
+                    Some(freed * BLOCK),
+                    "seed {seed}, {some:?}"
+                );
+            }
             for id in 1..6 {
                 let mut own = blocks(state.root(id).unwrap());
                 let others = (1..6).filter(|other| *other != id);

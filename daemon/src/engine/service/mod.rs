@@ -4,8 +4,10 @@
 //! [`states::View::read`]. No lock at all is held while a client is sent something.
 
 mod alone;
+mod automatic;
 mod cat;
 mod checks;
+mod config;
 mod diff;
 mod digest;
 mod failure;
@@ -13,7 +15,9 @@ mod linked;
 mod listing;
 mod log;
 mod part;
+mod prune;
 mod repeated;
+mod retention;
 pub(super) mod states;
 mod status;
 #[cfg(test)]
@@ -26,11 +30,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use llctl::client::{Snapped, VerifyEvent};
+use llctl::config::Retention;
 use llctl::protocol::{
-    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, Event, Failure, HistoryQuery,
-    ListQuery, Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part, Progress, Request,
-    Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo,
-    VerifySummary, Welcome,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ConfigInfo, Event, Failure,
+    HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part,
+    Progress, PruneInfo, Request, Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo,
+    SnapMeta, StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -38,6 +43,7 @@ use super::Engine;
 use super::snapshot::{Switched, Taken};
 use crate::control::{Feed, Service, Sink};
 use crate::relay::Errand;
+use automatic::Labels;
 pub(super) use digest::Digests;
 use failure::failure;
 pub(super) use linked::Linked;
@@ -51,6 +57,8 @@ pub struct Host {
     engine: Arc<Engine>,
     mountpoint: PathBuf,
     stop: Box<dyn Fn() + Send + Sync>,
+    /// What the snapshots that nobody asked for say of the work.
+    work: automatic::Work,
 }
 
 impl Host {
@@ -65,6 +73,14 @@ impl Host {
             engine,
             mountpoint,
             stop,
+            work: automatic::Work::default(),
+        }
+    }
+
+    fn snapped(&self, taken: Taken) -> Result<Snapped, Failure> {
+        match taken {
+            Taken::New(id) => listing::brief(&self.engine, id).map(Snapped::Taken),
+            Taken::Unchanged(id) => listing::brief(&self.engine, id).map(Snapped::Unchanged),
         }
     }
 
@@ -139,10 +155,7 @@ impl Service for Host {
                 meta.clone(),
             )
             .map_err(|refusal| failure(&self.engine, &refusal))?;
-        match taken {
-            Taken::New(id) => listing::brief(&self.engine, id).map(Snapped::Taken),
-            Taken::Unchanged(id) => listing::brief(&self.engine, id).map(Snapped::Unchanged),
-        }
+        self.snapped(taken)
     }
 
     fn list(&self, query: &ListQuery) -> Result<Listing, Failure> {
@@ -292,6 +305,32 @@ impl Service for Host {
     fn history(&self, query: &HistoryQuery) -> Result<Vec<Act>, Failure> {
         let acts = self.engine.acts(query);
         acts.map_err(|error| Failure::io("the history cannot be read", &error))
+    }
+
+    fn config(&self) -> Result<ConfigInfo, Failure> {
+        Ok(config::info(&self.engine, false))
+    }
+
+    fn trust(&self, text: &str) -> Result<ConfigInfo, Failure> {
+        config::trust(&self.engine, text)?;
+        self.config()
+    }
+
+    fn prune(&self, rules: Option<&Retention>, yes: bool) -> Result<PruneInfo, Failure> {
+        let in_force = self.engine.rules();
+        let rules = rules.unwrap_or(&in_force.config.retention);
+        prune::prune(&self.engine, rules, yes)
+    }
+
+    fn phase(&self, name: &str, session: Option<&str>) -> Result<Snapped, Failure> {
+        let labels = Labels {
+            phase: Some(name.to_owned()),
+            session: session.map(str::to_owned),
+        };
+        let taken = automatic::take(&self.engine, "before this phase", labels.clone())
+            .map_err(|refusal| failure(&self.engine, &refusal))?;
+        self.work.begin(labels);
+        self.snapped(taken)
     }
 
     fn status(&self) -> Result<StatusInfo, Failure> {

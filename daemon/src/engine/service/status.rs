@@ -35,6 +35,7 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
             "{damage}; what came after that is not shown: `llfs check` tells what it is"
         ));
     }
+    warnings.extend(super::config::warning(engine));
     if applying {
         warnings.push("an apply has begun and not ended; the next mount ends it".to_owned());
     }

@@ -1,0 +1,130 @@
+//! The rules that the user has trusted: texts of `llfs.toml`, kept in the store, of which the last one is in force.
+//!
+//! The file in the tree is not obeyed: any program in the mount may write it (docs/SECURITY.md). A text that is torn or
+//! damaged is passed over, and the one before it is in force.
+
+use std::io;
+use std::sync::Arc;
+
+use llctl::config::Config;
+use llctl::protocol::UnixNanos;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use super::Engine;
+use crate::store::NoteKind;
+
+/// Texts that are kept: what is older than the rules in force is good to know only.
+const TEXTS_MAX: usize = 256;
+/// The checksum.
+const HEADER: usize = 8;
+
+/// What is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct InForce {
+    pub config: Config,
+    /// None: nothing was trusted, or the defaults were.
+    pub trusted: Option<Trusted>,
+}
+
+/// A text that the user trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Trusted {
+    pub at: UnixNanos,
+    pub text: String,
+}
+
+impl Trusted {
+    /// What a snapshot says of it.
+    pub fn hash(&self) -> String {
+        hash(&self.text)
+    }
+}
+
+/// The hash of a text, in hex.
+pub(super) fn hash(text: &str) -> String {
+    format!("{:032x}", xxh3_128(text.as_bytes()))
+}
+
+/// What is in force, once it was looked for.
+#[derive(Default)]
+pub(super) struct Rules(Mutex<Option<Arc<InForce>>>);
+
+impl Engine {
+    /// What is in force.
+    pub(super) fn rules(&self) -> Arc<InForce> {
+        let mut rules = self.rules.0.lock();
+        let known = rules.get_or_insert_with(|| {
+            Arc::new(self.last_trusted().unwrap_or_else(|error| {
+                tracing::error!(%error, "the rules that were trusted cannot be read: the defaults are in force");
+                InForce::default()
+            }))
+        });
+        known.clone()
+    }
+
+    /// Puts a text in force, durably; it must have been parsed. The empty one stands for the defaults.
+    ///
+    /// # Errors
+    /// What the disk says; then what was in force still is.
+    pub(super) fn trust(&self, text: &str, config: Config) -> io::Result<()> {
+        let mut rules = self.rules.0.lock();
+        let at = UnixNanos::now();
+        let text = text.to_owned();
+        let trusted = Trusted { at, text };
+        let body = rmp_serde::to_vec_named(&trusted).map_err(io::Error::other)?;
+        let mut bytes = xxh3_64(&body).to_le_bytes().to_vec();
+        bytes.extend(body);
+        let numbers = self.store.notes(NoteKind::Rules)?;
+        let number = numbers.last().map_or(1, |last| last + 1);
+        self.store.append_note(NoteKind::Rules, number, &bytes)?;
+        self.store.sync_note(NoteKind::Rules, number)?;
+        let excess = numbers.len().saturating_sub(TEXTS_MAX - 1);
+        for old in &numbers[..excess] {
+            self.store.remove_note(NoteKind::Rules, *old)?;
+        }
+        let trusted = Some(trusted).filter(|trusted| !trusted.text.is_empty());
+        *rules = Some(Arc::new(InForce { config, trusted }));
+        Ok(())
+    }
+
+    /// The text of this hash, if it was trusted and is still kept.
+    #[allow(dead_code)] // SHOW
+    pub(super) fn trusted_text(&self, wanted: &str) -> Option<String> {
+        let numbers = self.store.notes(NoteKind::Rules).ok()?;
+        let mut texts = numbers.into_iter().rev().filter_map(|n| self.text(n));
+        texts.find(|t| t.hash() == wanted).map(|t| t.text)
+    }
+
+    fn last_trusted(&self) -> io::Result<InForce> {
+        for number in self.store.notes(NoteKind::Rules)?.into_iter().rev() {
+            let Some(trusted) = self.text(number) else {
+                tracing::warn!(number, "a text of rules is damaged and passed over");
+                continue;
+            };
+            if trusted.text.is_empty() {
+                break;
+            }
+            match Config::parse(&trusted.text) {
+                Ok(config) => {
+                    let trusted = Some(trusted);
+                    return Ok(InForce { config, trusted });
+                }
+                // Another version of llfs understood it.
+                Err(error) => {
+                    tracing::error!(%error, "the rules that were trusted are not understood: the defaults are in force");
+                    break;
+                }
+            }
+        }
+        Ok(InForce::default())
+    }
+
+    fn text(&self, number: u32) -> Option<Trusted> {
+        let bytes = self.store.read_note(NoteKind::Rules, number).ok()?;
+        let sum = u64::from_le_bytes(bytes.get(..HEADER)?.try_into().ok()?);
+        let body = &bytes[HEADER..];
+        (xxh3_64(body) == sum).then(|| rmp_serde::from_slice(body).ok())?
+    }
+}
