@@ -72,7 +72,8 @@ pub fn dirty(dir: &Path) -> Option<bool> {
     let output = Command::new("git")
         .arg("-C")
         .arg(dir)
-        .args(["status", "--porcelain"])
+        // Whatever the user has it show otherwise.
+        .args(["status", "--porcelain", "--untracked-files=normal"])
         // Looking is no reason to write the index.
         .env("GIT_OPTIONAL_LOCKS", "0")
         .stdin(Stdio::null())

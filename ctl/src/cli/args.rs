@@ -353,6 +353,9 @@ Examples:
         names: Vec<SnapName>,
     },
     /// Show the mount, its store, and whether they are well
+    ///
+    /// And what changed since the last snapshot, what the store takes, and which programs have files open for writing (of other users'
+    /// programs only root sees any). `llctl list` tells what each snapshot holds alone.
     Status,
     /// Read everything that is stored and check that it is undamaged; exits with 7 if it is not
     ///

@@ -1,18 +1,40 @@
 //! `llctl status`: the mount, its store and their health.
 
+use std::time::Duration;
+
 use llctl::escape::{escaped, escaped_text};
+use llctl::protocol::StatusInfo;
+use llctl::writers::Writer;
 use llctl::{Client, exit};
+use serde::Serialize;
 
 use super::Outcome;
 use super::output::{Output, Style};
+use super::revert::warn;
 use super::snapshots::field;
 use super::units;
 
+/// How long is looked for programs that have files open, at most.
+const LOOK: Duration = Duration::from_millis(300);
+
+#[derive(Serialize)]
+struct Page<'a> {
+    #[serde(flatten)]
+    status: &'a StatusInfo,
+    /// As far as they were found in time; of other users' programs only root sees anything.
+    open_for_writing: &'a [Writer],
+}
+
 /// `llctl status`
 pub fn run(client: &mut Client, out: &mut Output) -> Outcome {
+    let looked = warn::begin_for(client.welcome().mountpoint.as_path(), LOOK);
     let status = client.status()?;
+    let programs = looked.end();
     if out.json {
-        out.object(&status)?;
+        out.object(&Page {
+            status: &status,
+            open_for_writing: &programs,
+        })?;
         return Ok(exit::OK);
     }
     field(
@@ -32,6 +54,16 @@ pub fn run(client: &mut Client, out: &mut Output) -> Outcome {
         space.push_str(&format!(", {} in the directory below", units::size(base)));
     }
     field(out, "space", &space)?;
+    if let Some(parts) = status.store_parts {
+        let text = format!(
+            "file data {}, journal {}, images {}, reserve {}",
+            units::size(parts.layers),
+            units::size(parts.journal),
+            units::size(parts.images),
+            units::size(parts.reserve)
+        );
+        field(out, "of that", &text)?;
+    }
     let daemon = format!(
         "llfs {}, process {}, up {}",
         escaped(status.version.as_bytes()),
@@ -73,11 +105,15 @@ pub fn run(client: &mut Client, out: &mut Output) -> Outcome {
             .last_snapshot
             .as_ref()
             .map_or("the mount was made", |_| "the last snapshot");
-        field(
-            out,
-            "changed",
-            &format!("{} since {since}", units::count(changed, "file")),
-        )?;
+        let what = match &status.changes {
+            Some(counts) => units::counts(counts),
+            None => units::count(changed, "path"),
+        };
+        field(out, "changed", &format!("{what} since {since}"))?;
+    }
+    for (at, program) in programs.iter().enumerate() {
+        let label = if at == 0 { "writers" } else { "" };
+        field(out, label, &warn::sentence(program))?;
     }
     if let Some(why) = &status.read_only {
         field(out, "read-only", &out.paint(Style::Bad, &escaped_text(why)))?;

@@ -47,6 +47,6 @@ pub use request::{MESSAGE_MAX, Request};
 pub use response::{Progress, ProgressUnit, Response};
 pub use rules::{ConfigInfo, FileState, PruneInfo, Pruned};
 pub use snapshot::{DiscardedInfo, Listing, RevertCheck, RevertInfo, SnapDetail, SnapInfo};
-pub use status::{HeldInfo, StatusInfo};
+pub use status::{HeldInfo, StatusInfo, StoreParts};
 pub use trace::{Trace, TraceError};
 pub use verify::{Finding, FindingKind, VerifySummary};

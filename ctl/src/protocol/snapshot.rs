@@ -87,13 +87,12 @@ pub struct SnapDetail {
 pub struct RevertInfo {
     /// What the tree is now: a snapshot's name, `@base`, `@undo` or `@redo`.
     pub to: String,
-    /// How many inodes differ from before: files whose content, name or attributes the revert changed.
+    /// How many paths differ from before, as a diff counts them: about, if they are thousands.
     pub changed: u64,
     /// The number of the state that was discarded and that `undo` brings back; none if nothing had changed.
     #[serde(default)]
     pub discarded: Option<u64>,
-    /// How many of the inodes that the revert changed were not as in any snapshot, but for `discarded`; where that is
-    /// known.
+    /// How many paths were not as in any snapshot, and are in `discarded` only; where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsaved: Option<u64>,
     /// How long it took, in microseconds.
@@ -105,9 +104,9 @@ pub struct RevertInfo {
 pub struct RevertCheck {
     /// What the tree would be: a snapshot's name, `@base` or `@undo`.
     pub to: String,
-    /// How many inodes it would change.
+    /// How many paths it would change.
     pub changed: u64,
-    /// How many inodes differ from what the tree was at the last snapshot or revert. They are kept for undo.
+    /// How many paths differ from what the tree was at the last snapshot or revert. They are kept for undo.
     pub unsaved: u64,
     /// What git is in the middle of that the revert would end, in a sentence.
     #[serde(default)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BytePath, SnapInfo};
+use super::{BytePath, ChangeCounts, SnapInfo};
 
 /// A mount and its store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +33,14 @@ pub struct StatusInfo {
     /// How many paths changed since the last snapshot (or, without one, since the base), where that is known.
     #[serde(default)]
     pub changed: Option<u64>,
+    /// The same by kind, where that is known soon. A file that was written with what it had counts as modified.
+    #[serde(default)]
+    pub changes: Option<ChangeCounts>,
     /// Bytes that the store takes on its disk.
     pub store_bytes: u64,
+    /// The same by part.
+    #[serde(default)]
+    pub store_parts: Option<StoreParts>,
     /// Bytes that the store may take, where a quota is set.
     #[serde(default)]
     pub store_limit: Option<u64>,
@@ -53,6 +59,19 @@ pub struct StatusInfo {
     /// What else a user should know, one sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// Bytes of a store on its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreParts {
+    /// Changes since the last image, and small data that was synced with them.
+    pub journal: u64,
+    /// File data.
+    pub layers: u64,
+    /// Images of the names.
+    pub images: u64,
+    /// What is kept free for reverts and deletions on a full disk.
+    pub reserve: u64,
 }
 
 /// What a snapshot holds that no other state has.

@@ -2,7 +2,7 @@
 
 use llctl::protocol::{
     BytePath, ChangeCounts, DiscardedInfo, HeldInfo, Listing, Request, Response, RevertInfo,
-    SnapDetail, SnapInfo, SnapMeta, StatusInfo,
+    SnapDetail, SnapInfo, SnapMeta, StatusInfo, StoreParts,
 };
 use llctl::{SnapName, StateRef};
 
@@ -283,8 +283,19 @@ fn status() -> StatusInfo {
         snapshots: 2,
         discarded: 1,
         last_snapshot: Some(snap("a")),
-        changed: Some(1),
+        changed: Some(3),
+        changes: Some(ChangeCounts {
+            added: 1,
+            modified: 2,
+            ..ChangeCounts::default()
+        }),
         store_bytes: 2048,
+        store_parts: Some(StoreParts {
+            journal: 1024,
+            layers: 512,
+            images: 512,
+            reserve: 0,
+        }),
         store_limit: Some(1 << 30),
         store_free: Some(5 << 30),
         base_bytes: None,
@@ -308,11 +319,12 @@ fn status_is_a_page() {
 mount      /home/u/repo
 store      /st\\xffore
 space      2.0 KiB in the store of at most 1.0 GiB, 5.0 GiB free on its disk
+of that    file data 512 B, journal 1.0 KiB, images 512 B, reserve 0 B
 daemon     llfs 0.1.0, process 7, up 1 h 1 min
 snapshots  2, the last is a of 2026-11-21 11:44:02
 held alone a 3.0 MiB, b 4.0 KiB: what deleting one of them frees
 discarded  1 state, see `llctl list`
-changed    1 file since the last snapshot
+changed    1 added, 2 modified since the last snapshot
 read-only  an fsync failed
 warning: the store is nearly full
 "

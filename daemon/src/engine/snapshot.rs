@@ -145,6 +145,8 @@ pub struct Switched {
     pub kept: StateId,
     /// Inodes that differ.
     pub inodes: usize,
+    /// What the head was, and what it became.
+    pub roots: (Root, Root),
     /// How long no operation went on.
     pub paused: Duration,
     /// How long it took.
@@ -359,6 +361,7 @@ impl Engine {
                 to,
                 kept,
                 inodes,
+                roots: (old, state.head.clone()),
                 paused: paused.elapsed(),
                 took: Duration::ZERO,
             };

@@ -2,7 +2,7 @@
 
 mod outside;
 mod part;
-mod warn;
+pub(super) mod warn;
 
 use std::time::{Duration, Instant};
 

@@ -23,8 +23,13 @@ pub struct Look {
 
 /// Begins to look, in a thread of its own.
 pub fn begin(mountpoint: &Path) -> Look {
+    begin_for(mountpoint, LIMIT)
+}
+
+/// The same for at most so long.
+pub fn begin_for(mountpoint: &Path, limit: Duration) -> Look {
     let (send, found) = channel();
-    let until = Instant::now() + LIMIT;
+    let until = Instant::now() + limit;
     let mountpoint = mountpoint.to_path_buf();
     thread::spawn(move || {
         writers::find(&mountpoint, until, &mut |writer| {

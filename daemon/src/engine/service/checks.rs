@@ -4,6 +4,7 @@ use llctl::StateRef;
 use llctl::protocol::{Failure, RevertCheck};
 
 use super::failure;
+use super::listing::paths;
 use super::states::{View, Which};
 use crate::engine::Engine;
 use crate::engine::snapshot::Switched;
@@ -32,16 +33,17 @@ pub(super) fn can_revert(engine: &Engine, to: &StateRef) -> Result<RevertCheck, 
     }
     Ok(RevertCheck {
         to: to.to_string(),
-        changed: count(&changes),
-        unsaved: unsaved(&origins, &head),
+        changed: paths(engine, &head, &target.root),
+        unsaved: unsaved(engine, &origins, &head),
         underway: underway.map(|refusal| refusal.to_string()),
         damage,
         format: crate::store::FORMAT_VERSION,
     })
 }
 
-/// How many inodes of what a switch discarded are not as they were at the last snapshot or switch before it.
-pub(super) fn unsaved_of(engine: &Engine, kept: StateId, done: &Switched) -> u64 {
+/// How many paths of what a switch discarded, which `changed` so many, are not as they were at the last snapshot or switch
+/// before it.
+pub(super) fn unsaved_of(engine: &Engine, kept: StateId, done: &Switched, changed: u64) -> u64 {
     let (old, origins) = {
         let state = engine.state.read();
         let Some(discarded) = state.discarded.get(&kept) else {
@@ -52,11 +54,11 @@ pub(super) fn unsaved_of(engine: &Engine, kept: StateId, done: &Switched) -> u64
         if let [(id, _)] = origins[..]
             && id == done.to
         {
-            return done.inodes as u64;
+            return changed;
         }
         (discarded.root.clone(), origins)
     };
-    unsaved(&origins, &old)
+    unsaved(engine, &origins, &old)
 }
 
 /// The states from which the head of before `number` may have come: the last snapshot, and what the last revert went to.
@@ -73,11 +75,9 @@ fn origins(state: &State, number: StateId) -> Vec<(StateId, Root)> {
     (ids.into_iter().filter_map(|id| Some((id, root(id)?)))).collect()
 }
 
-fn unsaved(origins: &[(StateId, Root)], root: &Root) -> u64 {
-    let counts = (origins.iter()).map(|(_, origin)| count(&Changes::between(origin, root)));
+fn unsaved(engine: &Engine, origins: &[(StateId, Root)], root: &Root) -> u64 {
+    let counts = origins
+        .iter()
+        .map(|(_, origin)| paths(engine, origin, root));
     counts.min().unwrap_or(0)
-}
-
-fn count(changes: &Changes) -> u64 {
-    changes.inodes.union(&changes.data).count() as u64
 }

@@ -4,20 +4,25 @@ use std::collections::BTreeSet;
 
 use llctl::StateRef;
 use llctl::protocol::{
-    DiscardedInfo, Failure, ListQuery, Listing, SnapDetail, SnapInfo, SortBy, UnixNanos,
+    ChangeCounts, DiscardedInfo, Failure, ListQuery, Listing, SnapDetail, SnapInfo, SortBy,
+    UnixNanos,
 };
 
 use super::alone::alone;
 use super::states::View;
 use super::{diff, failure};
 use crate::engine::Engine;
+use crate::engine::reclaim::live as reachable;
 use crate::tree::diff::Changes;
 use crate::tree::{
-    BASE_STATE, Dentry, Ino, Kind, Root, Slot, Snapshot, State, StateId, Time, piles,
+    BASE_STATE, BLOCK, Dentry, Ino, Kind, Root, Slot, Snapshot, State, StateId, Time, piles,
 };
 
 /// Differences that a list looks at before it leaves the rest of the counts out.
 const BUDGET: usize = 200_000;
+
+/// Differences that are looked at by path: ten milliseconds.
+const SOON: usize = 2_000;
 
 /// Nanoseconds since 1970; times that don't fit become the nearest that does.
 pub(super) fn nanos(time: Time) -> UnixNanos {
@@ -173,6 +178,10 @@ pub(super) fn detail(engine: &Engine, name: &str) -> Result<SnapDetail, Failure>
     snapshot.changed = Some(since.total());
     let state = engine.state.read().clone();
     snapshot.bytes = alone(&state).and_then(|alone| alone.get(&id).copied());
+    let layers = reachable(std::slice::from_ref(&this.root));
+    let runs = layers.values().flatten();
+    let held = runs.map(|run| u64::from(run.end - run.start)).sum::<u64>() * BLOCK;
+    snapshot.shared = snapshot.bytes.map(|alone| held.saturating_sub(alone));
     Ok(SnapDetail {
         snapshot,
         previous,
@@ -181,11 +190,32 @@ pub(super) fn detail(engine: &Engine, name: &str) -> Result<SnapDetail, Failure>
     })
 }
 
-/// What changed since the last snapshot (or, without one, since the base).
-pub(super) fn since_last(engine: &Engine) -> u64 {
+/// What changed since the last snapshot (or, without one, since the base): how many paths, and by kind if that is known soon.
+pub(super) fn since_last(engine: &Engine) -> (u64, Option<ChangeCounts>) {
     let last = View::last(engine);
-    let head = engine.state.read().head.clone();
-    changed(engine, &last.root, &head).0
+    let live = View::live(&engine.state.read());
+    by_kind(engine, &last, &live)
+}
+
+/// How many paths differ between two roots, as a diff tells them; of very many about.
+pub(super) fn paths(engine: &Engine, old: &Root, new: &Root) -> u64 {
+    let view = |root: &Root| View {
+        root: root.clone(),
+        ..View::base()
+    };
+    by_kind(engine, &view(old), &view(new)).0
+}
+
+fn by_kind(engine: &Engine, old: &View, new: &View) -> (u64, Option<ChangeCounts>) {
+    let (paths, cost) = changed(engine, &old.root, &new.root);
+    if cost > SOON {
+        return (paths, None);
+    }
+    // What is not to be read is counted by the maps alone.
+    match diff::count(engine, old, new) {
+        Ok(counts) => (counts.total(), Some(counts)),
+        Err(_) => (paths, None),
+    }
 }
 
 /// About how many paths differ between two roots, at the cost of what differs in them, and that cost. What is

@@ -87,11 +87,12 @@ impl Host {
     fn reverted(&self, to: String, done: &Switched) -> RevertInfo {
         // A switch to what the head was already keeps an equal state: undoing that would change nothing.
         let discarded = (done.inodes > 0).then_some(done.kept);
+        let changed = listing::paths(&self.engine, &done.roots.0, &done.roots.1);
         RevertInfo {
             to,
-            changed: done.inodes as u64,
+            changed,
             discarded,
-            unsaved: discarded.map(|kept| checks::unsaved_of(&self.engine, kept, done)),
+            unsaved: discarded.map(|kept| checks::unsaved_of(&self.engine, kept, done, changed)),
             took_us: u64::try_from(done.took.as_micros()).unwrap_or(u64::MAX),
         }
     }

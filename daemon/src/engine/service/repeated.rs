@@ -6,7 +6,6 @@ use llctl::{SnapName, StateRef};
 use super::listing;
 use crate::engine::Engine;
 use crate::relay::{Errand, Turn};
-use crate::tree::diff::Changes;
 use crate::tree::{Record, StateId};
 
 /// This thread begins with a request. The answer, if it was done before.
@@ -83,13 +82,14 @@ fn reverted(engine: &Engine, to: String, record: &[u8]) -> Result<Response, Fail
     }))
 }
 
-/// Inodes that differ from a state that was discarded.
+/// Paths that differ from a state that was discarded.
 fn changed(engine: &Engine, kept: StateId) -> u64 {
-    let state = engine.state.read();
-    state.discarded.get(&kept).map_or(0, |old| {
-        let changes = Changes::between(&old.root, &state.head);
-        changes.inodes.union(&changes.data).count() as u64
-    })
+    let roots = {
+        let state = engine.state.read();
+        let old = state.discarded.get(&kept).map(|old| old.root.clone());
+        old.map(|old| (old, state.head.clone()))
+    };
+    roots.map_or(0, |(old, head)| listing::paths(engine, &old, &head))
 }
 
 fn unique(names: &[SnapName]) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use llctl::protocol::{BytePath, Failure, HeldInfo, StatusInfo};
+use llctl::protocol::{BytePath, Failure, HeldInfo, StatusInfo, StoreParts};
 
 use super::alone::alone;
 use super::listing;
@@ -39,6 +39,7 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
     if applying {
         warnings.push("an apply has begun and not ended; the next mount ends it".to_owned());
     }
+    let since = listing::since_last(engine);
     Ok(StatusInfo {
         mountpoint: BytePath::from(mountpoint),
         store: BytePath::from(engine.store_path()),
@@ -51,7 +52,14 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
         discarded,
         // It may be deleted meanwhile: then there is nothing to say of it.
         last_snapshot: last.and_then(|id| listing::info(engine, id).ok()),
-        changed: Some(listing::since_last(engine)),
+        changed: Some(since.0),
+        changes: since.1,
+        store_parts: Some(StoreParts {
+            journal: sizes.journal,
+            layers: sizes.layers,
+            images: sizes.images,
+            reserve: sizes.reserve,
+        }),
         store_bytes: sizes.journal + sizes.layers + sizes.images + sizes.reserve,
         store_limit: engine.store.limit().map(|(limit, _)| limit),
         store_free: Some(sizes.free),

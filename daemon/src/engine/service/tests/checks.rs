@@ -108,3 +108,27 @@ fn changes_that_no_snapshot_holds_are_counted() {
     let done = b.host.revert(&to("two"), false).unwrap();
     assert_eq!(done.unsaved, Some(0));
 }
+
+/// What a revert says it changed is what a preview tells: paths, not inodes and not directories whose times changed.
+#[test]
+fn a_revert_counts_paths_as_a_diff_does() {
+    let place = Place::new();
+    place.put("d/a", b"a");
+    fs::hard_link(place.base("d/a"), place.base("linked")).unwrap();
+    place.put("gone/x/y", b"y");
+    let b = place.open();
+    b.snap("s");
+    // One inode with two names, and a directory in which a name came.
+    b.write("d/a", 0, b"A");
+    b.file("d/new", b"");
+    b.remove("gone/x/y");
+    b.remove("gone/x");
+    b.remove("gone");
+    let told = b.lines("@live", "s");
+    assert_eq!(told.len(), 6, "{told:?}");
+    let check = b.host.can_revert(&to("s")).unwrap();
+    assert_eq!((check.changed, check.unsaved), (6, 6));
+    let done = b.host.revert(&to("s"), false).unwrap();
+    assert_eq!((done.changed, done.unsaved), (6, Some(6)));
+    assert_eq!(b.host.undo(1).unwrap().changed, 6);
+}

@@ -97,6 +97,12 @@ fn show_counts_both_sides_and_what_the_snapshot_alone_holds() {
     let live = shown.to_live.unwrap();
     assert_eq!((live.removed, live.modified, live.total()), (1, 1, 2));
     assert_eq!(shown.snapshot.bytes, Some(40_960));
+    assert_eq!(shown.snapshot.shared, Some(0));
+    b.file("kept", &[2; 8192]);
+    b.snap("t");
+    b.snap("u");
+    let shared = b.host.show(&name("t")).unwrap().snapshot;
+    assert_eq!((shared.bytes, shared.shared), (Some(0), Some(8192 + 4096)));
     assert_eq!(
         b.host.show(&name("before")).unwrap().snapshot.bytes,
         Some(0)
