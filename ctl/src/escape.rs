@@ -20,6 +20,39 @@ pub fn escaped(bytes: &[u8]) -> String {
     text
 }
 
+/// A command as it would be typed in a shell: words that hold more than plain characters are quoted. Not for a terminal as it is:
+/// see [`escaped`].
+pub fn command_line<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./@:,=+%".contains(c);
+    let mut line = String::new();
+    for word in words {
+        let word = word.as_ref();
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        match !word.is_empty() && word.chars().all(plain) {
+            true => line.push_str(word),
+            false => {
+                line.push('\'');
+                line.push_str(&word.replace('\'', "'\\''"));
+                line.push('\'');
+            }
+        }
+    }
+    line
+}
+
+/// The words of a `/proc/PID/cmdline`, as one would type them.
+pub fn command_line_of(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    // Some programs put what they do there, behind many zeros.
+    let text = text.trim_end_matches('\0');
+    match text.is_empty() {
+        true => String::new(),
+        false => command_line(text.split('\0')),
+    }
+}
+
 fn push_char(text: &mut String, c: char) {
     match c {
         '\\' => text.push_str("\\\\"),
@@ -74,6 +107,15 @@ pub fn escaped_line(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_line_can_be_typed_again() {
+        let line = command_line(["sh", "-c", "echo 'a b' > f; exit 3", "", "über=1", "$HOME"]);
+        assert_eq!(
+            line,
+            r"sh -c 'echo '\''a b'\'' > f; exit 3' '' über=1 '$HOME'"
+        );
+    }
 
     #[test]
     fn nothing_that_steers_a_terminal_is_left() {

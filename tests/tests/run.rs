@@ -56,7 +56,7 @@ fn a_failure_leaves_nothing_and_can_be_undone() {
     assert_eq!(read(&mounted.path("kept")), "whole\n");
     let list = mounted.json(&["list"]);
     let last = list["snapshots"].as_array().unwrap().last().unwrap();
-    assert_eq!(last["message"], "before: sh -c echo whole > kept");
+    assert_eq!(last["message"], "before: sh -c 'echo whole > kept'");
     mounted.revert(last["name"].as_str().unwrap());
     assert_eq!(read(&mounted.path("kept")), "half\n");
 }

@@ -64,13 +64,6 @@ fn check_session(global: &Global, command: &Command, session: &str) -> Result<()
 
 /// As it would be typed in a shell.
 fn command_line(args: &[String]) -> String {
-    let quoted = args.iter().map(|arg| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./@:,=+%".contains(c);
-        if !arg.is_empty() && arg.chars().all(plain) {
-            arg.clone()
-        } else {
-            format!("'{}'", escaped(arg.as_bytes()).replace('\'', "'\\''"))
-        }
-    });
-    format!("llctl {}", quoted.collect::<Vec<_>>().join(" "))
+    let args = args.iter().map(|arg| escaped(arg.as_bytes()));
+    llctl::escape::command_line(["llctl".to_owned()].into_iter().chain(args))
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::Command;
 use std::time::Duration;
 
-use llctl::escape::escaped;
+use llctl::escape::{command_line, escaped};
 use llctl::protocol::MESSAGE_MAX;
 use llctl::run::{self, End, OnFailure, Options, Report, RunError};
 use llctl::{Client, ClientError, StateRef, exit, locate};
@@ -85,11 +85,8 @@ fn try_run(global: &Global, args: RunArgs, out: &mut Output) -> Result<u8, (u8, 
 
 /// `before: cargo test`, as long as a message may be.
 fn message(command: &[OsString]) -> String {
-    let words: Vec<String> = command
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let mut text = format!("before: {}", words.join(" "));
+    let words = command.iter().map(|word| word.to_string_lossy());
+    let mut text = format!("before: {}", command_line(words));
     while text.len() > MESSAGE_MAX {
         text.pop();
     }

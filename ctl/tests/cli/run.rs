@@ -52,7 +52,7 @@ fn a_command_that_succeeds_is_kept() {
     };
     assert_eq!(
         message.as_deref(),
-        Some("before: sh -c echo out; echo err >&2")
+        Some("before: sh -c 'echo out; echo err >&2'")
     );
     assert_eq!(meta.reason.as_deref(), Some("pre-change"));
 }

@@ -136,7 +136,7 @@ impl Account {
     }
 }
 
-/// The beginning of a process's command line, its arguments with spaces between them. The process waits for its answer, so
+/// The beginning of a process's command line. The process waits for its answer, so
 /// it is there, unless it has left.
 fn command(pid: u32) -> String {
     let mut line = Vec::new();
@@ -146,8 +146,7 @@ fn command(pid: u32) -> String {
     {
         line.clear();
     }
-    let line = String::from_utf8_lossy(&line).replace('\0', " ");
-    line.trim_end().to_owned()
+    llctl::escape::command_line_of(&line)
 }
 
 fn shortened(text: &str, max: usize) -> String {

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use llctl::escape::command_line_of;
 use serde::{Deserialize, Serialize};
 
 use super::log::{Batch, Entry};
@@ -152,8 +153,7 @@ fn command(pid: u32) -> String {
 fn line(pid: u32) -> String {
     let mut bytes = [0; LINE_MAX];
     let read = fs::File::open(format!("/proc/{pid}/cmdline")).and_then(|mut f| f.read(&mut bytes));
-    let text = String::from_utf8_lossy(&bytes[..read.unwrap_or(0)]).replace('\0', " ");
-    text.trim_end().to_owned()
+    command_line_of(&bytes[..read.unwrap_or(0)])
 }
 
 #[cfg(test)]
