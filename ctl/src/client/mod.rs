@@ -348,7 +348,7 @@ impl Client {
     /// The mount, its store and their health.
     pub fn status(&mut self) -> Result<StatusInfo> {
         match self.ask(&Request::Status)? {
-            Response::Status(info) => Ok(info),
+            Response::Status(info) => Ok(*info),
             other => self.unexpected(other),
         }
     }

@@ -60,7 +60,7 @@ pub enum Response {
     /// What retention gave up, or would.
     Pruned(PruneInfo),
     /// The status.
-    Status(StatusInfo),
+    Status(Box<StatusInfo>),
     /// How far a long operation is; more follows.
     Progress(Progress),
     /// Something that verify found; more follows.

@@ -312,7 +312,7 @@ fn status() -> StatusInfo {
 
 #[test]
 fn status_is_a_page() {
-    let fake = Fake::new(vec![Response::Status(status())]);
+    let fake = Fake::new(vec![Response::Status(Box::new(status()))]);
     assert_eq!(
         fake.output(&["status"]),
         "\

@@ -247,7 +247,7 @@ pub(super) fn answer(
             Ok(mut feed) => watch::send(&mut *feed, reply),
             Err(failure) => reply.last(&Response::Error(failure)),
         },
-        Request::Status => reply.end(service.status(), Response::Status),
+        Request::Status => reply.end(service.status(), |s| Response::Status(Box::new(s))),
         Request::Verify => {
             let verified = service.verify(&mut |event| {
                 reply.part(&match event {
