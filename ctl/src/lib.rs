@@ -6,6 +6,7 @@
 //! * [`client`]: a blocking client with one method a request.
 //! * [`git`]: what a git repository has checked out, without running git.
 //! * [`name`]: snapshot names and references to states, validated in one place for both sides.
+//! * [`man`]: manual pages.
 //! * [`moment`]: points in time as users name them.
 //! * [`hook`]: agents that call llctl before each of their tools.
 //! * [`run`]: a command between a snapshot and, if it fails, a revert.
@@ -13,6 +14,7 @@
 //! * [`config`]: the schema of `llfs.toml`.
 //! * [`lineage`]: which snapshots are a session's or a task's.
 //! * [`phrase`]: commands in words.
+//! * [`prometheus`]: metrics as text.
 //! * [`writers`]: who has files of a mount open.
 //! * [`exit`]: the exit codes of the `llctl` program.
 pub mod client;
@@ -26,9 +28,11 @@ pub mod globs;
 pub mod hook;
 pub mod lineage;
 pub mod locate;
+pub mod man;
 pub mod moment;
 pub mod name;
 pub mod phrase;
+pub mod prometheus;
 pub mod protocol;
 pub mod run;
 pub mod writers;

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use llctl::protocol::OnConflict;
 use llctl::{SnapName, StateRef, exit};
 
+use super::complete;
 use super::config::ConfigCommand;
 use super::history::HistoryArgs;
 use super::listing::ListArgs;
 use super::meta::MetaArgs;
+use super::metrics::MetricsArgs;
 use super::prune::PruneArgs;
 use super::watch::WatchArgs;
 
@@ -79,7 +82,7 @@ pub struct Args {
 }
 
 /// Options that every command has.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Global {
     /// Work on the mount that holds DIR instead of the current directory
     #[arg(short = 'C', value_name = "DIR", global = true)]
@@ -177,6 +180,7 @@ Examples:
     /// trees are: names, types, modes, owners, times of files, attributes and contents.
     Show {
         /// Its name
+        #[arg(add = ArgValueCompleter::new(complete::snapshots))]
         name: SnapName,
     },
     /// Show what differs between two states, by file or as a patch
@@ -236,6 +240,7 @@ everything back.")]
     CanRevert {
         /// The snapshot's name, or @base for the directory below the mount
         #[arg(value_name = "NAME")]
+        #[arg(add = ArgValueCompleter::new(complete::states))]
         to: StateRef,
         /// Only say what speaks against it, as `revert --force` passes it
         #[arg(long)]
@@ -271,6 +276,7 @@ Asks, unless --yes is given; where nobody can be asked, it refuses. Undo brings 
     Delete {
         /// Their names; if one does not exist, none is deleted
         #[arg(required = true, value_name = "NAME")]
+        #[arg(add = ArgValueCompleter::new(complete::snapshots))]
         names: Vec<SnapName>,
         /// Do it without asking
         #[arg(short, long)]
@@ -301,6 +307,7 @@ Examples:
     /// Give a snapshot another name
     Rename {
         /// The name now
+        #[arg(add = ArgValueCompleter::new(complete::snapshots))]
         old: SnapName,
         /// The new name
         new: SnapName,
@@ -309,6 +316,8 @@ Examples:
     History(HistoryArgs),
     /// Show what happens to the mount as it happens: snapshots, reverts, restarts of the daemon, scarce space
     Watch(WatchArgs),
+    /// Print counts and times for Prometheus, or serve them
+    Metrics(MetricsArgs),
     /// Change what a snapshot says of itself: its message, session, metrics and so on
     #[command(after_help = "\
 What is given replaces what was there; tags and metrics come to those that are there. The rest stays.
@@ -318,6 +327,7 @@ Examples:
   llctl annotate before-upgrade --metric tests=213 --unset coverage")]
     Annotate {
         /// The snapshot's name
+        #[arg(add = ArgValueCompleter::new(complete::snapshots))]
         name: SnapName,
         /// The new message; an empty one takes it away
         #[arg(short, long, value_name = "TEXT")]
@@ -332,6 +342,7 @@ Examples:
     /// Give a snapshot words to find it by, or take them away; retention keeps what has tags
     Tag {
         /// The snapshot's name
+        #[arg(add = ArgValueCompleter::new(complete::snapshots))]
         name: SnapName,
         /// The tags
         #[arg(required = true, value_name = "TAG")]
@@ -344,12 +355,14 @@ Examples:
     Pin {
         /// Their names
         #[arg(required = true, value_name = "NAME")]
+        #[arg(add = ArgValueCompleter::new(complete::snapshots))]
         names: Vec<SnapName>,
     },
     /// Leave snapshots to retention again
     Unpin {
         /// Their names
         #[arg(required = true, value_name = "NAME")]
+        #[arg(add = ArgValueCompleter::new(complete::snapshots))]
         names: Vec<SnapName>,
     },
     /// Show the mount, its store, and whether they are well
@@ -407,13 +420,26 @@ Examples:
   gemini mcp add llfs llctl mcp
   {\"mcpServers\": {\"llfs\": {\"command\": \"llctl\", \"args\": [\"mcp\"]}}}     in .cursor/mcp.json")]
     Mcp,
-    /// Print a script that completes llctl's commands in a shell
-    #[command(
-        after_help = "Example: llctl completions bash > ~/.local/share/bash-completion/completions/llctl"
-    )]
+    /// Print a script that completes llctl's commands, and the names of snapshots, in a shell
+    #[command(after_help = "\
+The script asks llctl at each TAB.
+
+Examples:
+  llctl completions bash > ~/.local/share/bash-completion/completions/llctl
+  llctl completions zsh > ~/.zfunc/_llctl          with fpath+=~/.zfunc before compinit
+  llctl completions fish > ~/.config/fish/completions/llctl.fish")]
     Completions {
-        /// The shell
-        shell: clap_complete::Shell,
+        /// The shell: bash, zsh, fish, elvish or powershell
+        #[arg(value_parser = ["bash", "zsh", "fish", "elvish", "powershell"])]
+        shell: String,
+    },
+    /// Write the manual pages of llctl into a directory
+    #[command(after_help = "\
+Example: llctl man ~/.local/share/man/man1; llfs man does the same for llfs.")]
+    Man {
+        /// The directory; made if it is not there
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
     },
 }
 
@@ -431,8 +457,10 @@ Examples:
   llctl diff monday -p > changes.patch")]
 pub struct DiffArgs {
     /// The older state: a snapshot, @base or @undo [default: the last snapshot, or @base if there is none]
+    #[arg(add = ArgValueCompleter::new(complete::states))]
     pub from: Option<StateRef>,
     /// The newer state [default: @live, everything as it is now]
+    #[arg(add = ArgValueCompleter::new(complete::states))]
     pub to: Option<StateRef>,
     /// Show the changed lines
     #[arg(short, long)]
@@ -479,6 +507,7 @@ pub struct RevertArgs {
         required_unless_present_any = ["checkpoints", "tasks", "sessions"],
         conflicts_with_all = ["checkpoints", "tasks", "sessions"]
     )]
+    #[arg(add = ArgValueCompleter::new(complete::states))]
     pub to: Option<StateRef>,
     /// Only paths that match this pattern
     #[arg(long = "path", value_name = "PATTERN")]
@@ -488,6 +517,7 @@ pub struct RevertArgs {
     pub components: Vec<String>,
     /// Undo what led to this snapshot from the one before it, and keep what was done since
     #[arg(long = "checkpoint", value_name = "NAME")]
+    #[arg(add = ArgValueCompleter::new(complete::snapshots))]
     pub checkpoints: Vec<SnapName>,
     /// The same for all snapshots of this task
     #[arg(long = "task", value_name = "TASK")]
@@ -529,6 +559,7 @@ Examples:
 pub struct RestoreArgs {
     /// A snapshot, a time such as @10m, @base or @undo
     #[arg(value_name = "NAME")]
+    #[arg(add = ArgValueCompleter::new(complete::states))]
     pub from: StateRef,
     /// The files and directories, relative to the current directory
     #[arg(required = true, value_name = "PATH")]

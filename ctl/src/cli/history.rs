@@ -2,11 +2,13 @@
 
 use std::io;
 
+use clap_complete::engine::ArgValueCompleter;
 use llctl::escape::{escaped, escaped_text};
 use llctl::protocol::{Act, Deal, HistoryQuery};
 use llctl::{Client, Moment, SnapName, exit};
 
 use super::Outcome;
+use super::complete;
 use super::output::{Output, Style};
 use super::units;
 
@@ -23,6 +25,7 @@ Examples:
   llctl history --failed -n 10")]
 pub struct HistoryArgs {
     /// Only what was done with this snapshot, by the name that it had then
+    #[arg(add = ArgValueCompleter::new(complete::snapshots))]
     pub name: Option<SnapName>,
     /// Only acts of this kind: snap, revert, undo, redo, delete, rename, describe, prune, apply; may be given several times
     #[arg(long, value_name = "KIND", value_parser = kind)]

@@ -2,6 +2,7 @@
 mod apply;
 mod args;
 mod cat;
+mod complete;
 mod config;
 mod confirm;
 mod delete;
@@ -11,8 +12,10 @@ mod history;
 mod hook;
 mod listing;
 mod log;
+mod man;
 mod mcp;
 mod meta;
+mod metrics;
 mod output;
 mod pager;
 mod phrase;
@@ -30,7 +33,7 @@ mod watch;
 use std::io;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use llctl::protocol::SnapMeta;
 use llctl::{Client, exit, locate};
 
@@ -40,6 +43,7 @@ use output::Output;
 
 /// Runs the program and gives its exit code.
 pub fn run() -> ExitCode {
+    complete::answer();
     let args = Args::parse();
     let mut out = Output::new(args.global.json, args.global.color);
     let code = match command(&args.global, args.command, &mut out)
@@ -104,6 +108,7 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
         Command::Rename { old, new } => snapshots::rename(&mut connect(global)?, old, new, out),
         Command::History(args) => history::run(&mut connect(global)?, args, out),
         Command::Watch(args) => watch::run(&mut connect(global)?, args, out),
+        Command::Metrics(args) => metrics::run(global, &args, out),
         Command::Annotate {
             name,
             message,
@@ -122,12 +127,8 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
         Command::Do { words, dry_run } => phrase::run(global, &words, dry_run, out),
         Command::Hook(command) => hook::run(global, command, out),
         Command::Mcp => mcp::run(global),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "llctl", &mut script);
-            out.raw(&script)?;
-            Ok(exit::OK)
-        }
+        Command::Completions { shell } => complete::script(&shell, out),
+        Command::Man { dir } => man::run(&dir, out),
     }
 }
 

@@ -35,9 +35,9 @@ use crate::config::Retention;
 use crate::locate::{self, Mount};
 use crate::name::{SnapName, StateRef};
 use crate::protocol::{
-    Act, ApplyPlan, ConfigInfo, Finding, HistoryQuery, ListQuery, Listing, MetaEdit, OnConflict,
-    Part, Progress, PruneInfo, Request, Response, RevertCheck, RevertInfo, SnapDetail, SnapInfo,
-    SnapMeta, StatusInfo, Welcome,
+    Act, ApplyPlan, ConfigInfo, Finding, HistoryQuery, ListQuery, Listing, MetaEdit, MetricsInfo,
+    OnConflict, Part, Progress, PruneInfo, Request, Response, RevertCheck, RevertInfo, SnapDetail,
+    SnapInfo, SnapMeta, StatusInfo, Welcome,
 };
 
 /// What a request came to.
@@ -349,6 +349,14 @@ impl Client {
     pub fn status(&mut self) -> Result<StatusInfo> {
         match self.ask(&Request::Status)? {
             Response::Status(info) => Ok(*info),
+            other => self.unexpected(other),
+        }
+    }
+
+    /// What the mount has counted.
+    pub fn metrics(&mut self) -> Result<MetricsInfo> {
+        match self.ask(&Request::Metrics)? {
+            Response::Metrics(metrics) => Ok(*metrics),
             other => self.unexpected(other),
         }
     }

@@ -18,6 +18,7 @@ mod listing;
 mod log;
 mod meta;
 mod metric;
+mod metrics;
 mod part;
 mod request;
 mod response;
@@ -42,6 +43,7 @@ pub use meta::{
     Entity, FIELD_MAX, GitState, META_MAX, METRICS_MAX, MetaEdit, MetaError, SnapMeta, TAGS_MAX,
 };
 pub use metric::{Finite, Metric};
+pub use metrics::{ActMetrics, BOUNDS_US, ErrorMetrics, MetricsInfo, OperationMetrics, Times};
 pub use part::{Conflict, OnConflict, Part, PartOf};
 pub use request::{MESSAGE_MAX, Request};
 pub use response::{Progress, ProgressUnit, Response};

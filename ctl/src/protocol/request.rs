@@ -166,6 +166,8 @@ pub enum Request {
         /// The session that it belongs to.
         session: Option<String>,
     },
+    /// What the mount has counted: [`super::Response::Metrics`].
+    Metrics,
     /// The mount, its store and their health: [`super::Response::Status`].
     Status,
     /// Read everything stored and check it: `Progress` and `Finding`s, then [`super::Response::Verified`].

@@ -5,8 +5,8 @@ use serde_bytes::ByteBuf;
 
 use super::{
     Act, ApplyDone, ApplyPlan, Change, ChangeCounts, ConfigInfo, Event, Failure, Finding, Listing,
-    LogEntry, PruneInfo, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, StatusInfo,
-    VerifySummary,
+    LogEntry, MetricsInfo, PruneInfo, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo,
+    StatusInfo, VerifySummary,
 };
 
 /// One message of an answer.
@@ -59,6 +59,8 @@ pub enum Response {
     Config(ConfigInfo),
     /// What retention gave up, or would.
     Pruned(PruneInfo),
+    /// What the mount has counted.
+    Metrics(Box<MetricsInfo>),
     /// The status.
     Status(Box<StatusInfo>),
     /// How far a long operation is; more follows.

@@ -4,6 +4,7 @@
 
 mod apply;
 mod commands;
+mod complete;
 mod config;
 mod diff;
 mod errors;
@@ -12,6 +13,7 @@ mod history;
 mod hook;
 mod log;
 mod meta;
+mod metrics;
 mod patch;
 mod phrase;
 mod prune;

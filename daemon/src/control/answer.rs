@@ -247,7 +247,10 @@ pub(super) fn answer(
             Ok(mut feed) => watch::send(&mut *feed, reply),
             Err(failure) => reply.last(&Response::Error(failure)),
         },
-        Request::Status => reply.end(service.status(), |s| Response::Status(Box::new(s))),
+        Request::Metrics => reply.end(service.metrics(), |m| Response::Metrics(Box::new(m))),
+        Request::Status => reply.end(service.status(), |status| {
+            Response::Status(Box::new(status))
+        }),
         Request::Verify => {
             let verified = service.verify(&mut |event| {
                 reply.part(&match event {

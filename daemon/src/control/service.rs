@@ -7,9 +7,9 @@ use llctl::client::{Snapped, VerifyEvent};
 use llctl::config::Retention;
 use llctl::protocol::{
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ConfigInfo, Event, Failure,
-    HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, OnConflict, Part, Progress, PruneInfo,
-    Request, Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo,
-    VerifySummary, Welcome,
+    HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, MetricsInfo, OnConflict, Part, Progress,
+    PruneInfo, Request, Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta,
+    StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -152,6 +152,9 @@ pub trait Service: Send + Sync + 'static {
 
     /// Another phase of the work begins.
     fn phase(&self, name: &str, session: Option<&str>) -> Result<Snapped, Failure>;
+
+    /// What the mount has counted.
+    fn metrics(&self) -> Result<MetricsInfo, Failure>;
 
     /// The mount, its store and their health.
     fn status(&self) -> Result<StatusInfo, Failure>;

@@ -54,6 +54,7 @@ impl Engine {
     ///
     /// Everything that does such a thing calls this once, whoever asked for it.
     pub(crate) fn ended(&self, act: Act, started: Option<u64>) {
+        self.metrics.ended(&act);
         self.note_act(&act);
         let mut event = Event::ended(act, started);
         event.hash = self.hash_of(&event);
@@ -87,6 +88,12 @@ impl Engine {
         // A number from the future is of another store, or made up.
         let told = after.map_or(last, |after| after.min(last));
         Some(Watcher { bell, told })
+    }
+
+    /// How many watch.
+    pub(super) fn watchers(&self) -> usize {
+        let watchers = self.events.0.lock();
+        watchers.iter().filter(|w| w.strong_count() > 0).count()
     }
 
     /// What a watcher was not told yet, or the most of it; empty if it was told all.

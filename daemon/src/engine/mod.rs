@@ -26,6 +26,7 @@ mod history;
 mod house;
 mod io;
 mod lookup;
+pub mod metrics;
 mod namespace;
 mod open;
 mod readdir;
@@ -118,6 +119,7 @@ pub struct Engine {
     rules: rules::Rules,
     /// A leaf lock: nothing is taken under it but the store's own.
     history: Mutex<history::History>,
+    metrics: metrics::Metrics,
     /// Who watches; a leaf lock.
     events: events::Events,
     place: PathBuf,
@@ -157,6 +159,11 @@ impl Engine {
     /// What the next worker gets of this one.
     pub fn relay(&self) -> &Arc<Relay> {
         &self.relay
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &metrics::Metrics {
+        &self.metrics
     }
 
     /// Makes everything durable that was acknowledged, for a clean end.

@@ -377,6 +377,7 @@ impl Engine {
             punched: Mutex::default(),
             warned: AtomicBool::new(false),
             told_read_only: AtomicBool::new(false),
+            metrics: super::metrics::Metrics::default(),
             events: super::events::Events::default(),
             house: House::new(),
             digests: super::service::Digests::default(),

@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use super::kernel::CachedWrites;
 use super::pool::Pool;
 use super::{capabilities, follow, test_hook};
 use crate::engine::api::{Make, SetAttr, WriteHow};
+use crate::engine::metrics::Sample;
 use crate::engine::{Engine, on_behalf};
 use crate::relay::Op;
 use crate::tree::{Kind, NAME_MAX};
@@ -40,6 +42,40 @@ pub(super) struct Adapter {
     cached_writes: CachedWrites,
 }
 
+/// The engine, for one request; the request's time ends with it.
+struct Serving<'a> {
+    engine: &'a Engine,
+    sample: Option<Sample>,
+}
+
+impl<'a> Serving<'a> {
+    fn new(engine: &'a Engine, op: Op) -> Self {
+        let sample = engine.metrics().count(op);
+        Serving { engine, sample }
+    }
+
+    /// The request is carried out elsewhere, and so its time ends there.
+    fn pass_on(&mut self) -> Option<Sample> {
+        self.sample.take()
+    }
+}
+
+impl Deref for Serving<'_> {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        self.engine
+    }
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        if let Some(sample) = &self.sample {
+            self.engine.metrics().took(sample);
+        }
+    }
+}
+
 impl Adapter {
     /// # Errors
     /// The system's, if it has no threads to give.
@@ -52,27 +88,34 @@ impl Adapter {
     }
 
     /// The engine, for a request on the session thread that changes nothing, or may be carried out twice.
-    fn serve(&self, request: &Request, op: Op, ino: INodeNo) -> &Engine {
+    fn serve(&self, request: &Request, op: Op, ino: INodeNo) -> Serving<'_> {
         follow::request_of(request.pid());
+        let serving = Serving::new(&self.engine, op);
         self.engine.relay().begin(&asked(request, op, ino));
-        &self.engine
+        serving
     }
 
     /// The engine, for a request on the session thread that changes something; and whether a worker before this one has
     /// done that already, so that only the answer is missing.
-    fn change(&self, request: &Request, op: Op, ino: INodeNo) -> (&Engine, bool) {
+    fn change(&self, request: &Request, op: Op, ino: INodeNo) -> (Serving<'_>, bool) {
         follow::request_of(request.pid());
+        let serving = Serving::new(&self.engine, op);
         on_behalf(request.pid(), request.uid());
         let done = self.engine.relay().begin_change(&asked(request, op, ino));
-        (&self.engine, done)
+        (serving, done)
     }
 
     fn sync(&self, request: &Request, ino: INodeNo, datasync: bool, reply: ReplyEmpty) {
         let engine = self.engine.clone();
+        let sample = engine.metrics().count(Op::Fsync);
         let pooled = engine
             .relay()
             .begin_in_pool(&asked(request, Op::Fsync, ino));
         self.waiters.run(move || {
+            let _timed = Serving {
+                engine: &engine,
+                sample,
+            };
             empty(engine.fsync(ino.0, datasync), reply);
             drop(pooled);
         });
@@ -90,7 +133,7 @@ impl Adapter {
         let (engine, done) = self.change(request, op, parent);
         let name = name.as_bytes();
         let answer = match done {
-            true => found(engine, parent, name),
+            true => found(&engine, parent, name),
             false => engine.make(parent.0, name, make, &caller(request)),
         };
         entry(answer, reply);
@@ -246,7 +289,7 @@ impl Filesystem for Adapter {
         let (engine, done) = self.change(request, Op::Link, ino);
         let name = name.as_bytes();
         let answer = match done {
-            true => found(engine, parent, name),
+            true => found(&engine, parent, name),
             false => engine.link(ino.0, parent.0, name),
         };
         entry(answer, reply);
@@ -319,9 +362,9 @@ impl Filesystem for Adapter {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let engine = self.serve(request, Op::Read, ino);
+        let mut serving = self.serve(request, Op::Read, ino);
         let waits = with_buffer(size, |buffer| {
-            match engine.read(ino.0, offset, buffer, false) {
+            match serving.read(ino.0, offset, buffer, false) {
                 Ok(bytes) => {
                     reply.data(&buffer[..bytes]);
                     None
@@ -334,10 +377,15 @@ impl Filesystem for Adapter {
             }
         });
         if let Some(reply) = waits {
+            let sample = serving.pass_on();
             let engine = self.engine.clone();
             let pooled = engine.relay().begin_in_pool(&asked(request, Op::Read, ino));
             self.waiters.run(move || {
                 let _until_answered = pooled;
+                let _timed = Serving {
+                    engine: &engine,
+                    sample,
+                };
                 with_buffer(size, |buffer| {
                     match engine.read(ino.0, offset, buffer, true) {
                         Ok(bytes) => reply.data(&buffer[..bytes]),

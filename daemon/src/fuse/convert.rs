@@ -6,6 +6,7 @@ use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
 use nix::errno::Errno;
 
 use crate::engine::api::{Attr, Entry, SetTime};
+use crate::engine::metrics;
 use crate::tree::{Kind, Time};
 
 /// How long the kernel may keep what it was told: for ever, in effect. It is told of every change that it did not make.
@@ -23,6 +24,7 @@ pub(super) fn name_ttl(entry: &Entry) -> &'static Duration {
 const BLOCK_SIZE: u32 = 4096;
 
 pub(super) fn errno(errno: Errno) -> fuser::Errno {
+    metrics::failed(errno);
     fuser::Errno::from_i32(errno as i32)
 }
 

@@ -35,7 +35,8 @@ macro_rules! operations {
         }
 
         impl Op {
-            const ALL: &[Op] = &[$(Op::$name,)+];
+            /// All of them, by number.
+            pub const ALL: &[Op] = &[$(Op::$name,)+];
         }
     };
 }

@@ -89,6 +89,8 @@ pub struct StoreSizes {
     pub journal: u64,
     /// Layers and their checksums.
     pub layers: u64,
+    /// How many layers there are.
+    pub layer_files: u64,
     /// Images.
     pub images: u64,
     /// What is held in reserve.
@@ -424,6 +426,7 @@ impl Store {
             sizes.images += size_of(disk, &images::path(number))?;
         }
         for info in self.layers.list()? {
+            sizes.layer_files += 1;
             sizes.layers += info.disk_bytes;
         }
         Ok(sizes)

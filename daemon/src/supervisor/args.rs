@@ -54,6 +54,16 @@ pub(super) enum Command {
     /// Writes the unit llfs@.service, of this user or, for root, of the system, enables it for the directory, and says
     /// each thing that it does.
     InstallService(InstallArgs),
+    /// Print a script that completes the commands of llfs in a shell: bash, zsh, fish, elvish or powershell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages of llfs into a directory; `llctl man` writes those of llctl.
+    Man {
+        /// The directory; made if it is not there.
+        dir: PathBuf,
+    },
     /// Serve a mount in the background.
     #[command(hide = true)]
     Serve(MountArgs),

@@ -16,6 +16,7 @@ mod kept;
 pub(crate) mod logging;
 mod mount;
 mod notify;
+mod pages;
 mod place;
 mod process;
 pub(crate) mod progress;
@@ -45,6 +46,8 @@ pub fn main() -> ExitCode {
         Command::Relink(options) => (options.json, relink::run(&options).map(whole)),
         Command::InstallService(options) => (options.json, install::run(&options).map(whole)),
         Command::Check(options) => (options.json, mount::check(&options)),
+        Command::Completions { shell } => (false, pages::completions(shell).map(whole)),
+        Command::Man { dir } => (false, pages::man(&dir).map(whole)),
         Command::Serve(options) => (false, mount::run_daemon(&options).map(whole)),
         Command::Work { .. } => (false, crate::worker::run().map(whole)),
         Command::Visit { dir } => {

@@ -12,11 +12,10 @@ use llctl::client::{Snapped, VerifyEvent};
 use llctl::codec::{self, CodecError, HELLO_MAX, REPLY_MAX};
 use llctl::config::Retention;
 use llctl::protocol::{
-    ConfigInfo, PruneInfo,
-    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ErrorKind, Failure, Hello,
-    HelloReply, HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION,
-    Part, Progress, Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta,
-    StatusInfo, VerifySummary, Welcome,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ConfigInfo, ErrorKind, Failure,
+    Hello, HelloReply, HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, MetricsInfo,
+    OnConflict, PROTOCOL_VERSION, Part, Progress, PruneInfo, Response, RevertCheck, RevertInfo,
+    Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 use llfs::control::{Feed, Listener, Server, Service, Sink};
@@ -144,6 +143,11 @@ impl Service for Nothing {
     fn phase(&self, _: &str, _: Option<&str>) -> Result<Snapped, Failure> {
         nothing("no rules")
     }
+
+    fn metrics(&self) -> Result<MetricsInfo, Failure> {
+        nothing("no metrics")
+    }
+
     fn status(&self) -> Result<StatusInfo, Failure> {
         nothing("no status")
     }

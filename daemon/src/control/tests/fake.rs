@@ -9,9 +9,9 @@ use llctl::config::Retention;
 use llctl::protocol::{
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ChangeKind, ConfigInfo, Content,
     Deal, ErrorKind, Event, Failure, FileType, Finding, FindingKind, Happening, HistoryQuery,
-    ListQuery, Listing, LogEntry, MetaEdit, OnConflict, Part, Patch, Progress, ProgressUnit,
-    PruneInfo, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, StatusInfo,
-    UnixNanos, VerifySummary, Welcome,
+    ListQuery, Listing, LogEntry, MetaEdit, MetricsInfo, OnConflict, Part, Patch, Progress,
+    ProgressUnit, PruneInfo, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta,
+    StatusInfo, UnixNanos, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -321,6 +321,11 @@ impl Service for Fake {
 
     fn phase(&self, _: &str, _: Option<&str>) -> Result<Snapped, Failure> {
         Err(Failure::new(ErrorKind::Unsupported, "a fake has no rules"))
+    }
+
+    fn metrics(&self) -> Result<MetricsInfo, Failure> {
+        self.call("metrics".to_owned())?;
+        Ok(MetricsInfo::default())
     }
 
     fn status(&self) -> Result<StatusInfo, Failure> {

@@ -14,6 +14,7 @@ mod failure;
 mod linked;
 mod listing;
 mod log;
+mod metrics;
 mod part;
 mod prune;
 mod repeated;
@@ -33,9 +34,9 @@ use llctl::client::{Snapped, VerifyEvent};
 use llctl::config::Retention;
 use llctl::protocol::{
     Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ConfigInfo, Event, Failure,
-    HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, OnConflict, PROTOCOL_VERSION, Part,
-    Progress, PruneInfo, Request, Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo,
-    SnapMeta, StatusInfo, VerifySummary, Welcome,
+    HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, MetricsInfo, OnConflict,
+    PROTOCOL_VERSION, Part, Progress, PruneInfo, Request, Response, RevertCheck, RevertInfo, Side,
+    SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -301,6 +302,10 @@ impl Service for Host {
 
     fn watch(&self, after: Option<u64>) -> Result<Box<dyn Feed>, Failure> {
         watch::feed(&self.engine, after)
+    }
+
+    fn metrics(&self) -> Result<MetricsInfo, Failure> {
+        metrics::metrics(&self.engine, &self.mountpoint)
     }
 
     fn history(&self, query: &HistoryQuery) -> Result<Vec<Act>, Failure> {

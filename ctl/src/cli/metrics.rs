@@ -1,0 +1,212 @@
+//! `llctl metrics`: counts and times, printed once or served over HTTP.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use llctl::{Client, exit, prometheus};
+
+use super::args::Global;
+use super::output::Output;
+use super::{Fail, Outcome, connect};
+
+/// How long a client may take for each read or write.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest request, in bytes.
+const REQUEST_MAX: u64 = 8 << 10;
+/// Requests at the same time; more are turned away.
+const AT_ONCE: usize = 8;
+
+/// What `metrics` takes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Counts begin at 0 when the daemon's worker begins (llfs_worker_restarts_total counts those). Times of FUSE operations are of \
+every 64th. With --listen, GET /metrics answers as long as this runs; it is for this machine only, and a mount that is away is llfs_up 0.
+
+Examples:
+  llctl metrics
+  llctl metrics --json
+  llctl metrics --listen 127.0.0.1:9309")]
+pub struct MetricsArgs {
+    /// Serve them over HTTP at this loopback address; port 0 takes any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]
+    pub listen: Option<SocketAddr>,
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let text = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    let address: SocketAddr =
+        (text.parse()).map_err(|_| "an address and a port, such as 127.0.0.1:9309".to_owned())?;
+    if !address.ip().is_loopback() {
+        return Err(format!(
+            "{} can be reached by others; only loopback addresses are served, such as 127.0.0.1:{}",
+            address.ip(),
+            address.port()
+        ));
+    }
+    Ok(address)
+}
+
+/// `llctl metrics`
+pub fn run(global: &Global, args: &MetricsArgs, out: &mut Output) -> Outcome {
+    if let Some(address) = args.listen {
+        return serve(global, address);
+    }
+    let metrics = connect(global)?.metrics()?;
+    match out.json {
+        true => out.object(&metrics)?,
+        false => out.raw(prometheus::text(Some(&metrics)).as_bytes())?,
+    }
+    Ok(exit::OK)
+}
+
+fn serve(global: &Global, address: SocketAddr) -> Outcome {
+    // One that is not there now is a mistake; one that goes away later may come back.
+    connect(global)?;
+    let listener = TcpListener::bind(address).map_err(|error| at(address, &error))?;
+    let address = listener.local_addr()?;
+    eprintln!("llctl: serving http://{address}/metrics");
+    let busy = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        let stream = match stream {
+            Ok(stream) => stream,
+            // Such as too many open files: the next one may be luckier.
+            Err(error) => {
+                eprintln!("llctl: no connection at {address}: {error}");
+                thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+        };
+        if busy.fetch_add(1, Ordering::SeqCst) >= AT_ONCE {
+            busy.fetch_sub(1, Ordering::SeqCst);
+            continue;
+        }
+        let (busy, global) = (busy.clone(), global.clone());
+        thread::Builder::new().spawn(move || {
+            // A client that does not listen is its own trouble.
+            answer(&stream, || connect(&global)).unwrap_or_default();
+            busy.fetch_sub(1, Ordering::SeqCst);
+        })?;
+    }
+    Ok(exit::OK)
+}
+
+fn at(address: SocketAddr, error: &io::Error) -> Fail {
+    Fail::Refused {
+        code: exit::FAILED,
+        kind: "io",
+        message: format!("cannot serve at {address}: {error}"),
+        hint: None,
+    }
+}
+
+/// One request, one answer, and the end of the connection.
+fn answer(stream: &TcpStream, connect: impl FnOnce() -> Result<Client, Fail>) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut reader = BufReader::new(stream.take(REQUEST_MAX));
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let mut host = None;
+    loop {
+        let mut header = String::new();
+        // The end of the stream is an end of the headers, too: the answer says what is wrong.
+        if reader.read_line(&mut header)? == 0 || header.trim_end().is_empty() {
+            break;
+        }
+        if let Some((name, value)) = header.split_once(':')
+            && name.eq_ignore_ascii_case("host")
+        {
+            host = Some(value.trim().to_owned());
+        }
+    }
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (status, body) = match words[..] {
+        // A page in a browser must not read this under a name of its own.
+        _ if !host.as_deref().is_none_or(is_local) => ("403 Forbidden", "not for others\n".into()),
+        ["GET" | "HEAD", path, version] if version.starts_with("HTTP/1.") => {
+            match path.split('?').next() {
+                Some("/metrics") => {
+                    let metrics = connect().and_then(|mut client| Ok(client.metrics()?)).ok();
+                    ("200 OK", prometheus::text(metrics.as_ref()))
+                }
+                _ => ("404 Not Found", "see /metrics\n".to_owned()),
+            }
+        }
+        [_, _, version] if version.starts_with("HTTP/1.") => {
+            ("405 Method Not Allowed", "only GET\n".to_owned())
+        }
+        _ => ("400 Bad Request", "this is HTTP\n".to_owned()),
+    };
+    let mut answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        prometheus::CONTENT_TYPE,
+        body.len()
+    );
+    if words.first() != Some(&"HEAD") {
+        answer.push_str(&body);
+    }
+    (&mut &*stream).write_all(answer.as_bytes())
+}
+
+/// Whether a `Host` is a name of this machine that no other can have.
+fn is_local(host: &str) -> bool {
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return address.is_loopback();
+    }
+    host.rsplit_once(':').map_or(host, |(name, _)| name) == "localhost"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_served() {
+        for good in ["127.0.0.1:0", "[::1]:9309", "127.9.9.9:1", "localhost:9309"] {
+            assert!(loopback(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "0.0.0.0:1",
+            "[::]:1",
+            "192.168.0.1:1",
+            "example.org:1",
+            "9309",
+        ] {
+            assert!(loopback(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_of_other_names_are_not_local() {
+        for good in [
+            "localhost",
+            "localhost:1",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "[::1]:1",
+            "[::1]",
+        ] {
+            assert!(is_local(good), "{good}");
+        }
+        for bad in [
+            "evil.org",
+            "evil.org:1",
+            "10.0.0.1:1",
+            "localhost.evil.org",
+            "",
+        ] {
+            assert!(!is_local(bad), "{bad}");
+        }
+    }
+}
