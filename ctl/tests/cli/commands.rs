@@ -357,14 +357,3 @@ fn colors_come_when_they_are_asked_for() {
         "a pipe gets no colors by itself"
     );
 }
-
-#[test]
-fn completions_need_no_mount() {
-    for shell in ["bash", "zsh", "fish"] {
-        let mut command = llctl();
-        command.args(["completions", shell]);
-        let run = finish(command);
-        assert_eq!(run.code, 0, "{}", run.stderr);
-        assert!(run.stdout.contains("revert"), "{shell}");
-    }
-}
