@@ -6,7 +6,7 @@ use llctl::protocol::{
 };
 use llctl::{SnapName, StateRef};
 
-use super::fake::{Fake, WHEN, finish, llctl, snap};
+use super::fake::{Fake, WHEN, snap};
 
 fn name(text: &str) -> SnapName {
     SnapName::new(text).unwrap()
