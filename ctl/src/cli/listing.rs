@@ -1,5 +1,6 @@
 //! `llctl list`: a table of snapshots, and what reverts discarded.
 
+use std::borrow::Cow;
 use std::io;
 
 use llctl::escape::escaped;
@@ -213,13 +214,17 @@ fn discarded(states: &[DiscardedInfo], out: &mut Output) -> io::Result<()> {
     )
 }
 
+/// Text of which less would be left is left out.
+const CUT_MIN: usize = 8;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Align {
     Left,
     Right,
 }
 
-/// Columns as wide as their widest cell; nothing is cut off, and no line ends in spaces.
+/// Columns as wide as their widest cell; no line ends in spaces. Nothing is left out, but on a terminal that is too narrow: there the text
+/// of the last column is cut, or columns are left out from the right, never the first, whose names are to be typed.
 fn table(out: &mut Output, head: &[(&str, Align)], rows: &[Vec<String>]) -> io::Result<()> {
     let widths: Vec<usize> = head
         .iter()
@@ -232,16 +237,21 @@ fn table(out: &mut Output, head: &[(&str, Align)], rows: &[Vec<String>]) -> io::
                 .unwrap_or(0)
         })
         .collect();
+    let widths = match out.width {
+        Some(room) => fitting(widths, head, room),
+        None => widths,
+    };
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut text = String::new();
-        for (i, cell) in cells.enumerate() {
-            let pad = " ".repeat(widths[i] - width(cell));
+        for (i, cell) in cells.take(widths.len()).enumerate() {
+            let cell = cut(cell, widths[i]);
+            let pad = " ".repeat(widths[i] - width(&cell));
             if i > 0 {
                 text.push_str("  ");
             }
             match head[i].1 {
-                Align::Left => text.extend([cell, &pad]),
-                Align::Right => text.extend([&pad, cell]),
+                Align::Left => text.extend([cell.as_ref(), &pad]),
+                Align::Right => text.extend([&pad, cell.as_ref()]),
             }
         }
         text.truncate(text.trim_end().len());
@@ -256,6 +266,64 @@ fn table(out: &mut Output, head: &[(&str, Align)], rows: &[Vec<String>]) -> io::
     Ok(())
 }
 
+/// The widths of as many columns as there is room for; the last one may be narrower than its text.
+fn fitting(mut widths: Vec<usize>, head: &[(&str, Align)], room: usize) -> Vec<usize> {
+    while let [.., last] = &mut widths[..] {
+        let last = *last;
+        let columns = widths.len();
+        let all = widths.iter().sum::<usize>() + 2 * (columns - 1);
+        let Some(excess) = all.checked_sub(room).filter(|n| *n > 0) else {
+            break;
+        };
+        if columns == 1 {
+            break;
+        }
+        widths.pop();
+        if head[columns - 1].1 == Align::Left && last >= excess + CUT_MIN {
+            widths.push(last - excess);
+            break;
+        }
+    }
+    widths
+}
+
+/// A text of that width at most.
+fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    if width(text) <= most {
+        return text.into();
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{kept}…").into()
+}
+
 fn width(text: &str) -> usize {
     text.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_terminal_loses_columns_from_the_right() {
+        let head = [
+            ("NAME", Align::Left),
+            ("N", Align::Right),
+            ("TEXT", Align::Left),
+        ];
+        let fit = |room| fitting(vec![10, 5, 30], &head, room);
+        assert_eq!(fit(49), [10, 5, 30]);
+        assert_eq!(fit(48), [10, 5, 29]);
+        assert_eq!(fit(19 + CUT_MIN), [10, 5, CUT_MIN]);
+        assert_eq!(fit(18 + CUT_MIN), [10, 5]);
+        assert_eq!(fit(17), [10, 5]);
+        assert_eq!(fit(16), [10]);
+        assert_eq!(fit(1), [10], "a name is never cut");
+    }
+
+    #[test]
+    fn what_is_cut_says_so() {
+        assert_eq!(cut("größer", 6), "größer");
+        assert_eq!(cut("größer", 4), "grö…");
+    }
 }

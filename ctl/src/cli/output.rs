@@ -49,6 +49,8 @@ pub struct Output {
     pub json: bool,
     /// Whether a terminal shows them, which must not be sent control characters of others.
     pub terminal: bool,
+    /// Characters in a line of that terminal.
+    pub width: Option<usize>,
     color: bool,
 }
 
@@ -71,6 +73,7 @@ impl Output {
             pager: None,
             json,
             terminal,
+            width: terminal.then(columns).flatten(),
             color,
         }
     }
@@ -144,6 +147,12 @@ impl Output {
         pager.wait()?;
         flushed
     }
+}
+
+/// How wide the terminal on standard output is, if it says so.
+fn columns() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
+    (width.0 > 0).then_some(width.0.into())
 }
 
 fn set(variable: &str) -> bool {

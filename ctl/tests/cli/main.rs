@@ -20,5 +20,6 @@ mod prune;
 mod restore;
 mod revert;
 mod run;
+mod terminal;
 mod verify;
 mod watch;
