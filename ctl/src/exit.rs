@@ -26,6 +26,8 @@ pub const NO_WRITE: u8 = 8;
 pub const UNDERWAY: u8 = 9;
 /// Changes that are to be kept are in the way of reverting a part.
 pub const CONFLICT: u8 = 10;
+/// A hook that runs before it failed, so nothing was done.
+pub const HOOK: u8 = 11;
 /// `run`: the command took longer than its `--timeout`, as timeout(1) has it.
 pub const TIMED_OUT: u8 = 124;
 /// `run`: llctl itself failed, so the code is none of the command's.
@@ -49,6 +51,7 @@ Exit codes:
   8  the store is read-only or out of space
   9  git is in the middle of something that the revert would end (--force does it anyway)
   10 changes that are to be kept are in the way of reverting a part
+  11 a hook of llfs.toml that runs before it failed, so nothing was done
 `llctl run` exits as the command does (128 and the signal's number if it was killed), and with
   124  it took longer than its --timeout
   125  llctl itself failed
@@ -65,6 +68,7 @@ pub fn of_kind(kind: ErrorKind) -> u8 {
         ErrorKind::ReadOnly | ErrorKind::NoSpace => NO_WRITE,
         ErrorKind::Underway => UNDERWAY,
         ErrorKind::Conflict => CONFLICT,
+        ErrorKind::Hook => HOOK,
         ErrorKind::Invalid
         | ErrorKind::Io
         | ErrorKind::Unsupported
@@ -96,7 +100,7 @@ mod tests {
     fn the_table_names_every_code_once() {
         let codes = [
             OK, FAILED, USAGE, NO_MOUNT, NOT_FOUND, EXISTS, REFUSED, DAMAGED, NO_WRITE, UNDERWAY,
-            CONFLICT,
+            CONFLICT, HOOK,
         ];
         let of_run = [TIMED_OUT, RUN_FAILED, RUN_NOT_STARTED, RUN_NOT_FOUND];
         let listed: Vec<u8> = TABLE

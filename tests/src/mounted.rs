@@ -78,8 +78,12 @@ impl Mounted {
             ("XDG_STATE_HOME", "state"),
             ("HOME", "home"),
         ]
-        .map(|(name, place)| (name.into(), scratch.dir(place).into_os_string()))
-        .to_vec();
+        .map(|(name, place)| (name.into(), scratch.dir(place).into_os_string()));
+        // Snapshots that take themselves would be in what tests list; those that want them say so.
+        let env = env
+            .into_iter()
+            .chain([("LLFS_AUTOMATIC".into(), "0".into())])
+            .collect();
         let below = File::open(&dir).expect("the base directory was just made");
         let watchdog = Some(Watchdog::new(scratch.path().to_path_buf(), TIME_OF_A_TEST));
         Mounted {

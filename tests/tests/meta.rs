@@ -82,7 +82,7 @@ fn what_is_said_of_a_snapshot_is_kept_and_changed_and_survives_everything() {
     let expected = json!({
         "reason": "pre-change", "session": "s", "phase": "end", "task": "t", "parent_task": "p",
         "entity": {"type": "ticket", "id": "7"}, "tags": ["y", "z"],
-        "metrics": {"n": 2, "r": -0.5},
+        "metrics": {"n": 2, "r": -0.5}, "format": 3,
     });
     for how in ["changed", "from an image"] {
         let shown = show(&mounted, "c");

@@ -82,6 +82,8 @@ impl From<MetaArgs> for SnapMeta {
             tags: args.tags.into_iter().collect(),
             metrics: args.metrics.into_iter().collect(),
             git: None,
+            config: None,
+            format: None,
             pinned: false,
         }
     }
@@ -192,6 +194,8 @@ pub fn fields(meta: &SnapMeta, out: &mut Output) -> io::Result<()> {
         ("tags", Some(tags)),
         ("metrics", Some(metrics)),
         ("git", meta.git.as_ref().map(checkout)),
+        ("rules", meta.config.clone()),
+        ("format", meta.format.map(|n| n.to_string())),
         ("pinned", meta.pinned.then(|| "yes".to_owned())),
     ];
     for (name, value) in rows {

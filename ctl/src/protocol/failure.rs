@@ -34,6 +34,8 @@ pub enum ErrorKind {
     Underway,
     /// A part cannot be reverted without changes that were to be kept; see [`Failure::conflicts`].
     Conflict,
+    /// A hook that runs before it failed.
+    Hook,
     /// The peer may not do that.
     Permission,
     /// A bug in the daemon.
@@ -58,6 +60,7 @@ impl ErrorKind {
             Self::Unsupported => "unsupported",
             Self::Underway => "underway",
             Self::Conflict => "conflict",
+            Self::Hook => "hook",
             Self::Permission => "permission",
             Self::Internal => "internal",
             Self::Unknown => "unknown",

@@ -60,6 +60,12 @@ pub struct SnapMeta {
     /// What the git repository in the tree had checked out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub git: Option<GitState>,
+    /// The hash of the `llfs.toml` that was in force when it was taken, if one was; set by the daemon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// The version of the store's format when it was taken; set by the daemon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<u32>,
     /// Retention never gives it up.
     #[serde(skip_serializing_if = "is_false")]
     pub pinned: bool,
@@ -223,6 +229,8 @@ impl MetaEdit {
             tags,
             metrics,
             git: or(&new.git, &old.git),
+            config: old.config.clone(),
+            format: old.format,
             pinned: self.pinned.unwrap_or(old.pinned),
         }
     }

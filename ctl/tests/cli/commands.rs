@@ -154,6 +154,7 @@ fn show_tells_all() {
             ..Default::default()
         }),
         to_live: Some(ChangeCounts::default()),
+        config: None,
     })]);
     assert_eq!(
         fake.output(&["show", "a"]),

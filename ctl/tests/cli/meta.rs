@@ -37,6 +37,8 @@ fn full() -> SnapMeta {
         ]
         .into(),
         git: None,
+        config: None,
+        format: None,
         pinned: true,
     }
 }
@@ -135,6 +137,7 @@ fn show_tells_all_that_is_said() {
         previous: None,
         since_previous: None,
         to_live: None,
+        config: None,
     })]);
     let expected = format!(
         "\

@@ -21,6 +21,11 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// The process, if it can be seen from here.
+    pub(super) fn pid(&self) -> Option<u32> {
+        Some(self.pid).filter(|pid| *pid != 0)
+    }
+
     pub(super) fn of(stream: &UnixStream, why: Option<String>) -> Self {
         let (uid, pid) = match getsockopt(stream, PeerCredentials) {
             Ok(peer) => (peer.uid(), peer.pid().try_into().unwrap_or(0)),

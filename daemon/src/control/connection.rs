@@ -1,5 +1,6 @@
 //! One client: its handshake, then its requests, each within its limits.
 
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -12,6 +13,15 @@ use llctl::protocol::{
 use super::Service;
 use super::account::{Account, Peer};
 use super::answer::{self, Reply, Written};
+
+thread_local! {
+    static PEER: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// The process of the client that this thread serves, if it serves one.
+pub fn peer_pid() -> Option<u32> {
+    PEER.get()
+}
 
 /// What a client may take.
 #[derive(Debug, Clone)]
@@ -77,6 +87,7 @@ fn converse(stream: &UnixStream, service: &dyn Service, limits: &Limits) -> Resu
     };
     let mut number = hello.next;
     let peer = Peer::of(stream, hello.why);
+    PEER.set(peer.pid());
     stream.set_write_timeout(Some(limits.write))?;
     loop {
         let mut reader = Timed::new(stream, limits.idle, limits.request);

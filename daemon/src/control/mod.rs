@@ -13,6 +13,7 @@ mod service;
 mod tests;
 mod watch;
 
+pub use connection::peer_pid;
 pub use listener::{BindError, Listener};
 pub use server::Server;
 pub use service::{Feed, Service, Sink};

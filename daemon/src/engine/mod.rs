@@ -18,6 +18,7 @@ mod attr;
 mod authors;
 mod blocks;
 mod browse;
+mod bulk;
 mod change;
 mod checkpoint;
 mod events;
@@ -115,6 +116,8 @@ pub struct Engine {
     digests: service::Digests,
     /// Files of the base that have several names there, once somebody had to know; a leaf lock.
     linked: Mutex<Option<Arc<service::Linked>>>,
+    /// Removals, and the mark before them. A leaf lock.
+    bulk: bulk::Bulk,
     /// A leaf lock, as that of the history.
     rules: rules::Rules,
     /// A leaf lock: nothing is taken under it but the store's own.

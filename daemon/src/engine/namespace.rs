@@ -85,6 +85,7 @@ impl Engine {
     /// # Errors
     /// `ENOENT`, `EISDIR`, `ENOSPC`, `ESTALE` as for a rename, or what the base says.
     pub fn unlink(&self, parent: Ino, name: &[u8]) -> Answer<()> {
+        self.before_removal(parent, name);
         self.with_room(|| self.unlink_once(parent, name))
     }
 
@@ -106,6 +107,7 @@ impl Engine {
             self.touch_dir(tx, parent, &dir_seed, 0)
         })?;
         self.did(ino, Did::REMOVED);
+        self.removed(ino);
         self.let_go(ino);
         Ok(())
     }
@@ -115,6 +117,7 @@ impl Engine {
     /// # Errors
     /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`, `ENOSPC`, `ESTALE` as for a rename, or what the base says.
     pub fn rmdir(&self, parent: Ino, name: &[u8]) -> Answer<()> {
+        self.before_removal(parent, name);
         self.with_room(|| self.rmdir_once(parent, name))
     }
 
@@ -138,6 +141,7 @@ impl Engine {
         })?;
         self.held.lock().retire(ino);
         self.did(ino, Did::REMOVED);
+        self.removed(ino);
         self.let_go(ino);
         Ok(())
     }

@@ -382,6 +382,7 @@ impl Engine {
             house: House::new(),
             digests: super::service::Digests::default(),
             linked: Mutex::default(),
+            bulk: super::bulk::Bulk::default(),
             rules: super::rules::Rules::default(),
             history: Mutex::default(),
             place: identity.path,

@@ -33,17 +33,13 @@ pub(super) struct InForce {
 pub(super) struct Trusted {
     pub at: UnixNanos,
     pub text: String,
-}
-
-impl Trusted {
     /// What a snapshot says of it.
-    pub fn hash(&self) -> String {
-        hash(&self.text)
-    }
+    #[serde(skip)]
+    pub hash: String,
 }
 
 /// The hash of a text, in hex.
-pub(super) fn hash(text: &str) -> String {
+fn hash(text: &str) -> String {
     format!("{:032x}", xxh3_128(text.as_bytes()))
 }
 
@@ -72,7 +68,8 @@ impl Engine {
         let mut rules = self.rules.0.lock();
         let at = UnixNanos::now();
         let text = text.to_owned();
-        let trusted = Trusted { at, text };
+        let hash = hash(&text);
+        let trusted = Trusted { at, text, hash };
         let body = rmp_serde::to_vec_named(&trusted).map_err(io::Error::other)?;
         let mut bytes = xxh3_64(&body).to_le_bytes().to_vec();
         bytes.extend(body);
@@ -90,11 +87,10 @@ impl Engine {
     }
 
     /// The text of this hash, if it was trusted and is still kept.
-    #[allow(dead_code)] // SHOW
     pub(super) fn trusted_text(&self, wanted: &str) -> Option<String> {
         let numbers = self.store.notes(NoteKind::Rules).ok()?;
         let mut texts = numbers.into_iter().rev().filter_map(|n| self.text(n));
-        texts.find(|t| t.hash() == wanted).map(|t| t.text)
+        texts.find(|t| t.hash == wanted).map(|t| t.text)
     }
 
     fn last_trusted(&self) -> io::Result<InForce> {
@@ -125,6 +121,11 @@ impl Engine {
         let bytes = self.store.read_note(NoteKind::Rules, number).ok()?;
         let sum = u64::from_le_bytes(bytes.get(..HEADER)?.try_into().ok()?);
         let body = &bytes[HEADER..];
-        (xxh3_64(body) == sum).then(|| rmp_serde::from_slice(body).ok())?
+        if xxh3_64(body) != sum {
+            return None;
+        }
+        let mut trusted: Trusted = rmp_serde::from_slice(body).ok()?;
+        trusted.hash = hash(&trusted.text);
+        Some(trusted)
     }
 }

@@ -200,13 +200,15 @@ impl Engine {
         only_if_changed: bool,
     ) -> Result<Taken, Refusal> {
         meta.check()?;
-        let meta = Meta::from(meta);
+        let meta = Meta::from(self.stamped(meta));
         let _turn = self.turn.lock();
         self.flush_mappings();
         let id = {
             let _gate = self.gate.write();
             let mut state = self.state.write();
             if only_if_changed && let Some(id) = unchanged::since(&state) {
+                drop(state);
+                self.keep_mark(id);
                 return Ok(Taken::Unchanged(id));
             }
             let exists = |n: &str| state.snapshot(n).is_some();
@@ -583,7 +585,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives up those of some snapshots that are still there and of which `may` holds; which ones.
+    /// Gives up those of some snapshots that are still there and of which `may` holds; which ones. That frees so many bytes, about.
     ///
     /// # Errors
     /// The disk failed; then all are kept.
@@ -591,6 +593,7 @@ impl Engine {
         &self,
         some: &BTreeSet<StateId>,
         may: &dyn Fn(&Snapshot) -> bool,
+        bytes: u64,
     ) -> Result<Vec<StateId>, Refusal> {
         let _turn = self.turn.lock();
         let mut state = self.state.write();
@@ -603,8 +606,22 @@ impl Engine {
             .map_err(Refusal::failed("the snapshots were not given up"))?;
         drop(state);
         self.views_gone(&ids);
-        self.freed_much();
+        self.freed(bytes);
         Ok(ids)
+    }
+
+    /// What a snapshot says of itself, with what held when it was taken.
+    pub(super) fn stamped(&self, mut meta: SnapMeta) -> SnapMeta {
+        meta.config = self.rules().trusted.as_ref().map(|t| t.hash.clone());
+        meta.format = Some(crate::store::FORMAT_VERSION);
+        meta
+    }
+
+    /// The snapshot of the present state, if there is one; it stays.
+    pub(super) fn saved_as(&self) -> Option<StateId> {
+        let saved = unchanged::since(&self.state.read())?;
+        self.keep_mark(saved);
+        Some(saved)
     }
 
     fn drop_states(&self, state: &mut State, ids: Vec<StateId>) -> Answer<()> {

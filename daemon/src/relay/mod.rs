@@ -30,7 +30,7 @@ use memory::Mapping;
 pub use errands::{Errand, Passed, Turn};
 pub use events::{EVENT_MAX, EVENTS};
 pub use progress::Reverting;
-pub use requests::{Asked, InPool, Notifying, Op};
+pub use requests::{Asked, InPool, Notifying, Op, aside};
 pub use table::{Entry, Table};
 pub use views::{VIEWS, Viewed};
 

@@ -171,6 +171,14 @@ thread_local! {
     pub(super) static WRITER: Cell<Writer> = const { Cell::new(Writer::Nobody) };
 }
 
+/// Runs something that writes records which are no part of what this thread carries out.
+pub fn aside<T>(f: impl FnOnce() -> T) -> T {
+    let writer = WRITER.replace(Writer::Nobody);
+    let out = f();
+    WRITER.set(writer);
+    out
+}
+
 impl Place {
     fn set(&self, asked: &Asked) {
         self.unique.store(0, Release);

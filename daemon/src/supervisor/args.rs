@@ -27,7 +27,8 @@ Exit codes:
 Environment:
   LLFS_LOG         what the daemon logs, such as debug or llfs=trace (default: info)
   LLFS_LOG_FORMAT  json: the log is one JSON object a line (default: text)
-  LLFS_FOLLOW      0: do not follow the callers' CPU";
+  LLFS_FOLLOW      0: do not follow the callers' CPU
+  LLFS_AUTOMATIC   0: take no checkpoints and give none up without being asked";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

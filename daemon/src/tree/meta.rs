@@ -3,11 +3,16 @@
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
+use parking_lot::Mutex;
+
 use llctl::protocol::SnapMeta;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 /// Shared by all snapshots that say nothing.
 static NOTHING: LazyLock<Arc<SnapMeta>> = LazyLock::new(Arc::default);
+
+/// The last that was made: many snapshots in a row say the same.
+static LAST: LazyLock<Mutex<Arc<SnapMeta>>> = LazyLock::new(Mutex::default);
 
 /// Metadata, cheap to clone.
 ///
@@ -27,7 +32,11 @@ impl From<SnapMeta> for Meta {
         if meta.is_empty() {
             return Meta::default();
         }
-        Meta(Arc::new(meta))
+        let mut last = LAST.lock();
+        if **last != meta {
+            *last = Arc::new(meta);
+        }
+        Meta(last.clone())
     }
 }
 

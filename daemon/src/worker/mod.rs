@@ -20,7 +20,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::base::Base;
 use crate::control::{Listener, Server};
-use crate::engine::service::Host;
+use crate::engine::service::{Host, Keeper};
 use crate::engine::{Engine, OpenError, OpenOptions, Terms};
 use crate::fuse::{Device, Greeting, Session};
 use crate::relay::Relay;
@@ -197,6 +197,8 @@ fn close(engine: &Engine) -> Result<(), Trouble> {
 struct Mount {
     end: Receiver<io::Result<()>>,
     control: Server,
+    /// None: nothing comes by itself.
+    keeper: Option<Keeper>,
 }
 
 impl Mount {
@@ -247,10 +249,16 @@ impl Mount {
             Listener::adopt(listener, &path).map_err(|error| Trouble::new(error.to_string()))?;
         let to = line.clone();
         let ask = Box::new(move || report(&to, &Report::Stop));
-        let host = Host::new(engine.clone(), point.to_path_buf(), ask);
-        let control = Server::start(listener, Arc::new(host))
+        let host = Arc::new(Host::new(engine.clone(), point.to_path_buf(), ask));
+        let keeper = Keeper::start(&host)
+            .map_err(|error| Trouble::because("no thread for automatic snapshots", error))?;
+        let control = Server::start(listener, host)
             .map_err(|error| Trouble::because("cannot start the control server", error))?;
-        Ok(Self { end, control })
+        Ok(Self {
+            end,
+            control,
+            keeper,
+        })
     }
 
     /// Serves until the mount is gone or the supervisor wants an end.
@@ -278,6 +286,9 @@ impl Mount {
         engine.announce(Event::own(Happening::Unmounting));
         if !self.control.stop(CONTROL_GRACE) {
             tracing::warn!("a request on the control socket did not end");
+        }
+        if let Some(keeper) = self.keeper {
+            keeper.stop();
         }
         close(engine)?;
         ended.map_err(|error| Trouble::because("the FUSE session broke", error))

@@ -127,6 +127,7 @@ impl Service for Fake {
             previous: None,
             since_previous: None,
             to_live: None,
+            config: None,
         })
     }
 

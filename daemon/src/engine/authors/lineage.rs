@@ -50,7 +50,10 @@ enum Began {
 }
 
 fn began(state: &State, id: StateId) -> Began {
-    let before = id.saturating_sub(1);
+    // A number between that is no more was a snapshot's that was given up.
+    let older = state.snapshots.range(..id).next_back().map(|(id, _)| *id);
+    let switched = state.discarded.range(..id).next_back().map(|(id, _)| *id);
+    let before = older.max(switched).unwrap_or(BASE_STATE);
     if before == BASE_STATE || state.snapshots.contains_key(&before) {
         return Began::With(before);
     }

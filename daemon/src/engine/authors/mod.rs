@@ -102,6 +102,10 @@ struct Live {
     fresh: Vec<Entry>,
     /// What belongs to states that have their number, and is not written yet.
     waiting: Vec<(StateId, Vec<Entry>)>,
+    /// What led to a state that may be given up soon.
+    held: Option<Batch>,
+    /// What was held, and is to be written.
+    ready: Vec<Batch>,
 }
 
 impl Authors {
@@ -114,6 +118,8 @@ impl Authors {
                 processes: Processes::default(),
                 fresh: Vec::new(),
                 waiting: Vec::new(),
+                held: None,
+                ready: Vec::new(),
             }),
             generation: AtomicU64::new(0),
             outdated: AtomicBool::new(true),
@@ -157,6 +163,25 @@ impl Authors {
         self.generation.fetch_add(1, Release);
     }
 
+    /// A state that has just got its number may be given up soon: what led to it waits until [`Authors::settle`] says.
+    pub fn hold(&self, state: StateId) {
+        let mut live = self.live.lock();
+        if let Some(at) = live.waiting.iter().position(|(of, _)| *of == state) {
+            let (_, entries) = live.waiting.remove(at);
+            let batch = live.processes.batch(state, entries);
+            live.held = Some(batch);
+        }
+    }
+
+    /// The state that was held stays, or is given up: then what led to it led to the one after it.
+    pub fn settle(&self, stays: bool) {
+        let mut live = self.live.lock();
+        if let Some(mut batch) = live.held.take() {
+            batch.state += StateId::from(!stays);
+            live.ready.push(batch);
+        }
+    }
+
     /// What is new, to be written.
     pub fn take(&self) -> Vec<Batch> {
         let mut live = self.live.lock();
@@ -165,10 +190,10 @@ impl Authors {
         if !fresh.is_empty() {
             all.push((live.state, fresh));
         }
-        let batches = all
-            .into_iter()
-            .map(|(state, entries)| live.processes.batch(state, entries))
-            .collect();
+        let mut batches = std::mem::take(&mut live.ready);
+        for (state, entries) in all {
+            batches.push(live.processes.batch(state, entries));
+        }
         // No entry is left that refers to one.
         live.processes.trim();
         batches
@@ -183,6 +208,8 @@ impl Authors {
     pub fn clear(&self) {
         let mut live = self.live.lock();
         live.waiting.clear();
+        live.held = None;
+        live.ready.clear();
         live.fresh.clear();
         live.seen.clear();
         self.generation.fetch_add(1, Release);

@@ -25,7 +25,6 @@ pub(super) struct Work(Mutex<Option<Labels>>);
 
 impl Work {
     /// What is under way; after a worker's death or a new mount, what the newest automatic snapshot says.
-    #[allow(dead_code)] // SHOW
     pub fn labels(&self, engine: &Engine) -> Labels {
         let mut known = self.0.lock();
         known
@@ -39,7 +38,6 @@ impl Work {
     }
 }
 
-#[allow(dead_code)] // SHOW
 fn last(state: &State) -> Labels {
     let ours = |meta: &SnapMeta| meta.created_by.as_deref() == Some(BY);
     let newest = state.snapshots.values().rev().find(|s| ours(&s.meta));

@@ -6,7 +6,7 @@ use llctl::protocol::{BytePath, ConfigInfo, ErrorKind, Failure, FileState};
 use super::cat;
 use super::states::View;
 use crate::engine::Engine;
-use crate::engine::rules::{InForce, Trusted};
+use crate::engine::rules::InForce;
 
 /// What is in force, and how the file in the tree compares with that.
 pub(super) fn info(engine: &Engine, automatic: bool) -> ConfigInfo {
@@ -16,7 +16,7 @@ pub(super) fn info(engine: &Engine, automatic: bool) -> ConfigInfo {
     ConfigInfo {
         rules: rules.config.clone(),
         text: trusted.map(|t| t.text.clone()),
-        hash: trusted.map(Trusted::hash),
+        hash: trusted.map(|t| t.hash.clone()),
         trusted: trusted.map(|t| t.at),
         file,
         error,

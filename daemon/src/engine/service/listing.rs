@@ -91,6 +91,8 @@ pub(super) fn some(engine: &Engine, query: &ListQuery) -> Listing {
         Some(paths)
     };
     let mut wanted: Vec<SnapInfo> = (state.snapshots.iter())
+        // What may be gone in a moment is not shown.
+        .filter(|(id, _)| !engine.is_mark(**id))
         .map(|(id, snapshot)| plain(*id, snapshot))
         .filter(|info| query.selects(info))
         .collect();
@@ -176,6 +178,7 @@ pub(super) fn detail(engine: &Engine, name: &str) -> Result<SnapDetail, Failure>
     };
     let since = diff::count(engine, &before, &this)?;
     snapshot.changed = Some(since.total());
+    let config = (snapshot.meta.config.as_deref()).and_then(|hash| engine.trusted_text(hash));
     let state = engine.state.read().clone();
     snapshot.bytes = alone(&state).and_then(|alone| alone.get(&id).copied());
     let layers = reachable(std::slice::from_ref(&this.root));
@@ -187,6 +190,7 @@ pub(super) fn detail(engine: &Engine, name: &str) -> Result<SnapDetail, Failure>
         previous,
         since_previous: Some(since),
         to_live: Some(diff::count(engine, &this, &live)?),
+        config,
     })
 }
 

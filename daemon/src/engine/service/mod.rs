@@ -11,6 +11,8 @@ mod config;
 mod diff;
 mod digest;
 mod failure;
+mod hooks;
+mod keeper;
 mod linked;
 mod listing;
 mod log;
@@ -28,12 +30,15 @@ mod watch;
 mod writeback;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use crossbeam_channel::Sender;
 
 use llctl::client::{Snapped, VerifyEvent};
 use llctl::config::Retention;
 use llctl::protocol::{
-    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ConfigInfo, Event, Failure,
+    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ConfigInfo, Deal, Event, Failure,
     HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, MetricsInfo, OnConflict,
     PROTOCOL_VERSION, Part, Progress, PruneInfo, Request, Response, RevertCheck, RevertInfo, Side,
     SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
@@ -44,9 +49,11 @@ use super::Engine;
 use super::snapshot::{Switched, Taken};
 use crate::control::{Feed, Service, Sink};
 use crate::relay::Errand;
+use crate::tree::StateId;
 use automatic::Labels;
 pub(super) use digest::Digests;
 use failure::failure;
+pub use keeper::{Keeper, SWITCH as AUTOMATIC_SWITCH};
 pub(super) use linked::Linked;
 use states::View;
 
@@ -60,6 +67,12 @@ pub struct Host {
     stop: Box<dyn Fn() + Send + Sync>,
     /// What the snapshots that nobody asked for say of the work.
     work: automatic::Work,
+    /// Hooks that run.
+    hooks: hooks::Running,
+    /// Whether snapshots and retention come by themselves,
+    automatic: AtomicBool,
+    /// and who sees to that.
+    keeper: OnceLock<Sender<keeper::Order>>,
 }
 
 impl Host {
@@ -75,6 +88,9 @@ impl Host {
             mountpoint,
             stop,
             work: automatic::Work::default(),
+            hooks: hooks::Running::default(),
+            automatic: AtomicBool::new(false),
+            keeper: OnceLock::new(),
         }
     }
 
@@ -83,6 +99,17 @@ impl Host {
             Taken::New(id) => listing::brief(&self.engine, id).map(Snapped::Taken),
             Taken::Unchanged(id) => listing::brief(&self.engine, id).map(Snapped::Unchanged),
         }
+    }
+
+    /// The snapshot of the present state, if there is one and a hook would be run for another: where none is taken, none runs.
+    fn saved_before_hooks(&self) -> Option<StateId> {
+        let rules = self.engine.rules();
+        let hooks = &rules.config.hooks;
+        if hooks.before_snap.is_none() && hooks.after_snap.is_none() {
+            return None;
+        }
+        self.engine.flush_mappings();
+        self.engine.saved_as()
     }
 
     fn reverted(&self, to: String, done: &Switched) -> RevertInfo {
@@ -96,6 +123,14 @@ impl Host {
             unsaved: discarded.map(|kept| checks::unsaved_of(&self.engine, kept, done, changed)),
             took_us: u64::try_from(done.took.as_micros()).unwrap_or(u64::MAX),
         }
+    }
+}
+
+/// The snapshot that was taken, if one was.
+fn taken_name(taken: &Snapped) -> Option<Vec<String>> {
+    match taken {
+        Snapped::Taken(info) => Some(vec![info.name.clone()]),
+        Snapped::Unchanged(_) => None,
     }
 }
 
@@ -132,15 +167,17 @@ impl Service for Host {
         message: Option<&str>,
         meta: &SnapMeta,
     ) -> Result<SnapInfo, Failure> {
-        let id = self
-            .engine
-            .snapshot_with(
-                |taken| chosen(name, taken),
-                message.unwrap_or_default(),
-                meta.clone(),
-            )
-            .map_err(|refusal| failure(&self.engine, &refusal))?;
-        listing::brief(&self.engine, id)
+        let names: Vec<String> = name.iter().map(|n| n.as_str().to_owned()).collect();
+        let act = || {
+            let message = message.unwrap_or_default();
+            let id = (self.engine)
+                .snapshot_with(|taken| chosen(name, taken), message, meta.clone())
+                .map_err(|refusal| failure(&self.engine, &refusal))?;
+            listing::brief(&self.engine, id)
+        };
+        self.hooked(Deal::Snap, &names, act, |info| {
+            Some(vec![info.name.clone()])
+        })
     }
 
     fn snap_if_changed(
@@ -149,15 +186,18 @@ impl Service for Host {
         message: Option<&str>,
         meta: &SnapMeta,
     ) -> Result<Snapped, Failure> {
-        let taken = self
-            .engine
-            .snapshot_if_changed(
-                |taken| chosen(name, taken),
-                message.unwrap_or_default(),
-                meta.clone(),
-            )
-            .map_err(|refusal| failure(&self.engine, &refusal))?;
-        self.snapped(taken)
+        if let Some(id) = self.saved_before_hooks() {
+            return self.snapped(Taken::Unchanged(id));
+        }
+        let names: Vec<String> = name.iter().map(|n| n.as_str().to_owned()).collect();
+        let act = || {
+            let message = message.unwrap_or_default();
+            let taken = (self.engine)
+                .snapshot_if_changed(|taken| chosen(name, taken), message, meta.clone())
+                .map_err(|refusal| failure(&self.engine, &refusal))?;
+            self.snapped(taken)
+        };
+        self.hooked(Deal::Snap, &names, act, taken_name)
     }
 
     fn list(&self, query: &ListQuery) -> Result<Listing, Failure> {
@@ -178,7 +218,7 @@ impl Service for Host {
     ) -> Result<ChangeCounts, Failure> {
         let old = match from {
             Some(state) => View::of(&self.engine, state)?,
-            None => View::last(&self.engine),
+            None => View::last_wanted(&self.engine),
         };
         let new = View::of(&self.engine, to)?;
         diff::send(&self.engine, &old, &new, paths, patch, sink)
@@ -209,17 +249,22 @@ impl Service for Host {
     }
 
     fn revert(&self, to: &StateRef, force: bool) -> Result<RevertInfo, Failure> {
-        let done = match to {
-            StateRef::Snapshot(name) => self.engine.revert_with(name.as_str(), force),
-            StateRef::Base => self.engine.revert_base_with(force),
-            StateRef::At(_) => {
-                let name = View::of(&self.engine, to)?.name;
-                self.engine.revert_with(&name, force)
-            }
-            StateRef::Undo | StateRef::Redo | StateRef::Live => return Err(failure::no_target(to)),
+        let act = || {
+            let done = match to {
+                StateRef::Snapshot(name) => self.engine.revert_with(name.as_str(), force),
+                StateRef::Base => self.engine.revert_base_with(force),
+                StateRef::At(_) => {
+                    let name = View::of(&self.engine, to)?.name;
+                    self.engine.revert_with(&name, force)
+                }
+                StateRef::Undo | StateRef::Redo | StateRef::Live => {
+                    return Err(failure::no_target(to));
+                }
+            };
+            let done = done.map_err(|refusal| failure(&self.engine, &refusal))?;
+            Ok(self.reverted(to.to_string(), &done))
         };
-        let done = done.map_err(|refusal| failure(&self.engine, &refusal))?;
-        Ok(self.reverted(to.to_string(), &done))
+        self.hooked(Deal::Revert, &[to.to_string()], act, |_| None)
     }
 
     fn can_revert(&self, to: &StateRef) -> Result<RevertCheck, Failure> {
@@ -232,8 +277,11 @@ impl Service for Host {
         on_conflict: OnConflict,
         force: bool,
     ) -> Result<RevertInfo, Failure> {
-        let done = part::revert(&self.engine, part, on_conflict, force)?;
-        Ok(self.reverted(part.to_string(), &done))
+        let act = || {
+            let done = part::revert(&self.engine, part, on_conflict, force)?;
+            Ok(self.reverted(part.to_string(), &done))
+        };
+        self.hooked(Deal::Revert, &[part.to_string()], act, |_| None)
     }
 
     fn preview_part(
@@ -249,15 +297,21 @@ impl Service for Host {
     }
 
     fn undo(&self, steps: u32) -> Result<RevertInfo, Failure> {
-        let done = (self.engine.undo(steps as usize))
-            .map_err(|refusal| failure(&self.engine, &refusal))?;
-        Ok(self.reverted(StateRef::Undo.to_string(), &done))
+        let act = || {
+            let done = (self.engine.undo(steps as usize))
+                .map_err(|refusal| failure(&self.engine, &refusal))?;
+            Ok(self.reverted(StateRef::Undo.to_string(), &done))
+        };
+        self.hooked(Deal::Undo, &[StateRef::Undo.to_string()], act, |_| None)
     }
 
     fn redo(&self, steps: u32) -> Result<RevertInfo, Failure> {
-        let done = (self.engine.redo(steps as usize))
-            .map_err(|refusal| failure(&self.engine, &refusal))?;
-        Ok(self.reverted(StateRef::Redo.to_string(), &done))
+        let act = || {
+            let done = (self.engine.redo(steps as usize))
+                .map_err(|refusal| failure(&self.engine, &refusal))?;
+            Ok(self.reverted(StateRef::Redo.to_string(), &done))
+        };
+        self.hooked(Deal::Redo, &[StateRef::Redo.to_string()], act, |_| None)
     }
 
     fn describe(&self, name: &SnapName, edit: &MetaEdit) -> Result<SnapInfo, Failure> {
@@ -268,9 +322,9 @@ impl Service for Host {
 
     fn delete(&self, names: &[SnapName]) -> Result<Vec<String>, Failure> {
         let names: Vec<String> = names.iter().map(|n| n.as_str().to_owned()).collect();
-        self.engine
-            .delete(&names)
-            .map_err(|refusal| failure(&self.engine, &refusal))?;
+        let act =
+            || (self.engine.delete(&names)).map_err(|refusal| failure(&self.engine, &refusal));
+        self.hooked(Deal::Delete, &names, act, |()| None)?;
         Ok(names)
     }
 
@@ -314,18 +368,30 @@ impl Service for Host {
     }
 
     fn config(&self) -> Result<ConfigInfo, Failure> {
-        Ok(config::info(&self.engine, false))
+        Ok(config::info(&self.engine, self.automatic.load(Relaxed)))
     }
 
     fn trust(&self, text: &str) -> Result<ConfigInfo, Failure> {
         config::trust(&self.engine, text)?;
+        if let Some(keeper) = self.keeper.get()
+            && keeper.try_send(keeper::Order::Rules).is_err()
+        {
+            tracing::debug!("the keeper learns of the rules a moment later");
+        }
         self.config()
     }
 
     fn prune(&self, rules: Option<&Retention>, yes: bool) -> Result<PruneInfo, Failure> {
         let in_force = self.engine.rules();
         let rules = rules.unwrap_or(&in_force.config.retention);
-        prune::prune(&self.engine, rules, yes)
+        let plan = prune::prune(&self.engine, rules, false)?;
+        if !yes || plan.snapshots.is_empty() {
+            return Ok(PruneInfo { done: yes, ..plan });
+        }
+        let names = |info: &PruneInfo| info.snapshots.iter().map(|s| s.name.clone()).collect();
+        let all: Vec<String> = names(&plan);
+        let act = || prune::prune(&self.engine, rules, true);
+        self.hooked(Deal::Prune, &all, act, |done| Some(names(done)))
     }
 
     fn phase(&self, name: &str, session: Option<&str>) -> Result<Snapped, Failure> {
@@ -333,10 +399,18 @@ impl Service for Host {
             phase: Some(name.to_owned()),
             session: session.map(str::to_owned),
         };
-        let taken = automatic::take(&self.engine, "before this phase", labels.clone())
-            .map_err(|refusal| failure(&self.engine, &refusal))?;
+        if let Some(id) = self.saved_before_hooks() {
+            self.work.begin(labels);
+            return self.snapped(Taken::Unchanged(id));
+        }
+        let act = || {
+            let taken = automatic::take(&self.engine, "before this phase", labels.clone())
+                .map_err(|refusal| failure(&self.engine, &refusal))?;
+            self.snapped(taken)
+        };
+        let taken = self.hooked(Deal::Snap, &[], act, taken_name)?;
         self.work.begin(labels);
-        self.snapped(taken)
+        Ok(taken)
     }
 
     fn status(&self) -> Result<StatusInfo, Failure> {
@@ -352,12 +426,15 @@ impl Service for Host {
     }
 
     fn apply(&self, sink: Sink<'_, Progress>) -> Result<ApplyDone, Failure> {
-        writeback::apply(&self.engine, sink).map_err(|unfinished| {
-            if unfinished.fatal {
-                (self.stop)();
-            }
-            unfinished.failure
-        })
+        let act = || {
+            writeback::apply(&self.engine, sink).map_err(|unfinished| {
+                if unfinished.fatal {
+                    (self.stop)();
+                }
+                unfinished.failure
+            })
+        };
+        self.hooked(Deal::Apply, &[], act, |_| None)
     }
 
     fn prepare_shutdown(&self, apply: bool, sink: Sink<'_, Progress>) -> Result<(), Failure> {

@@ -24,7 +24,11 @@ pub(super) fn prune(engine: &Engine, rules: &Retention, yes: bool) -> Result<Pru
         told.done = true;
         if !some.is_empty() {
             let gone = engine
-                .give_up(&some, &|s: &Snapshot| applies(rules, &s.meta))
+                .give_up(
+                    &some,
+                    &|s: &Snapshot| applies(rules, &s.meta),
+                    told.frees.unwrap_or(u64::from(u32::MAX)),
+                )
                 .map_err(|refusal| failure(engine, &refusal))?;
             let gone: BTreeSet<StateId> = gone.into_iter().collect();
             if gone != some {

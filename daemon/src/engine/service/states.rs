@@ -1,6 +1,7 @@
 //! The states that a client can name, and reading files as they are in one.
 
 use llctl::StateRef;
+use llctl::config::AUTOMATIC;
 use llctl::protocol::{ErrorKind, Failure, UnixNanos};
 use nix::errno::Errno;
 
@@ -63,6 +64,18 @@ impl View {
         let state = engine.state.read();
         match state.snapshots.keys().next_back() {
             Some(&id) => View::kept(&state, id),
+            None => View::base(),
+        }
+    }
+
+    /// The last snapshot that somebody asked for: those that take themselves must not hide what changed since. Without any,
+    /// the base.
+    pub fn last_wanted(engine: &Engine) -> View {
+        let state = engine.state.read();
+        let mut snapshots = state.snapshots.iter().rev();
+        let wanted = snapshots.find(|(_, s)| s.meta.reason.as_deref() != Some(AUTOMATIC));
+        match wanted {
+            Some((&id, _)) => View::kept(&state, id),
             None => View::base(),
         }
     }

@@ -1,0 +1,239 @@
+//! Commands of the user before and after what is done: `[hooks]` of what is in force.
+//!
+//! No lock is held while one runs: it may use the mount, and llctl. What a hook asks for itself runs no hooks.
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use llctl::config;
+use llctl::protocol::{Deal, ErrorKind, Failure};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, getpgid};
+use parking_lot::Mutex;
+
+use super::Host;
+
+/// Bytes of a hook's output that are logged.
+const OUTPUT_MAX: usize = 16 << 10;
+/// How often it is looked whether a hook has ended.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long the rest of the output is waited for: something that the hook left running may keep it open.
+const REST: Duration = Duration::from_millis(200);
+
+/// Hooks that run, by process group.
+#[derive(Default)]
+pub(super) struct Running(Mutex<Vec<i32>>);
+
+/// What a hook is told in its environment, besides the mount.
+struct Said<'a> {
+    event: &'a str,
+    when: &'a str,
+    names: &'a [String],
+    /// Afterwards: whether it was done, and if not, why.
+    outcome: Option<Result<(), &'a Failure>>,
+}
+
+impl Running {
+    /// Whether the client that is served by this thread was started by a hook.
+    fn is_inside(&self) -> bool {
+        let running = self.0.lock();
+        if running.is_empty() {
+            return false;
+        }
+        let group = crate::control::peer_pid()
+            .and_then(|pid| i32::try_from(pid).ok())
+            .and_then(|pid| getpgid(Some(Pid::from_raw(pid))).ok());
+        group.is_some_and(|group| running.contains(&group.as_raw()))
+    }
+
+    fn run(
+        &self,
+        command: &str,
+        mount: &Path,
+        timeout: Duration,
+        said: &Said<'_>,
+    ) -> Result<(), String> {
+        let (mut output, input) = std::io::pipe().map_err(|e| format!("there is no pipe: {e}"))?;
+        let mut shell = Command::new("/bin/sh");
+        // The shell goes into the mount, not the daemon, which must not wait for itself.
+        shell
+            .args(["-c", "cd -- \"$LLFS_MOUNT\" && eval \"$0\"", command])
+            .current_dir("/")
+            .env("LLFS_MOUNT", mount)
+            .env("LLFS_EVENT", said.event)
+            .env("LLFS_WHEN", said.when)
+            .env("LLFS_SNAPSHOTS", said.names.join("\n"))
+            .env(
+                "LLFS_SNAPSHOT",
+                said.names.first().map_or("", String::as_str),
+            )
+            .stdin(Stdio::null())
+            .stdout(
+                input
+                    .try_clone()
+                    .map_err(|e| format!("there is no pipe: {e}"))?,
+            )
+            .stderr(input)
+            .process_group(0);
+        if let Some(outcome) = said.outcome {
+            shell.env(
+                "LLFS_OUTCOME",
+                if outcome.is_ok() { "done" } else { "failed" },
+            );
+            if let Err(failure) = outcome {
+                shell.env("LLFS_ERROR", &failure.message);
+            }
+        }
+        let child = shell
+            .spawn()
+            .map_err(|e| format!("it cannot be started: {e}"))?;
+        // It would keep the pipe open.
+        drop(shell);
+        let group = i32::try_from(child.id()).unwrap_or(0);
+        self.0.lock().push(group);
+        let (sender, rest) = mpsc::channel();
+        thread::spawn(move || {
+            let mut text = Vec::new();
+            let mut piece = [0; 4096];
+            while let Ok(got @ 1..) = output.read(&mut piece) {
+                let room = OUTPUT_MAX.saturating_sub(text.len());
+                text.extend(&piece[..got.min(room)]);
+            }
+            // Nobody may wait for it any more.
+            sender.send(text).unwrap_or_default();
+        });
+        let ended = wait(child, group, timeout);
+        self.0.lock().retain(|running| *running != group);
+        let text = rest.recv_timeout(REST).unwrap_or_default();
+        let text = llctl::escape::escaped_text(&String::from_utf8_lossy(&text))
+            .trim_end()
+            .to_owned();
+        match &ended {
+            Ok(()) => {
+                tracing::info!(event = said.event, when = said.when, output = %text, "a hook ran")
+            }
+            Err(why) => {
+                tracing::warn!(event = said.event, when = said.when, why, output = %text, "a hook failed")
+            }
+        }
+        ended.map_err(|why| match text.lines().next_back() {
+            Some(line) => format!("{why}: {line}"),
+            None => why,
+        })
+    }
+}
+
+fn wait(mut child: Child, group: i32, timeout: Duration) -> Result<(), String> {
+    let begun = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(status)) => return Err(status.to_string()),
+            Ok(None) if begun.elapsed() < timeout => thread::sleep(LOOK),
+            Ok(None) => {
+                if let Err(error) = killpg(Pid::from_raw(group), Signal::SIGKILL) {
+                    tracing::debug!(%error, "a hook has ended meanwhile");
+                }
+                let ended = child.wait();
+                tracing::debug!(?ended, "a hook was killed");
+                return Err(format!("it took longer than {} s", timeout.as_secs()));
+            }
+            Err(error) => return Err(format!("it cannot be waited for: {error}")),
+        }
+    }
+}
+
+/// The commands for one kind of act.
+fn commands(hooks: &config::Hooks, what: Deal) -> (Option<&String>, Option<&String>) {
+    let (before, after) = match what {
+        Deal::Snap => (&hooks.before_snap, &hooks.after_snap),
+        Deal::Revert | Deal::Undo | Deal::Redo => (&hooks.before_revert, &hooks.after_revert),
+        Deal::Delete => (&hooks.before_delete, &hooks.after_delete),
+        Deal::Prune => (&hooks.before_prune, &hooks.after_prune),
+        Deal::Apply => (&hooks.before_apply, &hooks.after_apply),
+        _ => return (None, None),
+    };
+    (before.as_ref(), after.as_ref())
+}
+
+impl Host {
+    /// Does something between its hooks. `names` are the snapshots that it is about, and `named` those that it was.
+    ///
+    /// # Errors
+    /// What `act` says, or that the hook before it failed: then it was not done.
+    pub(super) fn hooked<T>(
+        &self,
+        what: Deal,
+        names: &[String],
+        act: impl FnOnce() -> Result<T, Failure>,
+        named: impl FnOnce(&T) -> Option<Vec<String>>,
+    ) -> Result<T, Failure> {
+        let rules = self.engine.rules();
+        let hooks = &rules.config.hooks;
+        let (before, after) = commands(hooks, what);
+        if (before.is_none() && after.is_none()) || self.hooks.is_inside() {
+            return act();
+        }
+        let timeout = hooks.timeout.get();
+        let event = what.as_str();
+        if let Some(command) = before {
+            let said = Said {
+                event,
+                when: "before",
+                names,
+                outcome: None,
+            };
+            let ran = self.hooks.run(command, &self.mountpoint, timeout, &said);
+            ran.map_err(|why| {
+                Failure::new(
+                    ErrorKind::Hook,
+                    format!("the hook before_{} stopped it: {why}", hook_name(what)),
+                )
+                .with_hint("`llctl config show` has the command; nothing was done")
+            })?;
+        }
+        let done = act();
+        if let Some(command) = after {
+            let named = done.as_ref().ok().and_then(named);
+            let said = Said {
+                event,
+                when: "after",
+                names: named.as_deref().unwrap_or(names),
+                outcome: Some(done.as_ref().map(drop)),
+            };
+            // It was logged, and what is done is done.
+            drop(self.hooks.run(command, &self.mountpoint, timeout, &said));
+        }
+        done
+    }
+}
+
+impl Host {
+    /// Runs the hook after something that was done already.
+    pub(super) fn after_only(&self, what: Deal, names: &[String]) {
+        let rules = self.engine.rules();
+        let hooks = &rules.config.hooks;
+        if let (_, Some(command)) = commands(hooks, what) {
+            let said = Said {
+                event: what.as_str(),
+                when: "after",
+                names,
+                outcome: Some(Ok(())),
+            };
+            // It was logged, and what is done is done.
+            drop((self.hooks).run(command, &self.mountpoint, hooks.timeout.get(), &said));
+        }
+    }
+}
+
+fn hook_name(what: Deal) -> &'static str {
+    match what {
+        Deal::Undo | Deal::Redo => Deal::Revert.as_str(),
+        what => what.as_str(),
+    }
+}
