@@ -194,8 +194,6 @@ pub fn fields(meta: &SnapMeta, out: &mut Output) -> io::Result<()> {
         ("tags", Some(tags)),
         ("metrics", Some(metrics)),
         ("git", meta.git.as_ref().map(checkout)),
-        ("rules", meta.config.clone()),
-        ("format", meta.format.map(|n| n.to_string())),
         ("pinned", meta.pinned.then(|| "yes".to_owned())),
     ];
     for (name, value) in rows {

@@ -138,6 +138,20 @@ pub fn show(client: &mut Client, name: SnapName, out: &mut Output) -> Outcome {
         field(out, "since then", &units::counts(counts))?;
     }
     meta::fields(meta, out)?;
+    if let Some(format) = meta.format {
+        field(out, "format", &format!("version {format} of the store"))?;
+    }
+    if let Some(hash) = &meta.config {
+        let known = match &detail.config {
+            Some(_) => ", shown by --json",
+            None => "",
+        };
+        field(
+            out,
+            "rules",
+            &format!("an llfs.toml with the hash {hash}{known}"),
+        )?;
+    }
     if let Some(message) = message {
         out.line("")?;
         for line in escaped_text(message).lines() {
