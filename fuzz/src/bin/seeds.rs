@@ -205,8 +205,8 @@ fn responses() {
             previous: None,
             since_previous: Some(counts),
             to_live: None,
-config: None,
-}),
+            config: None,
+        }),
         Response::Change(change),
         Response::DiffEnd(counts),
         Response::LogEntry(LogEntry {
