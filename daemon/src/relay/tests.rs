@@ -154,6 +154,25 @@ fn an_errand_is_done_once() {
 }
 
 #[test]
+fn a_record_aside_is_none_of_the_request() {
+    let relay = Relay::new().unwrap();
+    assert!(!relay.begin_change(&ask(9)));
+    requests::aside(|| {
+        relay.appending(1, b"a mark");
+        relay.appended();
+    });
+    // Killed here: the next worker is to carry the request out.
+    let later = heir(&relay);
+    later.met(2, b"a mark");
+    assert!(!later.begin_change(&ask(9)));
+    assert!(!relay.begin_change(&ask(9)));
+    requests::aside(|| ());
+    relay.appending(2, b"the removal");
+    relay.appended();
+    assert!(heir(&relay).begin_change(&ask(9)));
+}
+
+#[test]
 fn an_errand_that_another_thread_carries_out_is_done_with_the_record_that_it_names() {
     let relay = Relay::new().unwrap();
     let errand = Errand {
