@@ -115,3 +115,45 @@ fn metadata_and_both_piles_of_version_3_are_read() {
         assert_eq!(piles::top(&state.discarded, true), Some(4));
     }
 }
+
+/// A part was reverted, and the checksums of the states were known.
+#[test]
+fn merges_and_checksums_of_version_3_are_read() {
+    for fixture in ["state_v3/merged-live", "state_v3/merged-closed"] {
+        let state = state(fixture);
+        let hash = |name: &str| state.snapshot(name).unwrap().1.digest.unwrap().to_string();
+        assert_eq!(
+            [hash("first"), hash("second")],
+            [
+                "f918ed1e6c6b64cf7154e508e64f373d8d74b0ce1f19e2b5983a266e6744f9a1",
+                "0a69c9f91557875f20a3e342f71b0f9dc048cc14858b9fc15ed55a6d14a10db1"
+            ]
+        );
+        // What was discarded was discarded for no other state, but for parts of one.
+        assert_eq!(piles::top(&state.discarded, false), Some(3));
+        assert_eq!((state.discarded[&3].became, state.next_state), (3, 4));
+        // `a` and `d` are the base's again, `b` and `n` stayed with both names of what is in it.
+        let named = |root: &llfs::tree::Root| {
+            let here = root.dentries.iter().map(|(slot, dentry)| {
+                let here = matches!(dentry, llfs::tree::Dentry::Here(..));
+                (
+                    String::from_utf8_lossy(slot.name.as_bytes()).into_owned(),
+                    here,
+                )
+            });
+            here.collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let names = |list: &[(&str, bool)]| {
+            let list = list.iter().map(|(name, here)| ((*name).to_owned(), *here));
+            list.collect::<std::collections::BTreeMap<_, _>>()
+        };
+        let discarded = named(&state.discarded[&3].root);
+        let made = [("d", false), ("n", true), ("x", true), ("y", true)];
+        assert_eq!(discarded, names(&made));
+        assert_eq!(named(&state.head), names(&made[1..]));
+        assert_eq!(
+            state.head.inodes.len(),
+            state.discarded[&3].root.inodes.len() - 1
+        );
+    }
+}
