@@ -113,6 +113,8 @@ pub struct Engine {
     /// Holes that were punched into layers already.
     punched: Mutex<std::collections::HashMap<crate::tree::LayerId, Vec<std::ops::Range<u32>>>>,
     house: house::House,
+    /// About how many paths differ between two snapshots, which stays true: neither ever changes. A leaf lock.
+    counted: Mutex<std::collections::HashMap<(crate::tree::StateId, crate::tree::StateId), u64>>,
     digests: service::Digests,
     /// Files of the base that have several names there, once somebody had to know; a leaf lock.
     linked: Mutex<Option<Arc<service::Linked>>>,

@@ -380,6 +380,7 @@ impl Engine {
             metrics: super::metrics::Metrics::default(),
             events: super::events::Events::default(),
             house: House::new(),
+            counted: Mutex::default(),
             digests: super::service::Digests::default(),
             linked: Mutex::default(),
             bulk: super::bulk::Bulk::default(),

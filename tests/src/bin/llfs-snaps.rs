@@ -48,7 +48,7 @@ fn take(
                 number.to_string(),
             )?;
         }
-        let name = SnapName::new(&format!("{prefix}{number}"))?;
+        let name = SnapName::new(format!("{prefix}{number}"))?;
         let begun = Instant::now();
         client.snap(Some(name), None)?;
         took += begun.elapsed();

@@ -21,6 +21,9 @@ use crate::tree::{
 /// Differences that a list looks at before it leaves the rest of the counts out.
 const BUDGET: usize = 200_000;
 
+/// Pairs of states of which the count of differences is remembered: 5 MB.
+const COUNTED_MAX: usize = 1 << 17;
+
 /// Differences that are looked at by path: ten milliseconds.
 const SOON: usize = 2_000;
 
@@ -108,9 +111,20 @@ pub(super) fn some(engine: &Engine, query: &ListQuery) -> Listing {
     for info in by_age {
         info.bytes = held(info.id);
         let older = state.snapshots.range(..info.id).next_back();
-        if let Some(snapshot) = state.snapshots.get(&info.id) {
+        let between = (older.map_or(BASE_STATE, |(id, _)| *id), info.id);
+        info.changed = engine.counted.lock().get(&between).copied();
+        if info.changed.is_none()
+            && let Some(snapshot) = state.snapshots.get(&info.id)
+        {
             let none = Root::default();
             info.changed = count(older.map_or(&none, |(_, s)| &s.root), &snapshot.root);
+            if let Some(paths) = info.changed {
+                let mut counted = engine.counted.lock();
+                if counted.len() >= COUNTED_MAX {
+                    counted.clear();
+                }
+                counted.insert(between, paths);
+            }
         }
     }
     if !early {
