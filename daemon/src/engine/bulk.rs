@@ -224,10 +224,8 @@ impl Engine {
         if !kept.is_empty() {
             self.authors.settle(true);
         }
-        if !stale.is_empty() {
-            self.authors.settle(false);
-        }
         for id in stale {
+            self.hand_on_authors(id);
             if let Err(error) = self.drop_mark(id) {
                 tracing::debug!(%error, "a mark stays");
             }

@@ -68,6 +68,37 @@ impl Notes {
     /// # Errors
     /// What the disk says.
     pub fn tidy(&mut self, store: &Store, alive: &BTreeSet<StateId>) -> io::Result<()> {
+        let dead = self.known(store)?.iter();
+        let dead = dead.filter(|(_, states)| states.is_disjoint(alive));
+        let dead: Vec<u32> = dead.map(|(note, _)| *note).collect();
+        dead.into_iter().try_for_each(|n| self.remove(store, n))
+    }
+
+    /// What led to a state leads to the one after it from here on: it is written again under that number.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn hand_on(&mut self, store: &Store, state: StateId) -> io::Result<()> {
+        let of = self.known(store)?.iter();
+        let of: Vec<u32> = of
+            .filter(|(_, states)| states.contains(&state))
+            .map(|(note, _)| *note)
+            .collect();
+        let mut batches = Vec::new();
+        read_some(store, of, &mut |_, batch| {
+            if batch.state == state {
+                let state = state + 1;
+                batches.push(Batch { state, ..batch });
+            }
+        })?;
+        match batches.is_empty() {
+            true => Ok(()),
+            false => self.append(store, &batches),
+        }
+    }
+
+    /// Which states' batches are in which note.
+    fn known(&mut self, store: &Store) -> io::Result<&BTreeMap<u32, BTreeSet<StateId>>> {
         if self.states.is_none() {
             let mut found: BTreeMap<u32, BTreeSet<StateId>> = store
                 .notes(NoteKind::Who)?
@@ -79,10 +110,7 @@ impl Notes {
             })?;
             self.states = Some(found);
         }
-        let dead = self.states.iter().flatten();
-        let dead = dead.filter(|(_, states)| states.is_disjoint(alive));
-        let dead: Vec<u32> = dead.map(|(note, _)| *note).collect();
-        dead.into_iter().try_for_each(|n| self.remove(store, n))
+        Ok(self.states.get_or_insert_default())
     }
 
     fn remove(&mut self, store: &Store, note: u32) -> io::Result<()> {
@@ -122,7 +150,12 @@ fn append(store: &Store, batches: &[Batch]) -> io::Result<(u32, Vec<u32>)> {
 /// # Errors
 /// What the disk says.
 pub(super) fn read(store: &Store, each: &mut dyn FnMut(u32, Batch)) -> io::Result<()> {
-    for note in store.notes(NoteKind::Who)? {
+    read_some(store, store.notes(NoteKind::Who)?, each)
+}
+
+/// The same of some notes.
+fn read_some(store: &Store, notes: Vec<u32>, each: &mut dyn FnMut(u32, Batch)) -> io::Result<()> {
+    for note in notes {
         let bytes = match store.read_note(NoteKind::Who, note) {
             // It went meanwhile.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,

@@ -262,6 +262,15 @@ impl Engine {
         }
     }
 
+    /// A state is given up, and what led to it led to the one after it.
+    pub(super) fn hand_on_authors(&self, state: StateId) {
+        self.authors.settle(false);
+        let mut notes = self.authors.notes.lock();
+        if let Err(error) = notes.hand_on(&self.store, state) {
+            tracing::debug!(%error, "who changed what before some removals is not known any more");
+        }
+    }
+
     /// Everything that was written down, and what was not yet.
     ///
     /// # Errors
