@@ -114,6 +114,7 @@ fn keep(host: &Host, queue: &Receiver<Order>) {
         let kept = host.engine.settle_marks();
         if !kept.is_empty() {
             tell_marks(host, &kept);
+            host.engine.digests.call();
         }
         host.engine.grow_up();
         let now = Instant::now();
