@@ -51,8 +51,9 @@ fn new_one(site: &Mounted, known: &[String]) -> String {
 #[test]
 fn when_it_gets_quiet_there_is_a_snapshot_and_no_empty_one() {
     let site = mounted("auto-quiet", |_| {});
+    // One change at a time: a busy machine may be quiet between two.
+    fs::create_dir(site.path("f")).unwrap();
     rules(&site, "[checkpoints]\nquiet = \"1s\"\nbulk = 0\n");
-    fs::write(site.path("f"), "one").unwrap();
     let first = new_one(&site, &[]);
     assert!(first.starts_with("auto-20"), "{first}");
     let before = site.manifest();
@@ -69,7 +70,7 @@ fn when_it_gets_quiet_there_is_a_snapshot_and_no_empty_one() {
     // A phase that begins without a change takes none.
     let phase = site.json(&["phase", "review", "--session", "s"]);
     assert_eq!(phase["unchanged"]["name"], first.as_str());
-    fs::write(site.path("f"), "two").unwrap();
+    fs::create_dir(site.path("g")).unwrap();
     let second = new_one(&site, std::slice::from_ref(&first));
     let meta = &site.json(&["show", &second])["snapshot"]["meta"];
     assert_eq!(
@@ -79,7 +80,10 @@ fn when_it_gets_quiet_there_is_a_snapshot_and_no_empty_one() {
     assert_eq!(names(&site), [first.clone(), second]);
     // `diff` is about what somebody asked for.
     let changed = site.llctl(&["diff"]).ok().out();
-    assert!(changed.contains('f'), "{changed}");
+    assert!(
+        changed.contains("f/") && changed.contains("g/"),
+        "{changed}"
+    );
     site.revert(&first);
     before.assert_same(&site.manifest(), Ignore::default(), "reverted");
     let acts = site.json(&["history", "--what", "snap"]);
@@ -227,7 +231,8 @@ c.executemany('insert into t values (?)', [(i,) for i in range(1000)]); c.commit
         .ok();
     let checkpoint = until("all that work is in a snapshot", PATIENCE, || {
         let last = names(&site).pop()?;
-        let clean = site.json(&["diff", &last]).get("summary").is_some();
+        let diff = site.llctl(&["diff", "--exit-code", &last]).finish();
+        let clean = diff.code() == 0;
         clean.then_some(last)
     });
     let before = site.manifest();
@@ -299,7 +304,7 @@ after_revert = \"{line}; echo after >> f; {} snap from-hook; exit 1\"
 before_delete = \"{line}\"
 after_prune = \"{line}\"
 before_apply = \"sleep 600\"
-timeout = \"1s\"
+timeout = \"10s\"
 ",
         llctl.display()
     );
@@ -331,7 +336,7 @@ timeout = \"1s\"
     let slow = site.llctl(&["apply", "--yes"]).finish();
     assert_eq!(slow.code(), 11, "{}", slow.text());
     assert!(
-        slow.err().contains("it took longer than 1 s"),
+        slow.err().contains("it took longer than 10 s"),
         "{}",
         slow.err()
     );
