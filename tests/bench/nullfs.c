@@ -1,8 +1,10 @@
 /* A FUSE file system that does nothing but answer: the least that any FUSE daemon costs on this machine.
  *
- *   nullfs DIR        mounts over DIR (as root) and serves until it is unmounted; prints its process id when it is usable
+ *   nullfs DIR [KEEP] mounts over DIR (as root) and serves until it is unmounted; prints its process id when it is usable
  *
- * It keeps names, sizes and modes in memory, throws written bytes away and reads zeros. It asks the kernel for the same
+ * It keeps names, sizes and modes in memory, throws written bytes away and reads zeros. With the directory KEEP it does the least that
+ * a daemon must do whose death may lose nothing: each change is a record in a log there, and written bytes are in a file, before it
+ * answers; fsync has both on the disk. It asks the kernel for the same
  * caching as llfs (no OPEN, no FLUSH, answers that are valid for ever), has one thread that answers, follows its callers' CPU
  * and keeps the other one of two busy in the same way (daemon/src/fuse/follow.rs, neighbour.rs).
  * Errors that a workload of ops.c cannot meet are not handled: it ends. */
@@ -46,7 +48,7 @@ struct name {
 static struct node *nodes[TABLE];
 static struct name *names[TABLE], *first_in[TABLE]; /* first_in: by number of the directory, which may share a slot */
 static uint64_t last_ino = FUSE_ROOT_ID;
-static int device;
+static int device, log_file = -1, data_file = -1; /* the files in KEEP */
 static char *buffer;
 
 static unsigned slot_of(uint64_t parent, const char *text)
@@ -151,6 +153,25 @@ static struct fuse_entry_out entry(const struct node *n)
     return e;
 }
 
+/* Where the bytes of a file are: a gigabyte of holes for each. */
+static off_t place_of(const struct node *n)
+{
+    return (off_t)(n->ino % (1 << 13)) << 30;
+}
+
+/* Writes a record of the size that llfs has for most changes. */
+static void record(const struct fuse_in_header *in)
+{
+    static off_t end;
+    char text[100] = { 0 };
+    if (log_file < 0)
+        return;
+    memcpy(text, in, sizeof *in);
+    if (pwrite(log_file, text, sizeof text, end) != sizeof text)
+        exit(1);
+    end += sizeof text;
+}
+
 /* READDIRPLUS: the offset counts names from the newest on. */
 static void list(const struct fuse_in_header *in, const struct fuse_read_in *read_in)
 {
@@ -207,6 +228,7 @@ static void serve(const struct fuse_in_header *in, char *body)
         struct fuse_attr_out out = { .attr_valid = FOREVER };
         if (set->valid & FATTR_SIZE)
             n->size = set->size;
+        record(in);
         fill(&out.attr, n);
         answer(in, 0, &out, sizeof out);
         return;
@@ -217,6 +239,7 @@ static void serve(const struct fuse_in_header *in, char *body)
         uint32_t mode = dir ? S_IFDIR | ((struct fuse_mkdir_in *)body)->mode : ((struct fuse_mknod_in *)body)->mode;
         struct node *made = make_node(mode);
         link_name(in->nodeid, body + (dir ? sizeof(struct fuse_mkdir_in) : sizeof(struct fuse_mknod_in)), made);
+        record(in);
         struct fuse_entry_out e = entry(made);
         answer(in, 0, &e, sizeof e);
         return;
@@ -225,6 +248,9 @@ static void serve(const struct fuse_in_header *in, char *body)
         const struct fuse_write_in *w = (void *)body;
         struct fuse_write_out out = { .size = w->size };
         uint64_t end = w->offset + w->size;
+        if (data_file >= 0 && pwrite(data_file, w + 1, w->size, place_of(n) + (off_t)w->offset) != (ssize_t)w->size)
+            exit(1);
+        record(in);
         n->size = end > n->size ? end : n->size;
         clock_gettime(CLOCK_REALTIME_COARSE, &n->changed);
         answer(in, 0, &out, sizeof out);
@@ -233,8 +259,15 @@ static void serve(const struct fuse_in_header *in, char *body)
     case FUSE_READ: {
         static const char zeros[1 << 20];
         const struct fuse_read_in *r = (void *)body;
-        uint64_t left = r->offset < n->size ? n->size - r->offset : 0;
-        answer(in, 0, zeros, left < r->size ? left : r->size);
+        uint64_t left = r->offset < n->size ? n->size - r->offset : 0, size = left < r->size ? left : r->size;
+        if (data_file >= 0 && size > 0) {
+            static char bytes[1 << 20];
+            ssize_t found = pread(data_file, bytes, size, place_of(n) + (off_t)r->offset);
+            memset(bytes + (found > 0 ? found : 0), 0, size - (size_t)(found > 0 ? found : 0));
+            answer(in, 0, bytes, size);
+            return;
+        }
+        answer(in, 0, zeros, size);
         return;
     }
     case FUSE_RENAME: {
@@ -242,6 +275,7 @@ static void serve(const struct fuse_in_header *in, char *body)
         struct name *old = find(in->nodeid, from);
         link_name(((struct fuse_rename_in *)body)->newdir, to, old->node);
         unlink_name(old);
+        record(in);
         answer(in, 0, NULL, 0);
         return;
     }
@@ -250,6 +284,7 @@ static void serve(const struct fuse_in_header *in, char *body)
         struct name *gone = find(in->nodeid, body);
         gone->node->nlink = 0;
         unlink_name(gone);
+        record(in);
         answer(in, 0, NULL, 0);
         return;
     }
@@ -268,6 +303,8 @@ static void serve(const struct fuse_in_header *in, char *body)
         list(in, (void *)body);
         return;
     case FUSE_FSYNC:
+        if (data_file >= 0 && (fdatasync(data_file) != 0 || fdatasync(log_file) != 0))
+            exit(1);
         answer(in, 0, NULL, 0);
         return;
     case FUSE_GETXATTR:
@@ -399,7 +436,16 @@ int main(int argc, char **argv)
     buffer = aligned_alloc(4096, BUFFER + 4096);
     device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
     snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other", device);
-    if (argc != 2 || device < 0 || mount("nullfs", argv[1], "fuse.nullfs", MS_NOSUID | MS_NODEV, options) != 0) {
+    if (argc == 3) {
+        int dir = open(argv[2], O_PATH | O_DIRECTORY | O_CLOEXEC);
+        data_file = openat(dir, "data", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        log_file = openat(dir, "log", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        if (data_file < 0 || log_file < 0) {
+            perror("nullfs: KEEP");
+            return 1;
+        }
+    }
+    if (argc < 2 || argc > 3 || device < 0 || mount("nullfs", argv[1], "fuse.nullfs", MS_NOSUID | MS_NODEV, options) != 0) {
         perror("nullfs: mount");
         return 1;
     }

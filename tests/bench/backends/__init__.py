@@ -3,9 +3,9 @@
 from .btrfs import Btrfs
 from .fuse_overlayfs import FuseOverlayfs
 from .llfs import Llfs
-from .null_fuse import NullFuse
+from .null_fuse import KeepingFuse, NullFuse
 from .overlayfs import Overlayfs
 from .plain import Plain
 from .shadow_git import ShadowGit
 
-ALL = [Plain(), Llfs(), NullFuse(), Overlayfs(), FuseOverlayfs(), Btrfs(), ShadowGit()]
+ALL = [Plain(), Llfs(), NullFuse(), KeepingFuse(), Overlayfs(), FuseOverlayfs(), Btrfs(), ShadowGit()]

@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape
 from .numbers import ratio, times
 from .table import backends
 
-COLORS = {"llfs": "#1b7f5c", "null FUSE": "#bbbbbb", "overlayfs": "#8aa4c8", "fuse-overlayfs": "#d9a441", "btrfs": "#a08bb5"}
+COLORS = {"llfs": "#1b7f5c", "null FUSE": "#bbbbbb", "keeping FUSE": "#888888", "overlayfs": "#8aa4c8", "fuse-overlayfs": "#d9a441", "btrfs": "#a08bb5"}
 LABEL, WIDTH, BAR, GAP, TOP = 300, 900, 11, 12, 56
 
 

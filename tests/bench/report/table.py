@@ -9,7 +9,7 @@ def backends(results, *, without=()):
         for name in by_backend:
             if name not in seen and name not in without:
                 seen.append(name)
-    order = ["plain", "llfs", "null FUSE", "overlayfs", "fuse-overlayfs", "btrfs", "shadow git"]
+    order = ["plain", "llfs", "null FUSE", "keeping FUSE", "overlayfs", "fuse-overlayfs", "btrfs", "shadow git"]
     return sorted(seen, key=order.index)
 
 
