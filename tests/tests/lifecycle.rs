@@ -322,7 +322,7 @@ fn a_broken_store_is_refused_and_not_touched() {
     let mut flipped = good.clone();
     *flipped.last_mut().unwrap() ^= 1;
     let cases: [(&str, &[u8], &[&str]); 5] = [
-        ("newer", &newer, &["77", "1"]),
+        ("newer", &newer, &["version 77", "up to version"]),
         ("flipped", &flipped, &["superblock"]),
         ("truncated", &good[..20], &[]),
         ("empty", &[], &[]),

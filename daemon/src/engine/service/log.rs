@@ -127,7 +127,7 @@ fn compare(engine: &Engine, old: &View, new: &View, path: &[u8]) -> Answer<Optio
     let mut from = None;
     if let (None, Some((ino, kind))) = (was, is) {
         // It may have had another name.
-        let before = names.0.likely(ino).find(|slot| names.0.binds(slot, ino));
+        let before = names.0.bound(ino)?.into_iter().next();
         from = before.and_then(|slot| names.0.path(&slot));
         was = from.as_ref().map(|_| (ino, kind));
     }

@@ -1,14 +1,14 @@
 //! What names mean in one state, and where things are in it.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeSet, HashMap};
 
 use nix::errno::Errno;
 
 use crate::base::{self, BaseStat};
 use crate::engine::service::states::View;
 use crate::engine::{Answer, Engine};
-use crate::tree::{Dentry, FIRST_INO, Ino, Inode, Kind, ROOT, Slot};
+use crate::tree::{Dentry, FIRST_INO, Ino, Inode, Kind, ROOT, Root, Slot};
 
 /// Directories above one that are looked at: more than any path that was ever made has.
 const DEPTH_MAX: usize = 1 << 20;
@@ -60,6 +60,8 @@ pub(in crate::engine::service) struct Names<'a> {
     pub view: &'a View,
     /// Paths of directories; `None`: it isn't there.
     paths: RefCell<HashMap<Ino, Option<Vec<u8>>>>,
+    /// Names that the overlay has for files besides those where they were put last, once somebody asked.
+    strays: OnceCell<HashMap<Ino, Vec<Slot>>>,
 }
 
 /// An inode as one state has it.
@@ -77,6 +79,7 @@ impl<'a> Names<'a> {
             peeks,
             view,
             paths: RefCell::new(top),
+            strays: OnceCell::new(),
         }
     }
 
@@ -129,6 +132,34 @@ impl<'a> Names<'a> {
             Ok(Object::Base(stat)) => stat.kind != Kind::Dir && stat.nlink > 1,
             Err(_) => false,
         }
+    }
+
+    /// Whether its names have to be looked for: it has several, or has lost the one that it is likely to have.
+    pub fn is_scattered(&self, ino: Ino) -> bool {
+        match self.object(ino) {
+            Ok(Object::Over(i)) if i.kind != Kind::Dir && i.nlink == 1 => {
+                !self.likely(ino).any(|slot| self.binds(&slot, ino))
+            }
+            _ => self.is_linked(ino),
+        }
+    }
+
+    /// Names that the inode has: where it is likely to be, or else, at the cost of all names of the overlay, where it is.
+    pub fn bound(&self, ino: Ino) -> Answer<Vec<Slot>> {
+        let likely = self.likely(ino).filter(|slot| self.binds(slot, ino));
+        let mut slots: Vec<Slot> = likely.collect();
+        if slots.is_empty() && self.is_scattered(ino) {
+            let strays = self.strays.get_or_init(|| strays(&self.view.root));
+            slots.extend(strays.get(&ino).into_iter().flatten().cloned());
+            let of_base = self.peeks.links_of_base(&BTreeSet::from([ino]))?;
+            for slot in of_base.into_values().flatten() {
+                if self.means(&slot, ino)? {
+                    slots.push(slot);
+                }
+            }
+        }
+        slots.retain(|slot| self.has_dir(slot.parent));
+        Ok(slots)
     }
 
     /// Where the base has it.
@@ -213,6 +244,21 @@ impl<'a> Names<'a> {
         }
         Ok(all)
     }
+}
+
+fn strays(root: &Root) -> HashMap<Ino, Vec<Slot>> {
+    let mut found: HashMap<Ino, Vec<Slot>> = HashMap::new();
+    for (slot, dentry) in &root.dentries {
+        if let Dentry::Here(ino, kind) = *dentry
+            && kind != Kind::Dir
+            && root
+                .inode(ino)
+                .is_none_or(|i| i.home.as_ref() != Some(slot))
+        {
+            found.entry(ino).or_default().push(slot.clone());
+        }
+    }
+    found
 }
 
 pub(in crate::engine::service) fn join(mut above: Vec<u8>, name: &[u8]) -> Vec<u8> {

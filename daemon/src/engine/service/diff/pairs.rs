@@ -146,16 +146,16 @@ fn replaced(
 /// The inodes that changed without losing this name: each under all its names that both states have.
 pub(super) fn in_place(old: &Names<'_>, new: &Names<'_>, changes: &Changes) -> Answer<Vec<Item>> {
     let inos: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
-    let linked: BTreeSet<Ino> = inos
+    let scattered: BTreeSet<Ino> = inos
         .iter()
         .copied()
-        .filter(|ino| old.is_linked(*ino) || new.is_linked(*ino))
+        .filter(|ino| old.is_scattered(*ino) || new.is_scattered(*ino))
         .collect();
-    let mut others = links(&old.view.root, &linked);
-    for (ino, slots) in links(&new.view.root, &linked) {
+    let mut others = links(&old.view.root, &scattered);
+    for (ino, slots) in links(&new.view.root, &scattered) {
         others.entry(ino).or_default().extend(slots);
     }
-    for (ino, slots) in old.peeks.links_of_base(&linked)? {
+    for (ino, slots) in old.peeks.links_of_base(&scattered)? {
         others.entry(ino).or_default().extend(slots);
     }
     let mut items = Vec::new();

@@ -118,14 +118,14 @@ fn in_place(
     is: &mut Paths,
 ) -> Answer<()> {
     let inos: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
-    let linked: BTreeSet<Ino> = (inos.iter().copied())
-        .filter(|ino| old.is_linked(*ino) || new.is_linked(*ino))
+    let scattered: BTreeSet<Ino> = (inos.iter().copied())
+        .filter(|ino| old.is_scattered(*ino) || new.is_scattered(*ino))
         .collect();
-    let mut others = links(&old.view.root, &linked);
-    for (ino, slots) in links(&new.view.root, &linked) {
+    let mut others = links(&old.view.root, &scattered);
+    for (ino, slots) in links(&new.view.root, &scattered) {
         others.entry(ino).or_default().extend(slots);
     }
-    for (ino, slots) in old.peeks.links_of_base(&linked)? {
+    for (ino, slots) in old.peeks.links_of_base(&scattered)? {
         others.entry(ino).or_default().extend(slots);
     }
     for ino in inos {

@@ -66,7 +66,7 @@ pub(super) fn find(
                 let untouched = same((&became, since.after), (&was, since.before));
                 let fits = same(now, (&became, since.after)) || same(now, (&was, since.before));
                 if is.is_none() && was.is_some() && became.is_some() && !untouched {
-                    let slot = super::groups::bound(since.before, *ino).next();
+                    let slot = since.before.bound(*ino)?.into_iter().next();
                     match slot.map(|slot| is_free(since.now, &slot)).transpose()? {
                         Some(true) => soft.push(conflict(group.path(), "was deleted since")),
                         _ => hard.push(conflict(
@@ -144,7 +144,7 @@ fn name(since: &Since<'_>, group: &Group, ino: Ino) -> Vec<u8> {
     let names = [since.now, since.after, since.before];
     let slot = names
         .into_iter()
-        .filter(|names| alive(names, ino))
-        .find_map(|names| super::groups::bound(names, ino).next());
+        .filter(|names| alive(names, ino).unwrap_or(false))
+        .find_map(|names| names.bound(ino).ok()?.into_iter().next());
     slot.map_or_else(|| group.path(), |slot| path(since, group, &slot))
 }

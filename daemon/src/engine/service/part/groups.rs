@@ -51,20 +51,12 @@ pub(super) fn meaning(names: &Names<'_>, slot: &Slot) -> Answer<Option<(Ino, Kin
     }
 }
 
-/// A name that the inode has, if one is likely enough to be known.
-pub(super) fn bound<'a>(names: &'a Names<'_>, ino: Ino) -> impl Iterator<Item = Slot> + 'a {
-    let likely: Vec<Slot> = names.likely(ino).collect();
-    likely
-        .into_iter()
-        .filter(move |slot| names.binds(slot, ino) && names.has_dir(slot.parent))
-}
-
 /// Whether a state has the inode, under some name.
-pub(super) fn alive(names: &Names<'_>, ino: Ino) -> bool {
-    match names.view.root.inode(ino) {
+pub(super) fn alive(names: &Names<'_>, ino: Ino) -> Answer<bool> {
+    Ok(match names.view.root.inode(ino) {
         Some(inode) => inode.nlink > 0,
-        None => ino == ROOT || bound(names, ino).next().is_some(),
-    }
+        None => ino == ROOT || !names.bound(ino)?.is_empty(),
+    })
 }
 
 /// Sets that are joined.
@@ -126,12 +118,12 @@ pub(super) fn find(
     }
     let inodes: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
     for ino in inodes {
-        if !alive(after, ino) && !alive(before, ino) {
+        if !alive(after, ino)? && !alive(before, ino)? {
             continue;
         }
         sets.at(Node::Ino(ino));
         for (names, others) in [(after, before), (before, after)] {
-            for slot in bound(names, ino) {
+            for slot in names.bound(ino)? {
                 let made = std::ptr::eq(names, after) && slot.parent >= FIRST_INO;
                 if !made && !others.has_dir(slot.parent) {
                     sets.join(Node::Ino(ino), Node::Ino(slot.parent));
@@ -215,7 +207,7 @@ fn name(after: &Names<'_>, before: &Names<'_>, groups: &mut [Group]) -> Answer<(
                     group.paths.insert(Vec::new());
                     continue;
                 }
-                let mut slots: BTreeSet<Slot> = bound(names, *ino).collect();
+                let mut slots: BTreeSet<Slot> = names.bound(*ino)?.into_iter().collect();
                 slots.extend(others.get(ino).into_iter().flatten().cloned());
                 group
                     .paths

@@ -111,7 +111,7 @@ impl<'a> Merge<'a> {
                     let Some((dir, Kind::Dir)) = meaning(now, slot)? else {
                         continue;
                     };
-                    if alive(before, dir) {
+                    if alive(before, dir)? {
                         continue;
                     }
                     // Entries of the base go with it.
@@ -212,9 +212,9 @@ impl<'a> Merge<'a> {
             }
             if is.is_none() && was.is_some() && !named.contains(&ino) {
                 // With a directory that comes back, or else under the name that it had.
-                let mut name = groups::bound(before, ino);
+                let name = before.bound(ino)?.into_iter().next();
                 let with_dir = |slot: &Slot| group.inodes.contains(&slot.parent);
-                match name.next() {
+                match name {
                     Some(slot) if with_dir(&slot) => {}
                     Some(slot) if !dir && conflicts::is_free(now, &slot)? => {
                         self.root.take_slot(&step.before.root, &slot);
@@ -306,7 +306,7 @@ impl<'a> Merge<'a> {
         let all: BTreeSet<Ino> = (dirs.touched.keys().chain(&dirs.taken)).copied().collect();
         for ino in all {
             // What is gone has no count, and what is back has that of before.
-            if !alive(now, ino) || dirs.taken.contains(&ino) && !alive(before, ino) {
+            if !alive(now, ino)? || dirs.taken.contains(&ino) && !alive(before, ino)? {
                 continue;
             }
             let Some(is) = inode_in(now, ino)? else {

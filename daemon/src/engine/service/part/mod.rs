@@ -217,7 +217,7 @@ fn inode_in(
     names: &super::diff::Names<'_>,
     ino: crate::tree::Ino,
 ) -> Result<Option<crate::tree::Inode>, Errno> {
-    if !groups::alive(names, ino) {
+    if !groups::alive(names, ino)? {
         return Ok(None);
     }
     match names.view.root.inode(ino) {

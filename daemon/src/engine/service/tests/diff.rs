@@ -405,3 +405,28 @@ fn a_second_hard_link_that_nobody_looked_at_changes_too() {
     b.remove("a");
     assert_eq!(b.lines("s", "@live"), ["D a", "R f < d/e", "M f/b"]);
 }
+
+/// What is remembered is where a file was put last.
+#[test]
+fn a_file_whose_last_name_went_is_found_under_the_one_that_stayed() {
+    let place = Place::new();
+    place.put("a", b"a");
+    place.put("d/x", b"x");
+    fs::hard_link(place.base("d/x"), place.base("y")).unwrap();
+    let b = place.open();
+    b.file("new", b"n");
+    b.rename("a", "moved", 0);
+    for name in ["new", "moved"] {
+        b.link(name, "other");
+        b.remove("other");
+    }
+    b.write("d/x", 0, b"X");
+    b.remove("d/x");
+    b.snap("s");
+    for name in ["new", "moved", "y"] {
+        b.write(name, 0, b"Z");
+    }
+    assert_eq!(b.lines("s", "@live"), ["M moved", "M new", "M y"]);
+    b.snap("t");
+    super::super::digest::check_all(&b);
+}

@@ -203,6 +203,27 @@ fn a_hard_link_across_the_boundary_is_a_conflict() {
 }
 
 #[test]
+fn a_file_whose_last_name_went_is_found_under_the_one_that_stayed() {
+    let b = bench();
+    b.file("new", b"n");
+    b.link("new", "other");
+    b.remove("other");
+    b.snap("before");
+    b.write("new", 0, b"Z");
+    b.snap("wrote");
+    b.file("kept", b"k");
+    b.revert_part(&done_by(&["wrote"]), OnConflict::Stop)
+        .unwrap();
+    assert_eq!(b.text("new").unwrap(), "n");
+    b.write("new", 0, b"Y");
+    b.revert_part(&since("before", &["new"]), OnConflict::Stop)
+        .unwrap();
+    assert_eq!(b.text("new").unwrap(), "n");
+    assert_eq!(b.text("kept").unwrap(), "k");
+    b.sound();
+}
+
+#[test]
 fn one_snapshot_in_the_middle_is_undone() {
     let b = bench();
     b.write("src/a", 0, b"1");

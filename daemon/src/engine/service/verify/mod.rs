@@ -26,7 +26,7 @@ use llctl::protocol::{
 use super::states::View;
 use crate::control::Sink;
 use crate::engine::Engine;
-use crate::tree::{BLOCK, Dentry, Ino, Slot};
+use crate::tree::{BLOCK, Ino};
 
 /// How often the client is told how far it is.
 const TOLD: Duration = Duration::from_millis(100);
@@ -137,16 +137,8 @@ fn path_in(engine: &Engine, view: &View, ino: Ino) -> Option<BytePath> {
     if ino == crate::tree::ROOT {
         return Some(BytePath::from("."));
     }
-    let likely = names.likely(ino).find(|slot| names.binds(slot, ino));
-    let slot = likely.or_else(|| any_name(view, ino))?;
+    let slot = names.bound(ino).ok()?.into_iter().next()?;
     names.path(&slot).map(BytePath)
-}
-
-/// Some name that the overlay has for the inode, at the cost of all its names.
-fn any_name(view: &View, ino: Ino) -> Option<Slot> {
-    let mut all = view.root.dentries.iter();
-    all.find(|(_, dentry)| matches!(dentry, Dentry::Here(found, _) if *found == ino))
-        .map(|(slot, _)| slot.clone())
 }
 
 /// Where affected inodes are, in which states: one finding for each path.
