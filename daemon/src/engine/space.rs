@@ -8,8 +8,10 @@ use super::{Answer, Engine, Space};
 
 /// Less free space than this many bytes on the store's disk is worth a warning,
 const LOW_BYTES: u64 = 256 << 20;
-/// and so is less than one part in so many of it.
+/// and so is less than one part in so many of it,
 const LOW_PART: u64 = 20;
+/// if it is not more than this all the same.
+const LOW_MOST: u64 = 4 << 30;
 /// Of what the store may take, so many parts in 100 taken are worth one.
 const EARLY: u64 = 90;
 
@@ -35,7 +37,7 @@ impl Engine {
         let disk = nix::sys::statvfs::statvfs(&self.store_place).ok()?;
         let whole = disk.blocks() * disk.fragment_size();
         let free = disk.blocks_available() * disk.fragment_size();
-        (free < LOW_BYTES || free < whole / LOW_PART).then(|| {
+        (free < (whole / LOW_PART).clamp(LOW_BYTES, LOW_MOST)).then(|| {
             let text = format!(
                 "the store's disk has only {} MiB left; {way_out}",
                 free >> 20
