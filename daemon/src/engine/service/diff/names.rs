@@ -138,7 +138,7 @@ impl<'a> Names<'a> {
     pub fn is_scattered(&self, ino: Ino) -> bool {
         match self.object(ino) {
             Ok(Object::Over(i)) if i.kind != Kind::Dir && i.nlink == 1 => {
-                !self.likely(ino).any(|slot| self.binds(&slot, ino))
+                self.likely_bound(ino).next().is_none()
             }
             _ => self.is_linked(ino),
         }
@@ -146,8 +146,7 @@ impl<'a> Names<'a> {
 
     /// Names that the inode has: where it is likely to be, or else, at the cost of all names of the overlay, where it is.
     pub fn bound(&self, ino: Ino) -> Answer<Vec<Slot>> {
-        let likely = self.likely(ino).filter(|slot| self.binds(slot, ino));
-        let mut slots: Vec<Slot> = likely.collect();
+        let mut slots: Vec<Slot> = self.likely_bound(ino).collect();
         if slots.is_empty() && self.is_scattered(ino) {
             let strays = self.strays.get_or_init(|| strays(&self.view.root));
             slots.extend(strays.get(&ino).into_iter().flatten().cloned());
@@ -157,9 +156,15 @@ impl<'a> Names<'a> {
                     slots.push(slot);
                 }
             }
+            slots.retain(|slot| self.has_dir(slot.parent));
         }
-        slots.retain(|slot| self.has_dir(slot.parent));
         Ok(slots)
+    }
+
+    /// Those of its likely names that it has. Of a directory that is gone neither overlay nor base say anything that counts.
+    fn likely_bound(&self, ino: Ino) -> impl Iterator<Item = Slot> {
+        let likely = self.likely(ino);
+        likely.filter(move |slot| self.binds(slot, ino) && self.has_dir(slot.parent))
     }
 
     /// Where the base has it.

@@ -413,20 +413,24 @@ fn a_file_whose_last_name_went_is_found_under_the_one_that_stayed() {
     place.put("a", b"a");
     place.put("d/x", b"x");
     fs::hard_link(place.base("d/x"), place.base("y")).unwrap();
+    place.put("gone/z", b"z");
     let b = place.open();
     b.file("new", b"n");
+    // Its place in the base is in a directory that is not there any more.
+    b.rename("gone/z", "z", 0);
+    b.remove("gone");
     b.rename("a", "moved", 0);
-    for name in ["new", "moved"] {
+    for name in ["new", "moved", "z"] {
         b.link(name, "other");
         b.remove("other");
     }
     b.write("d/x", 0, b"X");
     b.remove("d/x");
     b.snap("s");
-    for name in ["new", "moved", "y"] {
+    for name in ["new", "moved", "y", "z"] {
         b.write(name, 0, b"Z");
     }
-    assert_eq!(b.lines("s", "@live"), ["M moved", "M new", "M y"]);
+    assert_eq!(b.lines("s", "@live"), ["M moved", "M new", "M y", "M z"]);
     b.snap("t");
     super::super::digest::check_all(&b);
 }
