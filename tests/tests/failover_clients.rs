@@ -10,7 +10,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use llfs_tests::command::{Finished, Run, until};
+use llfs_tests::command::{Finished, Run};
 use llfs_tests::dice::Random;
 use llfs_tests::killer::{kill_worker, worker_of};
 use llfs_tests::manifest::{Ignore, walk};
@@ -18,7 +18,7 @@ use llfs_tests::mounted::Mounted;
 use llfs_tests::{seeded, tree};
 
 /// Rounds of which one at least has to kill an apply half-way.
-const TRIES: u64 = 40;
+const TRIES: u64 = 12;
 
 fn rounds() -> u64 {
     seeded::number("LLFS_KILLS").unwrap_or(4)
@@ -117,11 +117,14 @@ fn an_apply_whose_worker_dies_is_finished_and_says_so() {
             let path = mounted.path(&format!("big{round}-{number}"));
             fs::write(path, vec![round as u8; 4 << 20]).unwrap();
         }
-        // Between the first new name in the base and the last one there is time.
-        let many = format!("a-many{round}");
-        fs::create_dir(mounted.path(&many)).unwrap();
-        for number in 0..600 {
-            fs::write(mounted.path(&format!("{many}/{number}")), []).unwrap();
+        // Between the first new name in the base and the last one there is time: each is a step of its own.
+        let many = |round: u64, number: u32| format!("a-many{round}-{number:03}");
+        for number in 0..500 {
+            fs::write(mounted.path(&many(round, number)), []).unwrap();
+            if round > 0 {
+                // The churn may have had it.
+                fs::remove_file(mounted.path(&many(round - 1, number))).ok();
+            }
         }
         let head = mounted.manifest();
         let plan = mounted.json(&["apply", "--dry-run"]);
@@ -132,11 +135,13 @@ fn an_apply_whose_worker_dies_is_finished_and_says_so() {
             // From when new names are in the base on it only goes forward.
             odd if odd % 2 == 1 => {
                 let command = run.start();
-                let name = mounted.base().join(&many);
-                until("the base changes", Duration::from_secs(60), || {
-                    name.exists().then_some(())
-                });
-                kill_worker(mounted.pid());
+                let first = mounted.base().join(many(round, 0));
+                let worker = nix::unistd::Pid::from_raw(worker_of(mounted.pid()).unwrap());
+                let begun = Instant::now();
+                while !first.exists() {
+                    assert!(begun.elapsed() < Duration::from_secs(60), "no new name");
+                }
+                nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGKILL).unwrap();
                 (command.finish(), 1)
             }
             _ => killed_meanwhile(&mounted, run, &mut random, took / 3),

@@ -200,10 +200,12 @@ impl Session {
         // A leader of a group cannot begin a session.
         let mut command = std::mem::replace(command, std::process::Command::new("false"));
         command.process_group(nix::unistd::getpgrp().as_raw());
-        // SAFETY: setsid and ioctl may be called between fork and exec, and the descriptor is open until after it.
+        // SAFETY: setsid, signal and ioctl may be called between fork and exec, and the descriptor is open until after it.
         unsafe {
             command.pre_exec(move || {
                 nix::unistd::setsid()?;
+                // Tests that run in a shell's background have it ignored, and what they start too.
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
                 if libc::ioctl(tty, libc::TIOCSCTTY, 0) != 0 {
                     return Err(std::io::Error::last_os_error());
                 }
