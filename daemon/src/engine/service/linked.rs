@@ -38,7 +38,12 @@ impl Peeks<'_> {
         let names = Names::new(self, &base);
         let several = |ino: &&Ino| **ino < FIRST_INO && names.is_linked(**ino);
         for ino in inos.iter().filter(several) {
-            let paths = linked(self.engine)?.get(ino).cloned().unwrap_or_default();
+            let known = match self.may_walk() {
+                true => Some(linked(self.engine)?),
+                false => self.engine.linked.lock().clone(),
+            };
+            let paths = known.and_then(|known| known.get(ino).cloned());
+            let paths = paths.unwrap_or_default();
             let mut slots = BTreeSet::new();
             for path in paths {
                 slots.extend(self.slot_of(&path)?);

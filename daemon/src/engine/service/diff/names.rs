@@ -1,6 +1,6 @@
 //! What names mean in one state, and where things are in it.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 
 use nix::errno::Errno;
@@ -18,6 +18,8 @@ const DEPTH_MAX: usize = 1 << 20;
 pub(in crate::engine::service) struct Peeks<'a> {
     pub engine: &'a Engine,
     held: RefCell<Vec<Ino>>,
+    /// The gate is or will be closed: a walk, which lets go of what it held, would wait for it for ever.
+    still: Cell<bool>,
 }
 
 impl<'a> Peeks<'a> {
@@ -25,7 +27,18 @@ impl<'a> Peeks<'a> {
         Peeks {
             engine,
             held: RefCell::default(),
+            still: Cell::new(false),
         }
+    }
+
+    /// The base is not to be walked any more.
+    pub fn walk_no_more(&self) {
+        self.still.set(true);
+    }
+
+    /// Whether the base may be walked.
+    pub fn may_walk(&self) -> bool {
+        !self.still.get()
     }
 
     /// What the base has at a name.

@@ -22,9 +22,10 @@ use nix::errno::Errno;
 use super::diff::Peeks;
 use super::failure;
 use super::states::{View, Which};
-use crate::engine::Engine;
 use crate::engine::authors::came_from;
 use crate::engine::snapshot::{Conflict, Refusal, Switched, Turned};
+use crate::engine::{Answer, Engine};
+use crate::tree::diff::Changes;
 use crate::tree::{BASE_STATE, Record, Root, StateId, Take, Time};
 use merge::Merge;
 
@@ -59,8 +60,9 @@ pub(super) fn revert(
     let begun = Instant::now();
     // Let go of what it holds only when the gate is open again.
     let peeks = Peeks::new(engine);
-    // Unknown names are told before anything is flushed.
-    steps(engine, part)?;
+    // Unknown names are told before anything is flushed, and the base is walked while nobody waits.
+    let (_, ahead) = steps(engine, part)?;
+    look_ahead(&peeks, &ahead).map_err(|errno| failure::failed(engine, "the base", errno))?;
     let done = engine.turn_head(begun, force, &|kept| {
         let planned = plan(engine, &peeks, part, &globs, on_conflict)?;
         let record = Record::Merge {
@@ -76,6 +78,18 @@ pub(super) fn revert(
         })
     });
     done.map_err(|refusal| failure::failure(engine, &refusal))
+}
+
+/// Finds the names that changed files have in the base. With the gate closed a walk there could not end, so from here on what is
+/// not known stays unknown.
+fn look_ahead(peeks: &Peeks<'_>, steps: &[Step]) -> Answer<()> {
+    for step in steps {
+        let changes = Changes::between(&step.before.root, &step.after.root);
+        let inos = changes.inodes.union(&changes.data).copied();
+        peeks.links_of_base(&inos.collect())?;
+    }
+    peeks.walk_no_more();
+    Ok(())
 }
 
 /// The tree as [`revert`] would make it.

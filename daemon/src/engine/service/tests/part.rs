@@ -470,3 +470,24 @@ proptest! {
         }
     }
 }
+
+/// Which names those are only a walk over the base tells, and no walk ends while the tree stands still.
+#[test]
+fn a_part_with_hard_links_of_the_base_is_reverted() {
+    let place = Place::new();
+    place.put("d/a", b"a");
+    std::fs::hard_link(place.base("d/a"), place.base("d/b")).unwrap();
+    place.put("x", b"x");
+    let b = place.open();
+    b.write("d/b", 0, b"B");
+    b.snap("s");
+    b.write("d/a", 0, b"Z");
+    b.remove("d/b");
+    b.write("x", 0, b"X");
+    b.revert_part(&since("s", &["d"]), OnConflict::Stop)
+        .unwrap();
+    assert_eq!(b.text("d/a").unwrap(), "B");
+    assert_eq!(b.text("d/b").unwrap(), "B");
+    assert_eq!(b.text("x").unwrap(), "X");
+    b.sound();
+}
