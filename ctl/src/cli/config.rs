@@ -1,12 +1,11 @@
 //! `llctl config`: whether `llfs.toml` is right, what is in force, and putting the file in force.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use llctl::config::{Config, FILE};
-use llctl::escape::{escaped, escaped_text};
+use llctl::escape::escaped_text;
 use llctl::protocol::{ConfigInfo, FileState};
 use llctl::{Client, exit, locate};
 use serde::Serialize;
@@ -14,6 +13,7 @@ use similar::TextDiff;
 
 use super::args::Global;
 use super::fail::Fail;
+use super::file::{read, shown};
 use super::output::{Output, Style};
 use super::{Outcome, confirm, connect, units};
 
@@ -110,25 +110,6 @@ fn root(global: &Global) -> Result<PathBuf, Fail> {
     }
     let mount = locate::locate(global.directory.as_deref()).map_err(llctl::ClientError::from)?;
     Ok(mount.mountpoint)
-}
-
-fn shown(file: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    escaped(file.as_os_str().as_bytes())
-}
-
-/// The file's text; none without a file.
-fn read(file: &Path) -> Result<Option<String>, Fail> {
-    match fs::read_to_string(file) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Fail::Refused {
-            code: exit::FAILED,
-            kind: "io",
-            message: format!("cannot read {}: {error}", shown(file)),
-            hint: None,
-        }),
-    }
 }
 
 fn parsed(file: &Path, text: &str) -> Result<Config, Fail> {

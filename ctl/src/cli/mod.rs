@@ -8,6 +8,7 @@ mod confirm;
 mod delete;
 mod diff;
 mod fail;
+mod file;
 mod history;
 mod hook;
 mod listing;

@@ -188,10 +188,9 @@ fn log(event: &Event) {
     let hash = event.hash.as_deref();
     // What agents do all day long is in the history; the log would only grow.
     let often = matches!(act.what, Deal::Snap | Deal::Rename | Deal::Describe);
-    match event.stage {
-        Some(Stage::Failed) => {
-            let error = act.error.as_deref();
-            tracing::warn!(
+    macro_rules! told {
+        ($level:ident, $($more:tt)+) => {
+            tracing::$level!(
                 seq = event.seq,
                 event = kind,
                 stage,
@@ -201,34 +200,16 @@ fn log(event: &Event) {
                 pid = act.pid,
                 command = act.command,
                 took_us = act.took_us,
-                error
-            );
+                $($more)+
+            )
+        };
+    }
+    match event.stage {
+        Some(Stage::Failed) => {
+            let error = act.error.as_deref();
+            told!(warn, error);
         }
-        Some(Stage::Finished) if often => tracing::debug!(
-            seq = event.seq,
-            event = kind,
-            stage,
-            targets,
-            why,
-            uid = act.uid,
-            pid = act.pid,
-            command = act.command,
-            took_us = act.took_us,
-            hash
-        ),
-        _ => tracing::info!(
-            seq = event.seq,
-            event = kind,
-            stage,
-            targets,
-            why,
-            uid = act.uid,
-            pid = act.pid,
-            command = act.command,
-            took_us = act.took_us,
-            files = act.files,
-            bytes = act.bytes,
-            hash
-        ),
+        Some(Stage::Finished) if often => told!(debug, hash),
+        _ => told!(info, files = act.files, bytes = act.bytes, hash),
     }
 }

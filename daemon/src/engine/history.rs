@@ -6,17 +6,14 @@
 use std::io;
 
 use llctl::protocol::{Act, HistoryQuery};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::Engine;
-use crate::store::NoteKind;
+use crate::store::{NoteKind, framed, next_frame};
 
 /// A file is not appended to beyond this many bytes.
 const FILE_BYTES: u64 = 256 << 10;
 /// Files that are kept; the oldest go first.
 const FILES_MAX: usize = 16;
-/// Length and checksum.
-const HEADER: usize = 12;
 
 /// Where the next line goes; one writes at a time.
 #[derive(Default)]
@@ -35,10 +32,7 @@ impl Engine {
 
     fn append_act(&self, act: &Act) -> io::Result<()> {
         let body = rmp_serde::to_vec_named(act).map_err(io::Error::other)?;
-        let mut bytes = Vec::with_capacity(HEADER + body.len());
-        bytes.extend((body.len() as u32).to_le_bytes());
-        bytes.extend(xxh3_64(&body).to_le_bytes());
-        bytes.extend(body);
+        let bytes = framed(&body)?;
         let mut history = self.history.lock();
         let (file, len) = match history.open {
             Some((file, len)) if len < FILE_BYTES => (file, len),
@@ -118,12 +112,6 @@ fn read(bytes: &[u8], each: &mut dyn FnMut(Act)) -> usize {
 }
 
 fn next(bytes: &[u8]) -> Option<(Act, usize)> {
-    let len = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-    let sum = u64::from_le_bytes(bytes.get(4..HEADER)?.try_into().ok()?);
-    let end = HEADER.checked_add(len)?;
-    let body = bytes.get(HEADER..end)?;
-    if xxh3_64(body) != sum {
-        return None;
-    }
-    Some((rmp_serde::from_slice(body).ok()?, end))
+    let (body, rest) = next_frame(bytes)?;
+    Some((rmp_serde::from_slice(body).ok()?, bytes.len() - rest.len()))
 }

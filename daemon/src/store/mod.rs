@@ -32,7 +32,7 @@ pub use host_disk::HostDisk;
 pub use images::ImageReader;
 pub use journal::frame::MAX_PAYLOAD;
 pub use layers::{BLOCK, LayerId, LayerInfo};
-pub use notes::NoteKind;
+pub use notes::{NoteKind, framed, next_frame};
 pub use open::{Recovered, replace_superblock, uuid_of_journal};
 pub use options::StoreOptions;
 pub use superblock::{FORMAT_VERSION, Superblock};

@@ -4,6 +4,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::Store;
 use super::disk::OpenHow;
 use super::journal::segment::number_of;
@@ -36,6 +38,31 @@ impl NoteKind {
         let (dir, end) = self.place();
         Path::new(dir).join(format!("{number:08}.{end}"))
     }
+}
+
+/// Length and checksum.
+const HEADER: usize = 12;
+
+/// A part of a note that is whole or not there: the body's length in 4 bytes, its XXH3-64 in 8, the body.
+///
+/// # Errors
+/// It has 4 GiB or more.
+pub fn framed(body: &[u8]) -> io::Result<Vec<u8>> {
+    let len = u32::try_from(body.len()).map_err(io::Error::other)?;
+    let mut bytes = Vec::with_capacity(HEADER + body.len());
+    bytes.extend(len.to_le_bytes());
+    bytes.extend(xxh3_64(body).to_le_bytes());
+    bytes.extend(body);
+    Ok(bytes)
+}
+
+/// The body of the first frame, and what is behind it; `None` at the end, and where it is torn or damaged.
+pub fn next_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let len = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    let sum = u64::from_le_bytes(bytes.get(4..HEADER)?.try_into().ok()?);
+    let end = HEADER.checked_add(len)?;
+    let body = bytes.get(HEADER..end)?;
+    (xxh3_64(body) == sum).then(|| (body, &bytes[end..]))
 }
 
 impl Store {

@@ -2,11 +2,9 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use llctl::escape::escaped;
 use llctl::hook::{Agent, Scope, edit};
 use llctl::{exit, locate};
 use serde::Serialize;
@@ -14,6 +12,7 @@ use similar::TextDiff;
 
 use crate::cli::args::{Global, InstallArgs};
 use crate::cli::fail::Fail;
+use crate::cli::file::{read, shown};
 use crate::cli::output::{Output, Style};
 use crate::cli::{Outcome, confirm};
 
@@ -148,19 +147,6 @@ fn command(agent: Agent, project: bool) -> String {
     format!("{program} hook {agent} || exit 1")
 }
 
-fn read(file: &Path) -> Result<Option<String>, Fail> {
-    match fs::read_to_string(file) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Fail::Refused {
-            code: exit::FAILED,
-            kind: "io",
-            message: format!("cannot read {}: {error}", shown(file)),
-            hint: None,
-        }),
-    }
-}
-
 /// Puts `text` in the file's place, all or nothing; without a text there is no file.
 fn write(file: &Path, text: Option<&str>) -> io::Result<()> {
     let Some(text) = text else {
@@ -219,8 +205,4 @@ fn show(diff: &str, out: &mut Output) -> io::Result<()> {
         )?;
     }
     Ok(())
-}
-
-fn shown(path: &Path) -> String {
-    escaped(path.as_os_str().as_bytes())
 }

@@ -7,18 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::process::Process;
-use crate::store::{NoteKind, Store};
+use crate::store::{NoteKind, Store, framed, next_frame};
 use crate::tree::{Ino, StateId, Time};
 
 /// A note is not appended to beyond this many bytes.
 const NOTE_BYTES: u64 = 256 << 10;
 /// Notes that are kept; the oldest go first.
 const NOTES_MAX: usize = 256;
-/// Length and checksum.
-const HEADER: usize = 12;
 
 /// Somebody did something to an inode for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,10 +124,7 @@ fn append(store: &Store, batches: &[Batch]) -> io::Result<(u32, Vec<u32>)> {
     let mut bytes = Vec::new();
     for batch in batches {
         let body = rmp_serde::to_vec(batch).map_err(io::Error::other)?;
-        let len = u32::try_from(body.len()).map_err(io::Error::other)?;
-        bytes.extend(len.to_le_bytes());
-        bytes.extend(xxh3_64(&body).to_le_bytes());
-        bytes.extend(body);
+        bytes.extend(framed(&body)?);
     }
     let mut notes = store.notes(NoteKind::Who)?;
     let last = notes.last().copied().unwrap_or(0);
@@ -174,14 +168,9 @@ fn read_some(store: &Store, notes: Vec<u32>, each: &mut dyn FnMut(u32, Batch)) -
 }
 
 fn next(bytes: &[u8]) -> Option<(Batch, &[u8])> {
-    let len = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-    let sum = u64::from_le_bytes(bytes.get(4..HEADER)?.try_into().ok()?);
-    let body = bytes.get(HEADER..HEADER.checked_add(len)?)?;
-    if xxh3_64(body) != sum {
-        return None;
-    }
+    let (body, rest) = next_frame(bytes)?;
     let batch: Batch = rmp_serde::from_slice(body).ok()?;
     let known = batch.processes.len();
     let whole = batch.entries.iter().all(|e| (e.process as usize) < known);
-    whole.then_some((batch, &bytes[HEADER + len..]))
+    whole.then_some((batch, rest))
 }

@@ -31,8 +31,7 @@ use compare::Comparison;
 pub(super) use compare::xattrs;
 pub(super) use content::target;
 pub(super) use names::{Names, Object, Peeks, join};
-pub(super) use pairs::Item;
-pub(super) use pairs::links;
+pub(super) use pairs::{Item, links, slots_of_changed};
 
 /// How the root directory is shown.
 const TOP: &[u8] = b".";

@@ -143,8 +143,12 @@ fn replaced(
     lost.extend(by_key.into_values());
 }
 
-/// The inodes that changed without losing this name: each under all its names that both states have.
-pub(super) fn in_place(old: &Names<'_>, new: &Names<'_>, changes: &Changes) -> Answer<Vec<Item>> {
+/// The inodes that differ, each with all the names that it may have in one of the states.
+pub(in crate::engine::service) fn slots_of_changed(
+    old: &Names<'_>,
+    new: &Names<'_>,
+    changes: &Changes,
+) -> Answer<BTreeMap<Ino, BTreeSet<Slot>>> {
     let inos: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
     let scattered: BTreeSet<Ino> = inos
         .iter()
@@ -158,8 +162,18 @@ pub(super) fn in_place(old: &Names<'_>, new: &Names<'_>, changes: &Changes) -> A
     for (ino, slots) in old.peeks.links_of_base(&scattered)? {
         others.entry(ino).or_default().extend(slots);
     }
+    let slots = |ino: Ino| {
+        let mut slots: BTreeSet<Slot> = others.remove(&ino).unwrap_or_default();
+        slots.extend(old.likely(ino).chain(new.likely(ino)));
+        (ino, slots)
+    };
+    Ok(inos.into_iter().map(slots).collect())
+}
+
+/// The inodes that changed without losing this name: each under all its names that both states have.
+pub(super) fn in_place(old: &Names<'_>, new: &Names<'_>, changes: &Changes) -> Answer<Vec<Item>> {
     let mut items = Vec::new();
-    for ino in inos {
+    for (ino, slots) in slots_of_changed(old, new, changes)? {
         if ino == crate::tree::ROOT {
             items.push(Item {
                 path: Vec::new(),
@@ -169,8 +183,6 @@ pub(super) fn in_place(old: &Names<'_>, new: &Names<'_>, changes: &Changes) -> A
             });
             continue;
         }
-        let mut slots: BTreeSet<Slot> = others.remove(&ino).unwrap_or_default();
-        slots.extend(old.likely(ino).chain(new.likely(ino)));
         for slot in slots {
             if !old.means(&slot, ino)? || !new.means(&slot, ino)? {
                 continue;

@@ -4,16 +4,13 @@ use std::collections::HashMap;
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::content::{Fingerprint, Hash};
-use crate::store::{NoteKind, Store};
+use crate::store::{NoteKind, Store, framed, next_frame};
 use crate::tree::{Ino, StateId};
 
 /// A file is not appended to beyond this many bytes.
 const FILE_BYTES: u64 = 4 << 20;
-/// Length and checksum.
-const HEADER: usize = 12;
 
 /// All that is known.
 #[derive(Default)]
@@ -51,17 +48,13 @@ pub(super) fn append(
 ) -> io::Result<()> {
     let lines = files.iter().map(|(i, f, h)| Line(*i, *f, *h)).collect();
     let body = rmp_serde::to_vec(&Batch(lines, states.to_vec())).map_err(io::Error::other)?;
-    let mut bytes = Vec::with_capacity(HEADER + body.len());
-    bytes.extend((body.len() as u32).to_le_bytes());
-    bytes.extend(xxh3_64(&body).to_le_bytes());
-    bytes.extend(body);
     let last = store.notes(NoteKind::Contents)?.last().copied();
     let last = last.unwrap_or(0);
     let file = match store.note_bytes(NoteKind::Contents, last) {
         Ok(len) if len < FILE_BYTES => last,
         _ => last + 1,
     };
-    store.append_note(NoteKind::Contents, file, &bytes)
+    store.append_note(NoteKind::Contents, file, &framed(&body)?)
 }
 
 /// All that can be read.
@@ -96,11 +89,6 @@ pub(super) fn clear(store: &Store) -> io::Result<()> {
 }
 
 fn next(bytes: &[u8]) -> Option<(Batch, &[u8])> {
-    let len = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-    let sum = u64::from_le_bytes(bytes.get(4..HEADER)?.try_into().ok()?);
-    let body = bytes.get(HEADER..HEADER.checked_add(len)?)?;
-    if xxh3_64(body) != sum {
-        return None;
-    }
-    Some((rmp_serde::from_slice(body).ok()?, &bytes[HEADER + len..]))
+    let (body, rest) = next_frame(bytes)?;
+    Some((rmp_serde::from_slice(body).ok()?, rest))
 }

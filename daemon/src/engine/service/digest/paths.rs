@@ -1,9 +1,9 @@
 //! The paths of a state, and those at which two states may differ.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Stop;
-use crate::engine::service::diff::{Names, Peeks, join, links};
+use crate::engine::service::diff::{Names, Peeks, join, slots_of_changed};
 use crate::engine::service::states::View;
 use crate::engine::{Answer, Engine};
 use crate::tree::diff::Changes;
@@ -117,26 +117,13 @@ fn in_place(
     was: &mut Paths,
     is: &mut Paths,
 ) -> Answer<()> {
-    let inos: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
-    let scattered: BTreeSet<Ino> = (inos.iter().copied())
-        .filter(|ino| old.is_scattered(*ino) || new.is_scattered(*ino))
-        .collect();
-    let mut others = links(&old.view.root, &scattered);
-    for (ino, slots) in links(&new.view.root, &scattered) {
-        others.entry(ino).or_default().extend(slots);
-    }
-    for (ino, slots) in old.peeks.links_of_base(&scattered)? {
-        others.entry(ino).or_default().extend(slots);
-    }
-    for ino in inos {
+    for (ino, slots) in slots_of_changed(old, new, changes)? {
         stop.check()?;
         if ino == ROOT {
             was.insert(Vec::new(), ROOT);
             is.insert(Vec::new(), ROOT);
             continue;
         }
-        let mut slots = others.remove(&ino).unwrap_or_default();
-        slots.extend(old.likely(ino).chain(new.likely(ino)));
         for slot in slots {
             for (names, paths) in [(old, &mut *was), (new, &mut *is)] {
                 if names.means(&slot, ino)?
