@@ -7,7 +7,7 @@
 //! [checkpoints]               # when the daemon takes one by itself
 //! quiet = "30s"               # when nothing has changed for so long, after changes
 //! every = "10m"               # and so often while the work goes on
-//! bulk = 20                   # before so many files are removed within 10 seconds
+//! bulk = 20                   # before one process removes so many files in one go
 //!
 //! [retention]                 # which of those it keeps: what any of these rules keeps
 //! keep_last = 50
@@ -75,7 +75,8 @@ pub struct Checkpoints {
     /// When there were changes and the last snapshot is so old.
     #[serde(with = "units::or_off")]
     pub every: Option<Span>,
-    /// Before so many files and directories, or more, are removed within 10 seconds; 0: not for that reason.
+    /// Before one process removes so many files and directories, or more, without a pause; 0: not for that reason. No hook runs
+    /// before that one: the removal would have to wait for it.
     pub bulk: u32,
 }
 

@@ -1,8 +1,12 @@
-//! A snapshot before many files are removed.
+//! A snapshot before one process removes many files.
 //!
-//! Whether a removal is the first of many is not known when it comes. So before the first one of a burst a snapshot is taken, not synced and at
-//! the cost of one record: the *mark*. When enough was removed it stays and is made durable; if the burst ends before, it is given
-//! up. What is younger than a second or so is a program's temporary file, as a rule: it begins no burst and does not count.
+//! Whether a removal is the first of many is not known when it comes. So before a process's first one a snapshot is taken, not synced and at
+//! the cost of one record: the *mark*. When that process has removed enough it stays and is made durable; if the process stops before, it is given
+//! up. Processes that begin within the same moment share one. What is younger than a second or so is a program's temporary file, as a rule:
+//! it begins nothing and does not count. Renaming removes nothing: what was moved is still there.
+//!
+//! A loop that starts a program for each file is many processes with one parent: the parent counts each child that removes
+//! something as one.
 //!
 //! A handler that takes the mark waits for nobody who may wait for the kernel: where a snapshot or a revert is under way there is none.
 
@@ -13,16 +17,23 @@ use imbl::ordmap::DiffItem;
 use llctl::protocol::SnapMeta;
 use parking_lot::Mutex;
 
+use super::authors::Family;
 use super::{Engine, unchanged};
 use crate::relay;
-use crate::tree::{At, BLOCK, Dentry, Ino, Meta, Record, Root, Src, StateId, Time};
+use crate::tree::{At, BLOCK, Dentry, Ino, Meta, Record, Root, Src, State, StateId, Time};
 
-/// A burst ends when nothing is removed for so long,
+/// A process has stopped removing when it removed nothing for so long,
 const GAP: Duration = Duration::from_secs(2);
-/// or when it is so old.
+/// and after this it begins anew.
 const LONGEST: Duration = Duration::from_secs(60);
+/// A mark that is so old is none for a process that begins.
+const FRESH: Duration = Duration::from_millis(200);
+/// Processes that are counted at the same time; the one that was silent for longest is forgotten for another.
+const REMOVERS_MAX: usize = 128;
 /// Differences that are looked at for the space that a mark held.
 const COUNTED: usize = 10_000;
+/// A parent with this number or a smaller one started everything, and stands for nothing.
+const INIT: u32 = 1;
 
 /// What a mark says of itself.
 #[derive(Clone, Debug, Default)]
@@ -38,48 +49,138 @@ pub(super) struct Bulk {
     limit: AtomicU32,
     /// Inodes from this number on are young.
     young: AtomicU64,
-    burst: Mutex<Burst>,
+    /// Held by who takes a mark, before all other locks: who comes meanwhile shares it, rather than removing something without one.
+    taking: Mutex<()>,
+    /// A leaf lock, but for the authors' own.
+    going_on: Mutex<GoingOn>,
 }
 
 #[derive(Default)]
-struct Burst {
-    mark: Option<Mark>,
-    /// Marks that turned out to be worth keeping.
+struct GoingOn {
+    removers: Vec<Remover>,
+    /// Oldest first.
+    marks: Vec<Mark>,
+    /// Marks that turned out to be worth keeping, and were not told yet.
     kept: Vec<StateId>,
     /// Marks that did not.
     stale: Vec<StateId>,
     said: Said,
 }
 
-struct Mark {
-    /// None: the state was one that there is a snapshot of.
-    id: Option<StateId>,
+/// A process that removes files.
+struct Remover {
+    pid: u32,
+    /// None: there was a snapshot of the state before, which is not for this to give up.
+    mark: Option<StateId>,
     /// What had this number or a greater one then does not count.
     young: Ino,
     begun: Instant,
     last: Instant,
     removed: u32,
+}
+
+struct Mark {
+    id: StateId,
+    taken: Instant,
+    young: Ino,
     kept: bool,
 }
 
-impl Burst {
-    /// The burst is over: its mark stays if it was worth it.
-    fn end(&mut self) {
-        if let Some(mark) = self.mark.take()
-            && !mark.kept
-        {
-            self.stale.extend(mark.id);
+impl Remover {
+    fn is_over(&self, now: Instant) -> bool {
+        now.duration_since(self.last) >= GAP || now.duration_since(self.begun) >= LONGEST
+    }
+}
+
+impl GoingOn {
+    /// What has stopped is forgotten, and so are the marks that nobody needs.
+    fn settle(&mut self, now: Instant) {
+        self.removers.retain(|remover| !remover.is_over(now));
+        self.drop_unneeded();
+    }
+
+    fn drop_unneeded(&mut self) {
+        let Self {
+            removers,
+            marks,
+            stale,
+            ..
+        } = self;
+        marks.retain(|mark| {
+            let needed = removers.iter().any(|r| r.mark == Some(mark.id));
+            if !needed && !mark.kept {
+                stale.push(mark.id);
+            }
+            needed
+        });
+    }
+
+    /// The process, if it is removing already.
+    fn find(&mut self, pid: u32, now: Instant) -> Option<&mut Remover> {
+        let found = self.removers.iter_mut().find(|r| r.pid == pid);
+        found.filter(|remover| !remover.is_over(now))
+    }
+
+    /// A process begins, behind this mark.
+    fn begin(&mut self, pid: u32, mark: Option<StateId>, young: Ino, now: Instant) {
+        self.removers.retain(|remover| remover.pid != pid);
+        if self.removers.len() >= REMOVERS_MAX {
+            let silent = self.removers.iter().enumerate().min_by_key(|(_, r)| r.last);
+            if let Some((at, _)) = silent {
+                self.removers.swap_remove(at);
+            }
         }
+        self.removers.push(Remover {
+            pid,
+            mark,
+            young,
+            begun: now,
+            last: now,
+            removed: 0,
+        });
+    }
+
+    /// One more; whether that made it many.
+    fn count(&mut self, pid: u32, ino: Ino, limit: u32) -> Option<u32> {
+        let remover = self.removers.iter_mut().find(|r| r.pid == pid)?;
+        if ino >= remover.young {
+            return None;
+        }
+        remover.removed += 1;
+        let removed = remover.removed;
+        if removed >= limit
+            && let Some(id) = remover.mark
+            && let Some(mark) = self.marks.iter_mut().find(|m| m.id == id && !m.kept)
+        {
+            mark.kept = true;
+            self.kept.push(id);
+        }
+        Some(removed)
+    }
+
+    /// Keeps a mark, if this is one; whether it was.
+    fn keep(&mut self, id: StateId) -> bool {
+        if let Some(at) = self.stale.iter().position(|stale| *stale == id) {
+            self.stale.swap_remove(at);
+            return true;
+        }
+        let mark = self.marks.iter_mut().find(|m| m.id == id && !m.kept);
+        mark.map(|mark| mark.kept = true).is_some()
+    }
+
+    fn is_undecided(&self, id: StateId) -> bool {
+        self.marks.iter().any(|m| m.id == id && !m.kept) || self.stale.contains(&id)
     }
 }
 
 impl Engine {
     /// From here on there is a mark before `limit` removals; 0: no more.
     pub(super) fn mark_bulk(&self, limit: u32, said: Said) {
-        let mut burst = self.bulk.burst.lock();
-        burst.said = said;
+        let mut going_on = self.bulk.going_on.lock();
+        going_on.said = said;
         if limit == 0 {
-            burst.end();
+            going_on.removers.clear();
+            going_on.drop_unneeded();
         }
         self.bulk.limit.store(limit, Relaxed);
     }
@@ -95,23 +196,21 @@ impl Engine {
         if self.bulk.limit.load(Relaxed) == 0 {
             return;
         }
+        let who = self.authors.family();
         let now = Instant::now();
-        let young = self.bulk.young.load(Relaxed);
-        {
-            let mut burst = self.bulk.burst.lock();
-            if let Some(mark) = &mut burst.mark
-                && now.duration_since(mark.last) < GAP
-                && now.duration_since(mark.begun) < LONGEST
-            {
-                mark.last = now;
-                return;
-            }
-            burst.end();
+        if let Some(remover) = self.bulk.going_on.lock().find(who.pid, now) {
+            remover.last = now;
+            return;
         }
+        let young = self.bulk.young.load(Relaxed);
         let there = self.state.read().head.dentry(At(parent, name));
         if let Some(Dentry::Here(ino, _)) = there
             && ino >= young
         {
+            return;
+        }
+        let _taking = self.bulk.taking.lock();
+        if self.share_mark(who) {
             return;
         }
         // Who has the turn may wait for the kernel, and the kernel for this removal.
@@ -119,28 +218,48 @@ impl Engine {
             return;
         };
         // The record is no part of the request that this thread carries out.
-        let id = relay::aside(|| self.take_mark());
-        let Some(id) = id else {
-            return;
+        if let Some(mark) = relay::aside(|| self.take_mark(young)) {
+            let mut going_on = self.bulk.going_on.lock();
+            begin(&mut going_on, who, mark, young);
+        }
+    }
+
+    /// Begins behind the newest mark, if that is of this moment.
+    fn share_mark(&self, who: Family) -> bool {
+        let mut going_on = self.bulk.going_on.lock();
+        going_on.settle(Instant::now());
+        let newest = going_on.marks.last().map(|m| (m.id, m.young, m.taken));
+        let Some((id, young, taken)) = newest else {
+            return false;
         };
-        self.bulk.burst.lock().mark = Some(Mark {
-            id,
-            young,
-            begun: now,
-            last: now,
-            removed: 0,
-            kept: false,
-        });
+        let fresh = taken.elapsed() < FRESH;
+        if fresh {
+            begin(&mut going_on, who, Some(id), young);
+        }
+        fresh
     }
 
     /// The mark, with the turn held; within, none if there is a snapshot of this state. None: it failed.
-    fn take_mark(&self) -> Option<Option<StateId>> {
-        let said = self.bulk.burst.lock().said.clone();
+    fn take_mark(&self, young: Ino) -> Option<Option<StateId>> {
+        let said = self.bulk.going_on.lock().said.clone();
         let meta: Meta = self.stamped(said.meta).into();
         let _gate = self.gate.write();
         let mut state = self.state.write();
-        if unchanged::since(&state).is_some() {
-            return Some(None);
+        let mark = |id| Mark {
+            id,
+            taken: Instant::now(),
+            young,
+            kept: false,
+        };
+        if let Some(id) = unchanged::since(&state) {
+            let mut going_on = self.bulk.going_on.lock();
+            // It may be a mark that nobody needed any more.
+            if let Some(at) = going_on.stale.iter().position(|stale| *stale == id) {
+                going_on.stale.swap_remove(at);
+                going_on.marks.push(mark(id));
+            }
+            let is_mark = going_on.marks.iter().any(|m| m.id == id);
+            return Some(is_mark.then_some(id));
         }
         let id = state.next_state;
         let exists = |n: &str| state.snapshot(n).is_some();
@@ -157,6 +276,7 @@ impl Engine {
         }
         self.authors.hold(id);
         self.seal_written();
+        self.bulk.going_on.lock().marks.push(mark(id));
         Some(Some(id))
     }
 
@@ -166,91 +286,99 @@ impl Engine {
         if limit == 0 {
             return;
         }
-        let mut burst = self.bulk.burst.lock();
-        let Burst { mark, kept, .. } = &mut *burst;
-        if let Some(mark) = mark
-            && ino < mark.young
-            && !mark.kept
-        {
-            mark.removed += 1;
-            if mark.removed >= limit {
-                mark.kept = true;
-                kept.extend(mark.id);
-            }
+        let who = self.authors.family();
+        let mut going_on = self.bulk.going_on.lock();
+        // The first of a child counts for its parent.
+        if going_on.count(who.pid, ino, limit) == Some(1) && who.parent > INIT {
+            going_on.count(who.parent, ino, limit);
         }
     }
 
-    /// Somebody relies on a snapshot, which may be a mark.
+    /// Somebody relies on a snapshot, which may be a mark. With the state held, so that it is not given up before.
     pub(super) fn keep_mark(&self, id: StateId) {
-        if let Some(mark) = &mut self.bulk.burst.lock().mark
-            && mark.id == Some(id)
-            && !mark.kept
-        {
-            mark.kept = true;
-            self.authors.settle(true);
+        if self.bulk.going_on.lock().keep(id) {
+            self.authors.settle(id, id);
         }
     }
 
     /// The snapshot that is there only until it is known whether many files are removed.
     pub(super) fn is_mark(&self, id: StateId) -> bool {
-        let burst = self.bulk.burst.lock();
-        let mark = burst.mark.as_ref().filter(|mark| !mark.kept);
-        mark.and_then(|mark| mark.id) == Some(id) || burst.stale.contains(&id)
+        self.bulk.going_on.lock().is_undecided(id)
     }
 
-    /// Whether a burst is under way, or one has just ended.
+    /// Whether somebody removes files, or has just stopped.
     pub(super) fn has_mark(&self) -> bool {
-        let burst = self.bulk.burst.lock();
-        burst.mark.is_some() || !burst.stale.is_empty() || !burst.kept.is_empty()
+        let going_on = self.bulk.going_on.lock();
+        !going_on.removers.is_empty() || !going_on.stale.is_empty() || !going_on.kept.is_empty()
     }
 
     /// Gives marks up that nobody needs, and tells those that stay.
     pub(super) fn settle_marks(&self) -> Vec<StateId> {
         let (kept, stale) = {
-            let mut burst = self.bulk.burst.lock();
-            let now = Instant::now();
-            let over = burst.mark.as_ref().is_some_and(|mark| {
-                now.duration_since(mark.last) >= GAP || now.duration_since(mark.begun) >= LONGEST
-            });
-            if over {
-                burst.end();
-            }
+            let mut going_on = self.bulk.going_on.lock();
+            going_on.settle(Instant::now());
             (
-                std::mem::take(&mut burst.kept),
+                std::mem::take(&mut going_on.kept),
                 // Nobody sees them before they are gone.
-                burst.stale.clone(),
+                going_on.stale.clone(),
             )
         };
-        if !kept.is_empty() {
-            self.authors.settle(true);
+        for id in &kept {
+            self.authors.settle(*id, *id);
         }
         for id in stale {
-            self.hand_on_authors(id);
             if let Err(error) = self.drop_mark(id) {
                 tracing::debug!(%error, "a mark stays");
             }
-            self.bulk.burst.lock().stale.retain(|stale| *stale != id);
+            let mut going_on = self.bulk.going_on.lock();
+            going_on.stale.retain(|stale| *stale != id);
         }
         kept
     }
 
     fn drop_mark(&self, id: StateId) -> Result<(), super::snapshot::Refusal> {
-        let (root, head) = {
+        let (root, head, leads_to) = {
             let state = self.state.read();
             // A revert went there meanwhile.
             if state.discarded.values().any(|d| d.became == id) {
                 return Ok(());
             }
             match state.snapshots.get(&id) {
-                Some(snapshot) => (snapshot.root.clone(), state.head.clone()),
+                Some(snapshot) => (snapshot.root.clone(), state.head.clone(), after(&state, id)),
                 None => return Ok(()),
             }
         };
-        let untouched = |s: &crate::tree::Snapshot| !s.meta.pinned && s.meta.tags.is_empty();
         let held = held(&root, &head);
         drop((root, head));
-        self.give_up(&[id].into(), &untouched, held).map(drop)
+        self.hand_on_authors(id, leads_to);
+        let needless = |s: &crate::tree::Snapshot| {
+            let wanted = s.meta.pinned || !s.meta.tags.is_empty();
+            // Somebody may have begun to rely on it.
+            !wanted && self.bulk.going_on.lock().stale.contains(&id)
+        };
+        self.give_up(&[id].into(), &needless, held).map(drop)
     }
+}
+
+/// A process begins, and counts for its parent.
+fn begin(going_on: &mut GoingOn, who: Family, mark: Option<StateId>, young: Ino) {
+    let now = Instant::now();
+    going_on.begin(who.pid, mark, young, now);
+    if who.parent <= INIT {
+        return;
+    }
+    match going_on.find(who.parent, now) {
+        Some(parent) => parent.last = now,
+        None => going_on.begin(who.parent, mark, young, now),
+    }
+}
+
+/// The state to which what led to this one leads when it is given up.
+fn after(state: &State, id: StateId) -> StateId {
+    let snapshot = state.snapshots.range(id + 1..).next().map(|(id, _)| *id);
+    let discarded = state.discarded.range(id + 1..).next().map(|(id, _)| *id);
+    let next = snapshot.into_iter().chain(discarded).min();
+    next.unwrap_or(state.next_state)
 }
 
 /// Bytes about that the first root has and the second does not.
@@ -268,4 +396,80 @@ fn held(root: &Root, head: &Root) -> u64 {
         .filter(|extent| matches!(extent.src, Src::Layer { .. }))
         .map(|extent| u64::from(extent.len));
     blocks.sum::<u64>() * BLOCK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARK: Option<StateId> = Some(7);
+
+    fn marked(now: Instant) -> GoingOn {
+        let mut going_on = GoingOn::default();
+        going_on.marks.push(Mark {
+            id: 7,
+            taken: now,
+            young: 100,
+            kept: false,
+        });
+        going_on
+    }
+
+    #[test]
+    fn each_process_counts_for_itself() {
+        let now = Instant::now();
+        let mut going_on = marked(now);
+        for pid in [10, 11] {
+            going_on.begin(pid, MARK, 100, now);
+        }
+        for ino in 0..19 {
+            for pid in [10, 11] {
+                going_on.count(pid, ino, 20);
+            }
+        }
+        // What is young does not count.
+        going_on.count(10, 100, 20);
+        assert!(going_on.kept.is_empty());
+        going_on.count(11, 50, 20);
+        assert_eq!(going_on.kept, [7]);
+        going_on.count(11, 51, 20);
+        going_on.count(10, 50, 20);
+        assert_eq!(going_on.kept, [7], "once");
+        going_on.settle(now + GAP);
+        assert!(going_on.stale.is_empty() && going_on.marks.is_empty());
+    }
+
+    #[test]
+    fn a_mark_stays_as_long_as_one_process_needs_it() {
+        let now = Instant::now();
+        let mut going_on = marked(now);
+        going_on.begin(10, MARK, 100, now);
+        going_on.begin(11, MARK, 100, now);
+        going_on.find(11, now).unwrap().last = now + GAP;
+        going_on.settle(now + GAP);
+        assert_eq!((going_on.removers.len(), going_on.stale.len()), (1, 0));
+        assert!(going_on.is_undecided(7));
+        // A process that goes on for ever begins anew.
+        going_on.find(11, now).unwrap().last = now + LONGEST;
+        going_on.settle(now + LONGEST);
+        assert_eq!(going_on.stale, [7]);
+        assert!(going_on.keep(7), "somebody relies on it");
+        assert!(!going_on.is_undecided(7) && !going_on.keep(7));
+    }
+
+    #[test]
+    fn a_thousand_processes_are_not_remembered() {
+        let now = Instant::now();
+        let mut going_on = marked(now);
+        let mut begin = |pid, at| begin_at(&mut going_on, pid, at);
+        for n in 0..1000 {
+            begin(1000 + n, now + Duration::from_micros(u64::from(n)));
+        }
+        assert_eq!(going_on.removers.len(), REMOVERS_MAX);
+        assert!(going_on.find(1999, now).is_some() && going_on.find(1000, now).is_none());
+    }
+
+    fn begin_at(going_on: &mut GoingOn, pid: u32, at: Instant) {
+        going_on.begin(pid, MARK, 100, at);
+    }
 }

@@ -207,7 +207,6 @@ impl Engine {
             let _gate = self.gate.write();
             let mut state = self.state.write();
             if only_if_changed && let Some(id) = unchanged::since(&state) {
-                drop(state);
                 self.keep_mark(id);
                 return Ok(Taken::Unchanged(id));
             }
@@ -619,7 +618,9 @@ impl Engine {
 
     /// The snapshot of the present state, if there is one; it stays.
     pub(super) fn saved_as(&self) -> Option<StateId> {
-        let saved = unchanged::since(&self.state.read())?;
+        let state = self.state.read();
+        let saved = unchanged::since(&state)?;
+        // With the state looked at: it is not given up before it is kept.
         self.keep_mark(saved);
         Some(saved)
     }

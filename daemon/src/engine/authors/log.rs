@@ -71,11 +71,11 @@ impl Notes {
         dead.into_iter().try_for_each(|n| self.remove(store, n))
     }
 
-    /// What led to a state leads to the one after it from here on: it is written again under that number.
+    /// What led to a state leads to another one from here on: it is written again under that number.
     ///
     /// # Errors
     /// What the disk says.
-    pub fn hand_on(&mut self, store: &Store, state: StateId) -> io::Result<()> {
+    pub fn hand_on(&mut self, store: &Store, state: StateId, leads_to: StateId) -> io::Result<()> {
         let of = self.known(store)?.iter();
         let of: Vec<u32> = of
             .filter(|(_, states)| states.contains(&state))
@@ -84,7 +84,7 @@ impl Notes {
         let mut batches = Vec::new();
         read_some(store, of, &mut |_, batch| {
             if batch.state == state {
-                let state = state + 1;
+                let state = leads_to;
                 batches.push(Batch { state, ..batch });
             }
         })?;

@@ -29,7 +29,7 @@ use crate::tree::{Ino, StateId, Time};
 
 pub(in crate::engine) use lineage::{came_from, led_to};
 pub(in crate::engine) use log::{Batch, Entry};
-pub(in crate::engine) use process::Process;
+pub(in crate::engine) use process::{Family, Process};
 
 use log::Notes;
 use process::Processes;
@@ -102,8 +102,8 @@ struct Live {
     fresh: Vec<Entry>,
     /// What belongs to states that have their number, and is not written yet.
     waiting: Vec<(StateId, Vec<Entry>)>,
-    /// What led to a state that may be given up soon.
-    held: Option<Batch>,
+    /// What led to states that may be given up soon.
+    held: Vec<Batch>,
     /// What was held, and is to be written.
     ready: Vec<Batch>,
 }
@@ -118,7 +118,7 @@ impl Authors {
                 processes: Processes::default(),
                 fresh: Vec::new(),
                 waiting: Vec::new(),
-                held: None,
+                held: Vec::new(),
                 ready: Vec::new(),
             }),
             generation: AtomicU64::new(0),
@@ -163,22 +163,38 @@ impl Authors {
         self.generation.fetch_add(1, Release);
     }
 
+    /// The process that this thread works for. Unknown ones are all alike.
+    pub fn family(&self) -> Family {
+        match CALLER.get() {
+            Some(caller) => (self.live.lock().processes).family(caller.tid, caller.uid),
+            None => Family::default(),
+        }
+    }
+
     /// A state that has just got its number may be given up soon: what led to it waits until [`Authors::settle`] says.
     pub fn hold(&self, state: StateId) {
         let mut live = self.live.lock();
         if let Some(at) = live.waiting.iter().position(|(of, _)| *of == state) {
             let (_, entries) = live.waiting.remove(at);
             let batch = live.processes.batch(state, entries);
-            live.held = Some(batch);
+            live.held.push(batch);
         }
     }
 
-    /// The state that was held stays, or is given up: then what led to it led to the one after it.
-    pub fn settle(&self, stays: bool) {
+    /// A state that was held stays: `leads_to` is that state. Or it is given up, and what led to it leads to that one.
+    pub fn settle(&self, state: StateId, leads_to: StateId) {
         let mut live = self.live.lock();
-        if let Some(mut batch) = live.held.take() {
-            batch.state += StateId::from(!stays);
-            live.ready.push(batch);
+        let Live { held, ready, .. } = &mut *live;
+        let of = |batch: &mut Batch| batch.state == state;
+        let mut settled: Vec<Batch> = held.extract_if(.., of).collect();
+        settled.extend(ready.extract_if(.., of));
+        for batch in &mut settled {
+            batch.state = leads_to;
+        }
+        // The other one may be given up, too.
+        match held.iter().any(|batch| batch.state == leads_to) {
+            true => held.extend(settled),
+            false => ready.extend(settled),
         }
     }
 
@@ -208,7 +224,7 @@ impl Authors {
     pub fn clear(&self) {
         let mut live = self.live.lock();
         live.waiting.clear();
-        live.held = None;
+        live.held.clear();
         live.ready.clear();
         live.fresh.clear();
         live.seen.clear();
@@ -262,11 +278,11 @@ impl Engine {
         }
     }
 
-    /// A state is given up, and what led to it led to the one after it.
-    pub(super) fn hand_on_authors(&self, state: StateId) {
-        self.authors.settle(false);
+    /// A state is given up, and what led to it leads to another one.
+    pub(super) fn hand_on_authors(&self, state: StateId, leads_to: StateId) {
+        self.authors.settle(state, leads_to);
         let mut notes = self.authors.notes.lock();
-        if let Err(error) = notes.hand_on(&self.store, state) {
+        if let Err(error) = notes.hand_on(&self.store, state, leads_to) {
             tracing::debug!(%error, "who changed what before some removals is not known any more");
         }
     }

@@ -36,8 +36,17 @@ pub(in crate::engine) struct Process {
     pub line: String,
 }
 
+/// A process and the one that started it; 0: unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine) struct Family {
+    pub pid: u32,
+    pub parent: u32,
+}
+
 struct Thread {
     process: u32,
+    /// The process that started this one; 0: unknown.
+    parent: u32,
     looks: u32,
     looked: Instant,
 }
@@ -66,17 +75,31 @@ impl Processes {
             }
         }
         let looks = self.threads.get(&tid).map_or(0, |thread| thread.looks + 1);
-        let process = self.number(look(tid, uid));
+        let (process, parent) = look(tid, uid);
+        let process = self.number(process);
         if self.threads.len() >= THREADS_MAX {
             self.threads.clear();
         }
         let thread = Thread {
             process,
+            parent,
             looks,
             looked: Instant::now(),
         };
         self.threads.insert(tid, thread);
         process
+    }
+
+    /// The process of a thread and the one that started it, as it was when it was looked at last.
+    pub fn family(&mut self, tid: u32, uid: u32) -> Family {
+        if !self.threads.contains_key(&tid) {
+            self.of(tid, uid);
+        }
+        let known = self.threads.get(&tid);
+        known.map_or(Family::default(), |thread| Family {
+            pid: self.all[thread.process as usize].pid,
+            parent: thread.parent,
+        })
     }
 
     fn number(&mut self, process: Process) -> u32 {
@@ -117,11 +140,11 @@ impl Processes {
     }
 }
 
-/// What `/proc` says of a thread's process. What it does not say is empty.
-fn look(tid: u32, uid: u32) -> Process {
-    let pid = match tid {
-        0 => 0,
-        _ => group(tid).unwrap_or(tid),
+/// What `/proc` says of a thread's process, and the one that started that. What it does not say is empty.
+fn look(tid: u32, uid: u32) -> (Process, u32) {
+    let (pid, parent) = match tid {
+        0 => (0, 0),
+        _ => group(tid).unwrap_or((tid, 0)),
     };
     let mut process = Process {
         pid,
@@ -133,14 +156,17 @@ fn look(tid: u32, uid: u32) -> Process {
         process.command = command(pid);
         process.line = line(pid);
     }
-    process
+    (process, parent)
 }
 
-/// The process of a thread (`Tgid:` of `proc_pid_status(5)`).
-fn group(tid: u32) -> Option<u32> {
+/// The process of a thread and the one that started it (`Tgid:` and `PPid:` of `proc_pid_status(5)`).
+fn group(tid: u32) -> Option<(u32, u32)> {
     let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("Tgid:"))?;
-    line.trim().parse().ok()
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().parse().ok()
+    };
+    Some((field("Tgid:")?, field("PPid:").unwrap_or(0)))
 }
 
 fn command(pid: u32) -> String {
@@ -175,6 +201,12 @@ mod tests {
         let name = fs::read_to_string("/proc/self/comm").unwrap();
         assert_eq!(process.command, name.trim_end());
         assert!(!process.line.is_empty());
+        let tid = nix::unistd::gettid().as_raw() as u32;
+        let family = Family {
+            pid: std::process::id(),
+            parent: std::os::unix::process::parent_id(),
+        };
+        assert_eq!(processes.family(tid, 0), family);
     }
 
     #[test]

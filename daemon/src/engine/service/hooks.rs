@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,9 +26,14 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long the rest of the output is waited for: something that the hook left running may keep it open.
 const REST: Duration = Duration::from_millis(200);
 
-/// Hooks that run, by process group.
+/// Hooks that run.
 #[derive(Default)]
-pub(super) struct Running(Mutex<Vec<i32>>);
+pub(super) struct Running {
+    /// By process group.
+    groups: Mutex<Vec<i32>>,
+    /// The mount is gone: nothing waits for them any more.
+    ended: AtomicBool,
+}
 
 /// What a hook is told in its environment, besides the mount.
 struct Said<'a> {
@@ -39,9 +45,14 @@ struct Said<'a> {
 }
 
 impl Running {
+    /// Ends those that run, and those to come.
+    pub fn end(&self) {
+        self.ended.store(true, Relaxed);
+    }
+
     /// Whether the client that is served by this thread was started by a hook.
     fn is_inside(&self) -> bool {
-        let running = self.0.lock();
+        let running = self.groups.lock();
         if running.is_empty() {
             return false;
         }
@@ -95,7 +106,7 @@ impl Running {
         // It would keep the pipe open.
         drop(shell);
         let group = i32::try_from(child.id()).unwrap_or(0);
-        self.0.lock().push(group);
+        self.groups.lock().push(group);
         let (sender, rest) = mpsc::channel();
         thread::spawn(move || {
             let mut text = Vec::new();
@@ -107,8 +118,8 @@ impl Running {
             // Nobody may wait for it any more.
             sender.send(text).unwrap_or_default();
         });
-        let ended = wait(child, group, timeout);
-        self.0.lock().retain(|running| *running != group);
+        let ended = self.wait(child, group, timeout);
+        self.groups.lock().retain(|running| *running != group);
         let text = rest.recv_timeout(REST).unwrap_or_default();
         let text = llctl::escape::escaped_text(&String::from_utf8_lossy(&text))
             .trim_end()
@@ -128,22 +139,28 @@ impl Running {
     }
 }
 
-fn wait(mut child: Child, group: i32, timeout: Duration) -> Result<(), String> {
-    let begun = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => return Err(status.to_string()),
-            Ok(None) if begun.elapsed() < timeout => thread::sleep(LOOK),
-            Ok(None) => {
-                if let Err(error) = killpg(Pid::from_raw(group), Signal::SIGKILL) {
-                    tracing::debug!(%error, "a hook has ended meanwhile");
+impl Running {
+    fn wait(&self, mut child: Child, group: i32, timeout: Duration) -> Result<(), String> {
+        let begun = Instant::now();
+        loop {
+            let over = self.ended.load(Relaxed);
+            match child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(status.to_string()),
+                Ok(None) if !over && begun.elapsed() < timeout => thread::sleep(LOOK),
+                Ok(None) => {
+                    if let Err(error) = killpg(Pid::from_raw(group), Signal::SIGKILL) {
+                        tracing::debug!(%error, "a hook has ended meanwhile");
+                    }
+                    let ended = child.wait();
+                    tracing::debug!(?ended, "a hook was killed");
+                    return Err(match over {
+                        true => "the mount ended".to_owned(),
+                        false => format!("it took longer than {} s", timeout.as_secs()),
+                    });
                 }
-                let ended = child.wait();
-                tracing::debug!(?ended, "a hook was killed");
-                return Err(format!("it took longer than {} s", timeout.as_secs()));
+                Err(error) => return Err(format!("it cannot be waited for: {error}")),
             }
-            Err(error) => return Err(format!("it cannot be waited for: {error}")),
         }
     }
 }

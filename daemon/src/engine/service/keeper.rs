@@ -32,6 +32,7 @@ pub const SWITCH: &str = "LLFS_AUTOMATIC";
 
 /// The thread.
 pub struct Keeper {
+    host: Arc<Host>,
     orders: Sender<Order>,
     thread: JoinHandle<()>,
 }
@@ -58,15 +59,21 @@ impl Keeper {
         let (orders, queue) = bounded(4);
         host.automatic.store(true, Relaxed);
         host.keeper.set(orders.clone()).unwrap_or_default();
-        let host = host.clone();
+        let kept = host.clone();
         let thread = std::thread::Builder::new()
             .name("keeper".to_owned())
-            .spawn(move || keep(&host, &queue))?;
-        Ok(Some(Keeper { orders, thread }))
+            .spawn(move || keep(&kept, &queue))?;
+        let host = host.clone();
+        Ok(Some(Keeper {
+            host,
+            orders,
+            thread,
+        }))
     }
 
-    /// Ends it, when it is done with what it does.
+    /// Ends it, when it is done with what it does; hooks that run are killed.
     pub fn stop(self) {
+        self.host.hooks.end();
         if self.orders.send(Order::Stop).is_err() || self.thread.join().is_err() {
             tracing::error!("the thread for automatic snapshots had died");
         }
@@ -266,7 +273,7 @@ fn give_up(host: &Host) -> Result<bool, Failure> {
     let rules = engine.rules();
     let rules = &rules.config.retention;
     let state = engine.state.read().clone();
-    let mut going = prune::plan(&state, rules);
+    let mut going = prune::plan(engine, &state, rules);
     let more = going.len() > PRUNED;
     going.truncate(PRUNED);
     if going.is_empty() {

@@ -16,7 +16,7 @@ use crate::tree::{Snapshot, State, StateId};
 /// What these rules give up, and what that frees; with `yes`, gives it up.
 pub(super) fn prune(engine: &Engine, rules: &Retention, yes: bool) -> Result<PruneInfo, Failure> {
     let state = engine.state.read().clone();
-    let going = plan(&state, rules);
+    let going = plan(engine, &state, rules);
     let mut told = told(&state, &going);
     let some: BTreeSet<StateId> = going.into_iter().collect();
     told.frees = together(&state, &some);
@@ -42,8 +42,10 @@ pub(super) fn prune(engine: &Engine, rules: &Retention, yes: bool) -> Result<Pru
 }
 
 /// The snapshots that go, oldest first.
-pub(super) fn plan(state: &State, rules: &Retention) -> Vec<StateId> {
+pub(super) fn plan(engine: &Engine, state: &State, rules: &Retention) -> Vec<StateId> {
+    // What may be none in a moment is none: it keeps nothing else from being the newest.
     let all: Vec<Candidate<'_>> = (state.snapshots.iter())
+        .filter(|(id, _)| !engine.is_mark(**id))
         .map(|(id, snapshot)| Candidate {
             id: *id,
             created: nanos(snapshot.at),
