@@ -9,6 +9,7 @@ use llctl::{Client, Moment, SnapName, exit};
 
 use super::Outcome;
 use super::complete;
+use super::fitted::Line;
 use super::output::{Output, Style};
 use super::units;
 
@@ -83,26 +84,34 @@ pub fn run(client: &mut Client, args: HistoryArgs, out: &mut Output) -> Outcome 
     Ok(exit::OK)
 }
 
+/// Where a line goes on that is too long for a terminal.
+const INDENT: usize = 6;
+
 /// What was done to what, in a few words.
 pub fn words(act: &Act) -> String {
-    let targets: Vec<String> = (act.targets.iter())
-        .map(|t| escaped(t.as_bytes()))
-        .collect();
-    let targets = match act.what {
-        Deal::Rename => targets.join(" to "),
-        _ => targets.join(", "),
-    };
-    let mut text = act.what.as_str().to_owned();
-    if !targets.is_empty() {
-        text.push_str(&format!(" {targets}"));
+    pieces(act).join(" ")
+}
+
+/// The same in pieces that stand together.
+fn pieces(act: &Act) -> Vec<String> {
+    let mut all = vec![act.what.as_str().to_owned()];
+    let last = act.targets.len().saturating_sub(1);
+    for (at, target) in act.targets.iter().enumerate() {
+        let target = escaped(target.as_bytes());
+        match act.what {
+            Deal::Rename if at > 0 => all.extend(["to".to_owned(), target]),
+            Deal::Rename => all.push(target),
+            _ if at < last => all.push(target + ","),
+            _ => all.push(target),
+        }
     }
     if act.more > 0 {
-        text.push_str(&format!(" and {} more", act.more));
+        all.push(format!("and {} more", act.more));
     }
     if let Some(steps) = act.steps.filter(|n| *n > 1) {
-        text.push_str(&format!(" {steps} steps"));
+        all.push(format!("{steps} steps"));
     }
-    text
+    all
 }
 
 /// How much it was, and how long it took.
@@ -115,21 +124,28 @@ pub fn figures(act: &Act) -> String {
 }
 
 fn line(act: &Act, out: &mut Output) -> io::Result<()> {
-    let (text, how) = (words(act), figures(act));
-    let when = out.paint(Style::Dim, &units::local(act.at));
-    let what = out.paint(Style::Bold, &text);
-    out.line(format!("{when}  {what}  ({how})"))?;
+    let mut first = Line::default();
+    first.add("", Style::Dim, units::local(act.at));
+    for (at, piece) in pieces(act).into_iter().enumerate() {
+        first.add(if at == 0 { "  " } else { " " }, Style::Bold, piece);
+    }
+    first.add("  ", Style::Plain, format!("({})", figures(act)));
+    first.print(INDENT, out)?;
     let command = match act.command.as_str() {
         "" => "a process".to_owned(),
         line => escaped(line.as_bytes()),
     };
-    out.line(format!(
-        "    by user {}: {command} (pid {})",
-        act.uid, act.pid
-    ))?;
+    let mut by = Line::default();
+    by.add("    ", Style::Plain, format!("by user {}:", act.uid));
+    by.text(" ", Style::Plain, command);
+    by.add(" ", Style::Plain, format!("(pid {})", act.pid));
+    by.print(INDENT, out)?;
     if let Some(why) = &act.why {
         let first = why.lines().next().unwrap_or_default();
-        out.line(format!("    why: {}", escaped(first.as_bytes())))?;
+        let mut line = Line::default();
+        line.add("    ", Style::Plain, "why:");
+        line.text(" ", Style::Plain, escaped(first.as_bytes()));
+        line.print(INDENT, out)?;
     }
     if let Some(error) = &act.error {
         let text = out.paint(Style::Bad, &format!("failed: {}", escaped_text(error)));

@@ -1,6 +1,5 @@
 //! `llctl list`: a table of snapshots, and what reverts discarded.
 
-use std::borrow::Cow;
 use std::io;
 
 use llctl::escape::escaped;
@@ -9,6 +8,7 @@ use llctl::{Client, Moment, exit};
 
 use super::Outcome;
 use super::fail::Fail;
+use super::fitted::{CUT_MIN, cut, width};
 use super::history::moment;
 use super::meta;
 use super::output::{Output, Style};
@@ -214,9 +214,6 @@ fn discarded(states: &[DiscardedInfo], out: &mut Output) -> io::Result<()> {
     )
 }
 
-/// Text of which less would be left is left out.
-const CUT_MIN: usize = 8;
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Align {
     Left,
@@ -287,19 +284,6 @@ fn fitting(mut widths: Vec<usize>, head: &[(&str, Align)], room: usize) -> Vec<u
     widths
 }
 
-/// A text of that width at most.
-fn cut(text: &str, most: usize) -> Cow<'_, str> {
-    if width(text) <= most {
-        return text.into();
-    }
-    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
-    format!("{kept}…").into()
-}
-
-fn width(text: &str) -> usize {
-    text.chars().count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,11 +303,5 @@ mod tests {
         assert_eq!(fit(17), [10, 5]);
         assert_eq!(fit(16), [10]);
         assert_eq!(fit(1), [10], "a name is never cut");
-    }
-
-    #[test]
-    fn what_is_cut_says_so() {
-        assert_eq!(cut("größer", 6), "größer");
-        assert_eq!(cut("größer", 4), "grö…");
     }
 }

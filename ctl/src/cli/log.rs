@@ -10,8 +10,14 @@ use nix::unistd::{Uid, User};
 
 use super::args::Global;
 use super::diff::{letter, paths};
+use super::fitted::Line;
 use super::output::{Output, Style};
 use super::{Outcome, units};
+
+/// Where a line goes on that is too long for a terminal,
+const INDENT: usize = 3;
+/// and one about a program.
+const INDENT_WHO: usize = 8;
 
 /// `llctl log`
 pub fn log(
@@ -53,7 +59,9 @@ pub fn who(
         return Ok(exit::OK);
     }
     for entry in &entries {
-        out.line(title(entry, out))?;
+        let mut line = Line::default();
+        title(&mut line, "", entry);
+        line.print(INDENT, out)?;
         for author in &entry.by {
             person(author, out)?;
         }
@@ -92,7 +100,9 @@ fn line(entry: &LogEntry, out: &mut Output) -> io::Result<()> {
         Some(kind) => letter(kind),
         None => letter(ChangeKind::Modified),
     };
-    let mut line = format!("{}  {}", out.paint(style, letter), title(entry, out));
+    let mut line = Line::default();
+    line.add("", style, letter);
+    title(&mut line, "  ", entry);
     let mut names: Vec<String> = Vec::new();
     for author in &entry.by {
         let name = name(author);
@@ -101,28 +111,35 @@ fn line(entry: &LogEntry, out: &mut Output) -> io::Result<()> {
         }
     }
     if !names.is_empty() {
-        line.push_str(&format!("  by {}", names.join(", ")));
+        let last = names.len() - 1;
+        for (at, name) in names.into_iter().enumerate() {
+            let comma = if at < last { "," } else { "" };
+            match at {
+                0 => line.add("  ", Style::Plain, format!("by {name}{comma}")),
+                _ => line.add(" ", Style::Plain, format!("{name}{comma}")),
+            }
+        }
     }
     if let Some(from) = &entry.from {
-        line.push_str(&format!("  (was {from})"));
+        line.add("  ", Style::Plain, format!("(was {from})"));
     }
     if let Some(below) = entry.below.filter(|counts| counts.total() > 0) {
-        line.push_str(&format!("  ({})", units::counts(&below)));
+        line.add("  ", Style::Plain, format!("({})", units::counts(&below)));
     }
     if let Some(message) = entry.message.as_ref().and_then(|m| m.lines().next()) {
-        let message = escaped(message.as_bytes());
-        line.push_str(&format!("  {}", out.paint(Style::Dim, &message)));
+        line.text("  ", Style::Dim, escaped(message.as_bytes()));
     }
-    out.line(line)
+    line.print(INDENT, out)
 }
 
 /// `before-upgrade  2026-11-21 11:44:02`
-fn title(entry: &LogEntry, out: &Output) -> String {
-    let state = out.paint(Style::Bold, &escaped(entry.state.as_bytes()));
-    match entry.created {
-        Some(created) => format!("{state}  {}", units::local(created)),
-        None => format!("{state}  since {}", escaped(entry.since.as_bytes())),
-    }
+fn title(line: &mut Line, before: &'static str, entry: &LogEntry) {
+    line.add(before, Style::Bold, escaped(entry.state.as_bytes()));
+    let when = match entry.created {
+        Some(created) => units::local(created),
+        None => format!("since {}", escaped(entry.since.as_bytes())),
+    };
+    line.add("  ", Style::Plain, when);
 }
 
 /// `    2026-11-21 11:43:58  sed  4242  root  made, wrote  sed -i s/a/b/ main.rs`
@@ -132,16 +149,23 @@ fn person(author: &Author, out: &mut Output) -> io::Result<()> {
         0 => "-".to_owned(),
         pid => pid.to_string(),
     };
-    let line = escaped(author.line.as_bytes());
-    let text = format!(
-        "    {}  {:<15}  {pid:>7}  {:<8}  {:<12}  {}",
-        units::local(author.at),
-        name(author),
-        user(author.uid),
-        did.join(", "),
-        out.paint(Style::Dim, &line)
-    );
-    out.line(text.trim_end())
+    let command = escaped(author.line.as_bytes());
+    let did = did.join(", ");
+    let did = if command.is_empty() {
+        did
+    } else {
+        format!("{did:<12}")
+    };
+    let mut line = Line::default();
+    line.add("    ", Style::Plain, units::local(author.at));
+    line.add("  ", Style::Plain, format!("{:<15}", name(author)));
+    line.add("  ", Style::Plain, format!("{pid:>7}"));
+    line.add("  ", Style::Plain, format!("{:<8}", user(author.uid)));
+    line.add("  ", Style::Plain, did);
+    if !command.is_empty() {
+        line.text("  ", Style::Dim, command);
+    }
+    line.print(INDENT_WHO, out)
 }
 
 fn name(author: &Author) -> String {

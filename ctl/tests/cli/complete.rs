@@ -173,3 +173,116 @@ fn there_is_a_page_for_each_command_and_man_takes_it() {
         }
     }
 }
+
+/// Whether a shell is there. Bash must be; CI has the others (`tests/packages`).
+fn has(shell: &str) -> bool {
+    let found = Command::new(shell).args(["-c", "exit 0"]).output();
+    let found = found.is_ok_and(|done| done.status.success());
+    assert!(found || shell != "bash", "there is no bash");
+    if !found {
+        eprintln!("{shell} is not installed: its completion was NOT tested");
+    }
+    found
+}
+
+/// A shell that finds this llctl.
+fn in_shell(shell: &str, fake: &Fake) -> Command {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_llctl"));
+    let path = std::env::var("PATH").unwrap();
+    let mut command = Command::new(shell);
+    command
+        .env(
+            "PATH",
+            format!("{}:{path}", program.parent().unwrap().display()),
+        )
+        .env("HOME", &fake.dir)
+        .env("TERM", "xterm")
+        .env("LC_ALL", "C.UTF-8")
+        .current_dir(&fake.dir);
+    command
+}
+
+#[test]
+fn fish_completes_with_the_script() {
+    if !has("bash") || !has("fish") {
+        return;
+    }
+    let fake = with_snapshots();
+    let mut command = in_shell("fish", &fake);
+    let script = "llctl completions fish | source; or exit 9
+complete -C 'llctl --socket sock revert al'; echo ===; complete -C 'llctl watch --aft'; echo ===; complete -C 'llctl rev'";
+    command.args(["--no-config", "-c", script]);
+    let run = finish(command);
+    let answers: Vec<Vec<&str>> = (run.stdout.split("===\n"))
+        .map(|part| {
+            part.lines()
+                .filter_map(|line| line.split('\t').next())
+                .collect()
+        })
+        .collect();
+    assert_eq!(
+        answers,
+        [vec!["alpine", "alpha"], vec!["--after"], vec!["revert"]],
+        "{run:?}"
+    );
+}
+
+#[test]
+fn zsh_completes_with_the_script() {
+    if !has("bash") || !has("zsh") {
+        return;
+    }
+    let fake = with_snapshots();
+    // As somebody types it: on a terminal, with a TAB.
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let slave = || std::process::Stdio::from(terminal.slave.try_clone().unwrap());
+    let mut command = in_shell("zsh", &fake);
+    command
+        .args(["-f", "-i"])
+        .stdin(slave())
+        .stdout(slave())
+        .stderr(slave());
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    drop(terminal.slave);
+    let mut master = std::fs::File::from(terminal.master);
+    let mut reader = master.try_clone().unwrap();
+    let (sender, pieces) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(got @ 1..) = std::io::Read::read(&mut reader, &mut piece) {
+            if sender.send(piece[..got].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    let mut seen = Vec::new();
+    let mut until = |what: &str| {
+        let begun = std::time::Instant::now();
+        while !String::from_utf8_lossy(&seen).contains(what) {
+            let left = std::time::Duration::from_secs(60).checked_sub(begun.elapsed());
+            let piece = left.and_then(|left| pieces.recv_timeout(left).ok());
+            let Some(piece) = piece else {
+                panic!("no {what:?} in {:?}", String::from_utf8_lossy(&seen));
+            };
+            seen.extend(piece);
+        }
+        seen.clear();
+    };
+    let mut say = |text: &str| std::io::Write::write_all(&mut master, text.as_bytes()).unwrap();
+    say(
+        "autoload -U compinit; compinit -u -D; unsetopt zle_bracketed_paste; source <(llctl completions zsh); PS1='ready''> '\n",
+    );
+    until("ready> ");
+    // One that fits is completed; the rest of the line shows what it became.
+    say("llctl --socket sock show alpi\t");
+    until("alpine");
+    say("\n");
+    until("ready> ");
+    say("llctl watch --aft\t");
+    until("--after");
+    say("\n");
+    until("ready> ");
+    say("exit\n");
+    child.wait().unwrap();
+}

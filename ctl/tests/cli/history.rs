@@ -4,7 +4,7 @@ use llctl::protocol::{Act, Deal, ErrorKind, HistoryQuery, Request, Response};
 
 use super::fake::{Fake, WHEN};
 
-fn acts() -> Vec<Response> {
+pub fn acts() -> Vec<Response> {
     let snap = Act {
         at: WHEN,
         what: Deal::Snap,

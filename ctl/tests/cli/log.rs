@@ -10,7 +10,7 @@ use serde_bytes::ByteBuf;
 
 use super::fake::{Fake, WHEN};
 
-fn entries() -> Vec<Response> {
+pub fn entries() -> Vec<Response> {
     let author = |command: &str, line: &str, pid, did: &[Deed]| Author {
         command: command.to_owned(),
         line: line.to_owned(),

@@ -96,3 +96,146 @@ fn colors_are_for_those_who_want_them() {
     assert!(has_colors(false));
     assert!(!has_colors(true));
 }
+
+/// `args` on terminals of 80 and 40 columns, and what a pipe gets: nothing in it is cut, broken or colored.
+fn in_widths(answer: impl Fn() -> Fake, args: &[&str]) -> [Vec<String>; 2] {
+    let piped = answer().output(args);
+    assert!(!piped.contains('\x1b'), "{piped:?}");
+    let wide = shown(&answer(), 400, args, true);
+    assert_eq!(piped.lines().map(str::to_owned).collect::<Vec<_>>(), wide);
+    [80, 40].map(|columns| {
+        let lines = shown(&answer(), columns, args, true);
+        for line in &lines {
+            assert!(!line.contains('\x1b'), "{line:?}");
+            let length = line.chars().count();
+            assert!(length <= columns.into(), "{length} columns: {line}");
+        }
+        // Whatever is cut is free text, and says so.
+        let words = |lines: &[String]| -> Vec<String> {
+            let words = lines.iter().flat_map(|line| line.split_whitespace());
+            words.map(str::to_owned).collect()
+        };
+        let whole = words(&wide);
+        for word in words(&lines) {
+            assert!(whole.contains(&word) || word.ends_with('…'), "{word}");
+        }
+        // Colors are between names, not in what is counted.
+        let painted = shown(&answer(), columns, args, false);
+        assert_eq!(painted.len(), lines.len());
+        assert!(painted.iter().any(|line| line.contains('\x1b')));
+        lines
+    })
+}
+
+#[test]
+fn a_diff_breaks_lines_between_names() {
+    use llctl::protocol::{BytePath, Change, ChangeKind, FileType};
+    let answer = || {
+        let file = |size| super::diff::side(FileType::File, size, 0o644);
+        Fake::new(super::diff::answer(vec![
+            super::diff::change(
+                "src/engine/main.rs",
+                ChangeKind::Modified,
+                file(10),
+                file(2048),
+            ),
+            Change {
+                from: Some(BytePath::from("src/engine/an-old-name.rs")),
+                ..super::diff::change(
+                    "src/engine/a-new-name.rs",
+                    ChangeKind::Renamed,
+                    file(5),
+                    file(5),
+                )
+            },
+        ]))
+    };
+    let [wide, narrow] = in_widths(answer, &["diff"]);
+    assert_eq!(
+        wide,
+        [
+            "M  src/engine/main.rs  (10 B -> 2.0 KiB)",
+            "R  src/engine/an-old-name.rs -> src/engine/a-new-name.rs",
+            "1 modified, 1 renamed.",
+        ]
+    );
+    assert_eq!(
+        narrow,
+        [
+            "M  src/engine/main.rs  (10 B -> 2.0 KiB)",
+            "R  src/engine/an-old-name.rs ->",
+            "   src/engine/a-new-name.rs",
+            "1 modified, 1 renamed.",
+        ]
+    );
+}
+
+#[test]
+fn a_log_breaks_lines_between_names() {
+    let answer = || Fake::new(super::log::entries());
+    let [wide, narrow] = in_widths(answer, &["log", "src/main.rs"]);
+    assert_eq!(
+        wide,
+        [
+            "M  @live  since before  by sed, (a mapping)",
+            "R  before  2026-11-21 11:44:02  (was src/old.rs)  (2 modified)  all tests pass",
+        ]
+    );
+    assert_eq!(
+        narrow,
+        [
+            "M  @live  since before  by sed,",
+            "   (a mapping)",
+            "R  before  2026-11-21 11:44:02",
+            "   (was src/old.rs)  (2 modified)",
+            "   all tests pass",
+        ]
+    );
+    in_widths(answer, &["who", "src/main.rs"]);
+}
+
+#[test]
+fn a_history_breaks_lines_between_names() {
+    use llctl::protocol::{Act, Deal};
+    let acts = || {
+        let mut acts = super::history::acts();
+        if let Response::Acts(some) = &mut acts[0] {
+            let many = Act {
+                what: Deal::Delete,
+                targets: ["before-upgrade", "before-downgrade", "after-both"]
+                    .map(str::to_owned)
+                    .to_vec(),
+                command: "llctl delete --yes before-upgrade before-downgrade after-both".to_owned(),
+                why: Some(
+                    "these three are needed by nobody, and take a lot of space on this disk"
+                        .to_owned(),
+                ),
+                ..some[0].clone()
+            };
+            some.push(many);
+        }
+        Fake::new(acts)
+    };
+    let [wide, narrow] = in_widths(acts, &["history"]);
+    let many = wide.iter().position(|line| line.contains("delete before"));
+    assert_eq!(
+        wide[many.unwrap()..][..4],
+        [
+            "2026-11-21 11:44:02  delete before-upgrade, before-downgrade, after-both",
+            "      (1.5 ms)",
+            "    by user 1000: llctl delete --yes before-upgrade before-downgrade after-both",
+            "      (pid 42)",
+        ]
+    );
+    let many = narrow.iter().position(|line| line.ends_with("  delete"));
+    assert_eq!(
+        narrow[many.unwrap()..][..5],
+        [
+            "2026-11-21 11:44:02  delete",
+            "      before-upgrade, before-downgrade,",
+            "      after-both  (1.5 ms)",
+            "    by user 1000: llctl delete --yes be…",
+            "      (pid 42)",
+        ]
+    );
+}

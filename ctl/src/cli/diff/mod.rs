@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::Outcome;
 use super::args::{DiffArgs, Global};
 use super::fail::Fail;
+use super::fitted::Line;
 use super::output::{Output, Style};
 use super::units;
 
@@ -21,6 +22,11 @@ pub use names::plain_summary as as_line;
 pub use patch::git as as_patch;
 
 pub use names::letter;
+
+/// Where a line goes on that is too long for a terminal,
+const INDENT: usize = 3;
+/// and one of `--stat`.
+const STAT_INDENT: usize = 20;
 
 /// `llctl diff`
 pub fn run(client: &mut Client, global: &Global, args: DiffArgs, out: &mut Output) -> Outcome {
@@ -56,7 +62,7 @@ pub fn show(change: Change, args: &DiffArgs, out: &mut Output) -> io::Result<()>
     } else if args.stat {
         stat(&change, out)
     } else {
-        out.line(names::summary(&change, out))
+        names::summary(Line::default(), &change).print(INDENT, out)
     }
 }
 
@@ -111,12 +117,11 @@ fn stat(change: &Change, out: &mut Output) -> io::Result<()> {
         (None, Some(_)) => ("binary".to_owned(), String::new()),
         (None, None) => (String::new(), String::new()),
     };
-    let added = out.paint(Style::Good, &format!("{added:>7}"));
-    let removed = out.paint(Style::Bad, &format!("{removed:>7}"));
-    out.line(format!(
-        "{added} {removed}  {}",
-        names::summary(change, out)
-    ))
+    let mut line = Line::default();
+    line.add("", Style::Good, format!("{added:>7}"));
+    line.add(" ", Style::Bad, format!("{removed:>7}"));
+    line.add("  ", Style::Plain, "");
+    names::summary(line, change).print(STAT_INDENT, out)
 }
 
 /// Both contents, if they are text.

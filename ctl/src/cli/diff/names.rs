@@ -2,17 +2,35 @@
 
 use llctl::protocol::{BytePath, Change, ChangeKind, FileType, Side};
 
-use crate::cli::output::{Output, Style};
+use crate::cli::fitted::Line;
+use crate::cli::output::Style;
 use crate::cli::units;
 
-/// `M src/main.rs (1.0 KiB -> 1.2 KiB)`
-pub fn summary(change: &Change, out: &Output) -> String {
-    painted(change, &|style, text| out.paint(style, text))
+/// `M src/main.rs (1.0 KiB -> 1.2 KiB)`, behind what the line begins with.
+pub fn summary(mut line: Line, change: &Change) -> Line {
+    let (letter, style) = letter(change.kind);
+    line.add("", style, letter);
+    if let Some(from) = &change.from {
+        line.add("  ", Style::Plain, shown(from, change.old.as_ref()));
+        line.add(" ", Style::Plain, "->");
+        line.add(" ", Style::Plain, new_name(change));
+    } else {
+        line.add("  ", Style::Plain, new_name(change));
+    }
+    let details = details(change);
+    if !details.is_empty() {
+        line.add("  ", Style::Dim, format!("({})", details.join(", ")));
+    }
+    line
 }
 
-/// The same without colors.
+/// The same as it is, without colors.
 pub fn plain_summary(change: &Change) -> String {
-    painted(change, &|_, text| text.to_owned())
+    summary(Line::default(), change).plain()
+}
+
+fn new_name(change: &Change) -> String {
+    shown(&change.path, change.new.as_ref().or(change.old.as_ref()))
 }
 
 /// The letter of a kind of change, and how it looks.
@@ -27,24 +45,6 @@ pub fn letter(kind: ChangeKind) -> (&'static str, Style) {
         ChangeKind::Xattrs => ("x", Style::Dim),
         ChangeKind::Times => ("t", Style::Dim),
     }
-}
-
-fn painted(change: &Change, paint: &dyn Fn(Style, &str) -> String) -> String {
-    let (letter, style) = letter(change.kind);
-    let mut line = format!("{}  ", paint(style, letter));
-    if let Some(from) = &change.from {
-        line.push_str(&format!("{} -> ", shown(from, change.old.as_ref())));
-    }
-    line.push_str(&shown(
-        &change.path,
-        change.new.as_ref().or(change.old.as_ref()),
-    ));
-    let details = details(change);
-    if !details.is_empty() {
-        let details = paint(Style::Dim, &format!("({})", details.join(", ")));
-        line.push_str(&format!("  {details}"));
-    }
-    line
 }
 
 /// The path; directories end in a slash, the root of the mount is a dot.
