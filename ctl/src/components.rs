@@ -6,11 +6,13 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+use crate::config::TEXT_MAX;
+use crate::plain;
 
 /// The file's name, in the mount's root.
 pub const FILE: &str = "llfs.toml";
@@ -70,7 +72,7 @@ pub fn patterns(mountpoint: &Path, names: &[String]) -> Result<Vec<String>, Comp
         return Ok(Vec::new());
     }
     let path = mountpoint.join(FILE);
-    let text = fs::read_to_string(&path).map_err(|source| ComponentError::Read {
+    let text = plain::read(&path, TEXT_MAX as u64).map_err(|source| ComponentError::Read {
         path: path.clone(),
         source,
     })?;

@@ -14,6 +14,7 @@
 //! * [`config`]: the schema of `llfs.toml`.
 //! * [`lineage`]: which snapshots are a session's or a task's.
 //! * [`phrase`]: commands in words.
+//! * [`plain`]: files that may be anything.
 //! * [`prometheus`]: metrics as text.
 //! * [`writers`]: who has files of a mount open.
 //! * [`exit`]: the exit codes of the `llctl` program.
@@ -32,6 +33,7 @@ pub mod man;
 pub mod moment;
 pub mod name;
 pub mod phrase;
+pub mod plain;
 pub mod prometheus;
 pub mod protocol;
 pub mod run;

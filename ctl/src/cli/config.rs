@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use llctl::config::{Config, FILE};
+use llctl::config::{Config, FILE, TEXT_MAX};
 use llctl::escape::escaped_text;
 use llctl::protocol::{ConfigInfo, FileState};
 use llctl::{Client, exit, locate};
@@ -27,7 +27,7 @@ trust`: until then, and after every change of the file, what was trusted last is
   [checkpoints]
   quiet = \"30s\"           one when nothing has changed for so long, after changes; \"off\" for none
   every = \"10m\"           and so often while the work goes on
-  bulk = 20               and before so many files are removed in one go; 0 for none
+  bulk = 20               and before one process removes so many files in one go; 0 for none
 
   [retention]             what any of these keeps is kept, of snapshots that nobody asked for:
   keep_last = 50          the newest so many
@@ -41,7 +41,8 @@ trust`: until then, and after every change of the file, what was trusted last is
   [hooks]                 shell commands, run in the mount's root as the user who mounted it
   before_apply = \"make check\"    one that fails stops what it comes before
   after_revert = \"make restart\"  likewise for snap, delete and prune
-  timeout = \"30s\"
+  timeout = \"30s\"         one that takes longer is killed, and has failed
+  What is removed in one go waits for no command: before_snap is not run for the snapshot before it, after_snap is.
 
 Examples:
   llctl config check         is the file right?
@@ -83,7 +84,7 @@ fn check(global: &Global, file: Option<PathBuf>, out: &mut Output) -> Outcome {
         Some(file) => file,
         None => root(global)?.join(FILE),
     };
-    let Some(text) = read(&file)? else {
+    let Some(text) = read(&file, TEXT_MAX)? else {
         return Err(Fail::Refused {
             code: exit::NOT_FOUND,
             kind: "not_found",
@@ -173,7 +174,7 @@ fn comment(out: &mut Output, style: Style, text: &str) -> io::Result<()> {
 
 fn trust(client: &mut Client, yes: bool, out: &mut Output) -> Outcome {
     let file = client.welcome().mountpoint.as_path().join(FILE);
-    let text = read(&file)?.unwrap_or_default();
+    let text = read(&file, TEXT_MAX)?.unwrap_or_default();
     parsed(&file, &text)?;
     let before = client.config()?.text.unwrap_or_default();
     if before == text {

@@ -1,12 +1,11 @@
 //! Files of the user's that need not be there.
 
-use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use llctl::escape::escaped;
-use llctl::exit;
+use llctl::{exit, plain};
 
 use super::fail::Fail;
 
@@ -15,9 +14,9 @@ pub fn shown(file: &Path) -> String {
     escaped(file.as_os_str().as_bytes())
 }
 
-/// The file's text; none without a file.
-pub fn read(file: &Path) -> Result<Option<String>, Fail> {
-    match fs::read_to_string(file) {
+/// The text of a file that has at most so many bytes; none without a file.
+pub fn read(file: &Path, most: usize) -> Result<Option<String>, Fail> {
+    match plain::read(file, most as u64) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Fail::Refused {

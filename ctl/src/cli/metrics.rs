@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use llctl::{Client, exit, prometheus};
 
@@ -13,7 +13,7 @@ use super::args::Global;
 use super::output::Output;
 use super::{Fail, Outcome, connect};
 
-/// How long a client may take for each read or write.
+/// How long a client may take for all of its request, and for each write.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest request, in bytes.
 const REQUEST_MAX: u64 = 8 << 10;
@@ -88,11 +88,16 @@ fn serve(global: &Global, address: SocketAddr) -> Outcome {
             continue;
         }
         let (busy, global) = (busy.clone(), global.clone());
-        thread::Builder::new().spawn(move || {
+        let done = busy.clone();
+        let started = thread::Builder::new().spawn(move || {
             // A client that does not listen is its own trouble.
             answer(&stream, || connect(&global)).unwrap_or_default();
+            done.fetch_sub(1, Ordering::SeqCst);
+        });
+        if let Err(error) = started {
             busy.fetch_sub(1, Ordering::SeqCst);
-        })?;
+            eprintln!("llctl: no thread for a connection at {address}: {error}");
+        }
     }
     Ok(exit::OK)
 }
@@ -106,18 +111,34 @@ fn at(address: SocketAddr, error: &io::Error) -> Fail {
     }
 }
 
+/// A client that is read from until some time, however slowly it writes.
+struct Limited<'a> {
+    stream: &'a TcpStream,
+    until: Instant,
+}
+
+impl Read for Limited<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(into)
+    }
+}
+
 /// One request, one answer, and the end of the connection.
 fn answer(stream: &TcpStream, connect: impl FnOnce() -> Result<Client, Fail>) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut reader = BufReader::new(stream.take(REQUEST_MAX));
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
+    let until = Instant::now() + PATIENCE;
+    let mut reader = BufReader::new(Limited { stream, until }.take(REQUEST_MAX));
+    let line = text_line(&mut reader)?;
     let mut host = None;
     loop {
-        let mut header = String::new();
+        let header = text_line(&mut reader)?;
         // The end of the stream is an end of the headers, too: the answer says what is wrong.
-        if reader.read_line(&mut header)? == 0 || header.trim_end().is_empty() {
+        if header.trim_end().is_empty() {
             break;
         }
         if let Some((name, value)) = header.split_once(':')
@@ -153,6 +174,13 @@ fn answer(stream: &TcpStream, connect: impl FnOnce() -> Result<Client, Fail>) ->
         answer.push_str(&body);
     }
     (&mut &*stream).write_all(answer.as_bytes())
+}
+
+/// A line, whatever is in it; empty at the end.
+fn text_line(reader: &mut impl BufRead) -> io::Result<String> {
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line)?;
+    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 /// Whether a `Host` is a name of this machine that no other can have.

@@ -417,3 +417,53 @@ fn a_link_to_settings_stays_a_link() {
         "{\n  // mine\n  \"a\": 1\n}\n"
     );
 }
+
+#[test]
+fn odd_settings_are_told_and_left_alone() {
+    use nix::sys::stat::Mode;
+    use std::os::unix::fs::symlink;
+    let fake = daemon();
+    let directory = fake.dir.join(".claude");
+    let file = directory.join("settings.json");
+    let refused = |why: &str| {
+        let run = install(&fake.dir, &["claude-code", "--yes"]);
+        assert_ne!(run.code, 0, "{why}");
+        assert!(run.stderr.contains(why), "{}", run.stderr);
+        let left: Vec<_> = (fs::read_dir(&directory).into_iter().flatten())
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert!(left.len() <= 1, "{left:?}");
+    };
+    // A file where the directory should be.
+    fs::write(&directory, "").unwrap();
+    refused("settings.json");
+    fs::remove_file(&directory).unwrap();
+    fs::create_dir(&directory).unwrap();
+    fs::create_dir(&file).unwrap();
+    refused("it is a directory");
+    fs::remove_dir(&file).unwrap();
+    nix::unistd::mkfifo(&file, Mode::S_IRWXU).unwrap();
+    refused("it is no regular file");
+    fs::remove_file(&file).unwrap();
+    let long = fs::File::create(&file).unwrap();
+    long.set_len(1 << 40).unwrap();
+    refused("it has more than 16777216 bytes");
+    fs::remove_file(&file).unwrap();
+    // What the link leads to would come to be beside it.
+    symlink("nowhere", &file).unwrap();
+    refused("is a link that leads nowhere");
+    assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
+    fs::remove_file(&file).unwrap();
+    symlink("settings.json", &file).unwrap();
+    refused("is a link that leads nowhere");
+    fs::remove_file(&file).unwrap();
+    // Settings that others may read stay readable, and are whole at any time.
+    fs::write(&file, "{}\n").unwrap();
+    let mode = || {
+        use std::os::unix::fs::PermissionsExt;
+        fs::metadata(&file).unwrap().permissions().mode() & 0o777
+    };
+    let before = mode();
+    assert_eq!(install(&fake.dir, &["claude-code", "--yes"]).code, 0);
+    assert_eq!(mode(), before);
+}

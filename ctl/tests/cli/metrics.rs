@@ -206,6 +206,7 @@ fn they_are_served_to_this_machine() {
         ("POST /metrics HTTP/1.1\r\n\r\n", "405"),
         ("GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n", "403"),
         ("hello\r\n\r\n", "400"),
+        ("\0\u{fffd}\r\n\r\n", "400"),
     ] {
         let answer = serving.ask(request);
         let expected = format!("HTTP/1.1 {status} ");
@@ -233,4 +234,63 @@ fn they_are_not_served_to_others() {
     let run = fake().run(&["metrics", "--listen", "0.0.0.0:9309"]);
     assert_eq!(run.code, 2);
     assert!(run.stderr.contains("only loopback"), "{}", run.stderr);
+}
+
+#[test]
+fn garbage_and_crowds_keep_nobody_from_asking_for_long() {
+    let fake = fake();
+    let serving = Serving::start(&fake);
+    // No text, no end, and more than a request may have.
+    for garbage in [&b"\xff\xfe\0\n\n"[..], &[b'x'; 100_000], b"GET "] {
+        let mut stream = TcpStream::connect(&serving.address).unwrap();
+        // It may have been answered before all of it was sent.
+        stream.write_all(garbage).unwrap_or_default();
+        stream
+            .shutdown(std::net::Shutdown::Write)
+            .unwrap_or_default();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap_or_default();
+    }
+    // Those who say a little now and then, and so never let a read wait for long.
+    let ends = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let slow: Vec<_> = (0..8)
+        .map(|_| {
+            let (ends, address) = (ends.clone(), serving.address.clone());
+            std::thread::spawn(move || {
+                while !ends.load(std::sync::atomic::Ordering::SeqCst) {
+                    let Ok(mut stream) = TcpStream::connect(&address) else {
+                        continue;
+                    };
+                    stream
+                        .write_all(b"GET /metrics HTTP/1.1\r\n")
+                        .unwrap_or_default();
+                    for _ in 0..2000 {
+                        if stream.write_all(b"x: y\r\n").is_err()
+                            || ends.load(std::sync::atomic::Ordering::SeqCst)
+                        {
+                            break;
+                        }
+                        std::thread::sleep(std::time::Duration::from_millis(100));
+                    }
+                }
+            })
+        })
+        .collect();
+    // They are ended after five seconds each: somebody who asks again and again is answered.
+    let begun = std::time::Instant::now();
+    loop {
+        let mut stream = TcpStream::connect(&serving.address).unwrap();
+        let asked = stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n");
+        let mut answer = String::new();
+        if asked.is_ok()
+            && stream.read_to_string(&mut answer).is_ok()
+            && answer.contains("llfs_up 1")
+        {
+            break;
+        }
+        assert!(begun.elapsed().as_secs() < 120, "nobody else is answered");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    ends.store(true, std::sync::atomic::Ordering::SeqCst);
+    slow.into_iter().for_each(|one| one.join().unwrap());
 }

@@ -16,6 +16,9 @@ use crate::cli::file::{read, shown};
 use crate::cli::output::{Output, Style};
 use crate::cli::{Outcome, confirm};
 
+/// The longest settings, in bytes.
+const SETTINGS_MAX: usize = 16 << 20;
+
 /// What was done, in JSON.
 #[derive(Serialize)]
 struct Report {
@@ -29,7 +32,7 @@ struct Report {
 pub fn run(global: &Global, args: InstallArgs, out: &mut Output) -> Outcome {
     let agent = Agent::from(args.agent);
     let file = settings(global, &args, agent)?;
-    let old = read(&file)?;
+    let old = read(&file, SETTINGS_MAX)?;
     let command = (!args.remove).then(|| command(agent, args.project));
     let new = edit(
         agent,
@@ -127,7 +130,16 @@ fn settings(global: &Global, args: &InstallArgs, agent: Agent) -> Result<PathBuf
         hint: Some("`--project` installs it for the current directory".to_owned()),
     })?;
     // A link stays one: what it leads to is changed.
-    Ok(fs::canonicalize(&file).unwrap_or(file))
+    match fs::canonicalize(&file) {
+        Ok(file) => Ok(file),
+        Err(_) if fs::symlink_metadata(&file).is_ok() => Err(Fail::Refused {
+            code: exit::REFUSED,
+            kind: "invalid",
+            message: format!("{} is a link that leads nowhere", shown(&file)),
+            hint: Some("make what it leads to, or remove it, and try again".to_owned()),
+        }),
+        Err(_) => Ok(file),
+    }
 }
 
 /// The command line that the agent gives to a shell. Settings of a project are for others too, who have llctl elsewhere.
