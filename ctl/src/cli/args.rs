@@ -301,6 +301,19 @@ Examples:
         #[arg(long, value_name = "SESSION")]
         session: Option<String>,
     },
+    /// Say that another session of the work begins: takes a snapshot if anything has changed
+    #[command(after_help = "\
+The snapshot is the end of what was before: it says the session before, whose work it holds. Those that llfs takes by itself from then on \
+say the new one.
+
+Examples:
+  llctl session s-18
+  llctl list --session s-18")]
+    Session {
+        /// The session, such as one run of an agent
+        #[arg(value_name = "SESSION")]
+        id: String,
+    },
     /// Check llfs.toml, put it in force, or show what is in force
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -9,6 +9,7 @@ mod delete;
 mod diff;
 mod fail;
 mod file;
+mod fitted;
 mod history;
 mod hook;
 mod listing;
@@ -105,6 +106,7 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
         Command::Phase { name, session } => {
             snapshots::phase(&mut connect(global)?, name, session, out)
         }
+        Command::Session { id } => snapshots::session(&mut connect(global)?, id, out),
         Command::Config(command) => config::run(global, command, out),
         Command::Rename { old, new } => snapshots::rename(&mut connect(global)?, old, new, out),
         Command::History(args) => history::run(&mut connect(global)?, args, out),

@@ -52,6 +52,11 @@ pub fn phase(
     tell(&client.phase(name, session)?, out)
 }
 
+/// `llctl session`
+pub fn session(client: &mut Client, id: String, out: &mut Output) -> Outcome {
+    tell(&client.session(id)?, out)
+}
+
 fn tell(taken: &Snapped, out: &mut Output) -> Outcome {
     let info = match taken {
         Snapped::Taken(info) => info,

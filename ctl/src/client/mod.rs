@@ -338,7 +338,16 @@ impl Client {
 
     /// Says that another phase of the work begins, which takes a snapshot if anything has changed.
     pub fn phase(&mut self, name: String, session: Option<String>) -> Result<Snapped> {
-        match self.ask(&Request::Phase { name, session })? {
+        self.begin(&Request::Phase { name, session })
+    }
+
+    /// Says that another session of the work begins, which takes a snapshot if anything has changed.
+    pub fn session(&mut self, id: String) -> Result<Snapped> {
+        self.begin(&Request::Session { id })
+    }
+
+    fn begin(&mut self, request: &Request) -> Result<Snapped> {
+        match self.ask(request)? {
             Response::Snap(info) => Ok(Snapped::Taken(info)),
             Response::Unchanged(info) => Ok(Snapped::Unchanged(info)),
             other => self.unexpected(other),

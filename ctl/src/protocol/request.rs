@@ -166,6 +166,12 @@ pub enum Request {
         /// The session that it belongs to.
         session: Option<String>,
     },
+    /// Another session of the work begins: a snapshot of what there was before it, if anything has changed; those that the daemon takes
+    /// by itself say this session from here on: [`super::Response::Snap`] or `Unchanged`.
+    Session {
+        /// Its id, at most [`super::FIELD_MAX`] bytes.
+        id: String,
+    },
     /// What the mount has counted: [`super::Response::Metrics`].
     Metrics,
     /// The mount, its store and their health: [`super::Response::Status`].

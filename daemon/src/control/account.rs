@@ -58,7 +58,7 @@ impl Account {
             Request::Delete { names, .. } => (Deal::Delete, names.iter().map(name).collect(), None),
             Request::Rename { from, to } => (Deal::Rename, vec![name(from), name(to)], None),
             Request::Describe { name: of, .. } => (Deal::Describe, vec![name(of)], None),
-            Request::Phase { .. } => (Deal::Snap, Vec::new(), None),
+            Request::Phase { .. } | Request::Session { .. } => (Deal::Snap, Vec::new(), None),
             Request::Prune { yes: true, .. } => (Deal::Prune, Vec::new(), None),
             Request::Apply { yes: true } | Request::Shutdown { apply: true } => {
                 (Deal::Apply, Vec::new(), None)

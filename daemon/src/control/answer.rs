@@ -156,6 +156,7 @@ pub(super) fn answer(
             let taken = service.phase(&name, session.as_deref());
             reply.end(taken, snapped)
         }
+        Request::Session { id } => reply.end(service.session(&id), snapped),
         Request::Config => reply.end(service.config(), Response::Config),
         Request::Trust { text } => reply.end(service.trust(&text), Response::Config),
         Request::Prune { rules, yes } => {

@@ -153,6 +153,9 @@ pub trait Service: Send + Sync + 'static {
     /// Another phase of the work begins.
     fn phase(&self, name: &str, session: Option<&str>) -> Result<Snapped, Failure>;
 
+    /// Another session of the work begins.
+    fn session(&self, id: &str) -> Result<Snapped, Failure>;
+
     /// What the mount has counted.
     fn metrics(&self) -> Result<MetricsInfo, Failure>;
 

@@ -120,6 +120,9 @@ fn requests() {
             name: "review".to_owned(),
             session: Some("s-17".to_owned()),
         },
+        Request::Session {
+            id: "s-18".to_owned(),
+        },
         Request::Verify,
         Request::Apply { yes: true },
         Request::Shutdown { apply: true },

@@ -324,6 +324,10 @@ impl Service for Fake {
         Err(Failure::new(ErrorKind::Unsupported, "a fake has no rules"))
     }
 
+    fn session(&self, _: &str) -> Result<Snapped, Failure> {
+        Err(Failure::new(ErrorKind::Unsupported, "a fake has no rules"))
+    }
+
     fn metrics(&self) -> Result<MetricsInfo, Failure> {
         self.call("metrics".to_owned())?;
         Ok(MetricsInfo::default())

@@ -2,7 +2,7 @@
 
 use llctl::SnapName;
 use llctl::config::AUTOMATIC;
-use llctl::protocol::SnapMeta;
+use llctl::protocol::{Entity, SnapMeta};
 use parking_lot::Mutex;
 
 use crate::engine::Engine;
@@ -11,6 +11,9 @@ use crate::tree::State;
 
 /// Who takes them, as they say.
 const BY: &str = "llfs";
+
+/// What kind of thing an automatic snapshot is about that was taken because another session began.
+const NEXT: &str = "session";
 
 /// What work is under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,9 +44,15 @@ impl Work {
 fn last(state: &State) -> Labels {
     let ours = |meta: &SnapMeta| meta.created_by.as_deref() == Some(BY);
     let newest = state.snapshots.values().rev().find(|s| ours(&s.meta));
-    newest.map_or_else(Labels::default, |snapshot| Labels {
-        phase: snapshot.meta.phase.clone(),
-        session: snapshot.meta.session.clone(),
+    newest.map_or_else(Labels::default, |snapshot| match &snapshot.meta.entity {
+        Some(next) if next.kind == NEXT => Labels {
+            phase: None,
+            session: Some(next.id.clone()),
+        },
+        _ => Labels {
+            phase: snapshot.meta.phase.clone(),
+            session: snapshot.meta.session.clone(),
+        },
     })
 }
 
@@ -60,6 +69,17 @@ pub(super) fn meta(labels: Labels) -> SnapMeta {
         phase: labels.phase,
         session: labels.session,
         ..SnapMeta::default()
+    }
+}
+
+/// What one says that was taken because another session began: it is the end of what was before.
+pub(super) fn end_of(before: Labels, next: &str) -> SnapMeta {
+    SnapMeta {
+        entity: Some(Entity {
+            kind: NEXT.to_owned(),
+            id: next.to_owned(),
+        }),
+        ..meta(before)
     }
 }
 

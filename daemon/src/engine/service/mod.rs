@@ -112,6 +112,25 @@ impl Host {
         self.engine.saved_as()
     }
 
+    /// Takes what there is, if it has changed; from here on the work is what `labels` say.
+    fn boundary(&self, why: &str, meta: SnapMeta, labels: Labels) -> Result<Snapped, Failure> {
+        let refused = |refusal| failure(&self.engine, &refusal);
+        // What snapshots to come will say is checked although there may be none now.
+        (meta.check().and(automatic::meta(labels.clone()).check()))
+            .map_err(|error| refused(error.into()))?;
+        if let Some(id) = self.saved_before_hooks() {
+            self.work.begin(labels);
+            return self.snapped(Taken::Unchanged(id));
+        }
+        let act = || {
+            let taken = self.engine.snapshot_if_changed(automatic::name, why, meta);
+            self.snapped(taken.map_err(refused)?)
+        };
+        let taken = self.hooked(Deal::Snap, &[], act, taken_name)?;
+        self.work.begin(labels);
+        Ok(taken)
+    }
+
     fn reverted(&self, to: String, done: &Switched) -> RevertInfo {
         // A switch to what the head was already keeps an equal state: undoing that would change nothing.
         let discarded = (done.inodes > 0).then_some(done.kept);
@@ -399,18 +418,18 @@ impl Service for Host {
             phase: Some(name.to_owned()),
             session: session.map(str::to_owned),
         };
-        if let Some(id) = self.saved_before_hooks() {
-            self.work.begin(labels);
-            return self.snapped(Taken::Unchanged(id));
-        }
-        let act = || {
-            let taken = automatic::take(&self.engine, "before this phase", labels.clone())
-                .map_err(|refusal| failure(&self.engine, &refusal))?;
-            self.snapped(taken)
+        let meta = automatic::meta(labels.clone());
+        self.boundary("before this phase", meta, labels)
+    }
+
+    fn session(&self, id: &str) -> Result<Snapped, Failure> {
+        let before = self.work.labels(&self.engine);
+        let meta = automatic::end_of(before, id);
+        let labels = Labels {
+            phase: None,
+            session: Some(id.to_owned()),
         };
-        let taken = self.hooked(Deal::Snap, &[], act, taken_name)?;
-        self.work.begin(labels);
-        Ok(taken)
+        self.boundary("before another session", meta, labels)
     }
 
     fn status(&self) -> Result<StatusInfo, Failure> {
