@@ -144,6 +144,10 @@ impl Service for Nothing {
         nothing("no rules")
     }
 
+    fn session(&self, _: &str) -> Result<Snapped, Failure> {
+        nothing("no rules")
+    }
+
     fn metrics(&self) -> Result<MetricsInfo, Failure> {
         nothing("no metrics")
     }
