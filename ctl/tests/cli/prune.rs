@@ -29,6 +29,7 @@ fn fake(count: usize) -> Fake {
                 done: *yes,
             }),
             Request::Phase { .. } => Response::Snap(snap("auto-x")),
+            Request::Session { .. } => Response::Unchanged(snap("auto-x")),
             other => panic!("{other:?}"),
         }]
     })
@@ -106,5 +107,22 @@ fn a_phase_is_said_with_its_session() {
             name: "review".to_owned(),
             session: Some("s".to_owned()),
         }]
+    );
+}
+
+#[test]
+fn a_session_is_said_and_none_is_empty() {
+    let fake = fake(0);
+    assert_eq!(
+        fake.output(&["session", "s-18"]),
+        "Nothing has changed since auto-x: no snapshot was taken.\n"
+    );
+    let said: serde_json::Value =
+        serde_json::from_str(&fake.output(&["session", "s-18", "--json"])).unwrap();
+    assert_eq!(said["unchanged"]["name"], "auto-x");
+    let id = || "s-18".to_owned();
+    assert_eq!(
+        fake.requests(),
+        [Request::Session { id: id() }, Request::Session { id: id() }]
     );
 }

@@ -149,8 +149,7 @@ impl Model {
     /// What the rules keep, each by itself, without the limit of size.
     fn kept_by(&self, rules: &Retention) -> BTreeSet<String> {
         let applies = |k: &Kept| {
-            !k.pinned
-                && !(rules.keep_tagged && k.tagged)
+            !(k.pinned || rules.keep_tagged && k.tagged)
                 && (k.own || rules.applies_to == AppliesTo::All)
         };
         let newest: Vec<&Kept> = self.snapshots.iter().rev().filter(|k| applies(k)).collect();
