@@ -4,14 +4,20 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Instant;
 
+use nix::dir::Dir;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{Mode, fstatat};
 use serde::Serialize;
 
 use crate::protocol::BytePath;
+
+/// Bytes of room for the mappings of a program; there is more where that is not enough.
+const TABLE: usize = 64 << 10;
 
 /// A program, and what it may write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,19 +32,23 @@ pub struct Writer {
 
 /// Hands each program to `each`, the youngest processes first, until all are seen or it is `until`. Whether all were seen.
 pub fn find(mountpoint: &Path, until: Instant, each: &mut dyn FnMut(Writer)) -> bool {
+    let Ok(proc) = opened(AT_FDCWD, "/proc", OFlag::O_DIRECTORY) else {
+        return true;
+    };
     let own = std::process::id();
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut pids: Vec<u32> = entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| *pid != own)
-        .collect();
+    let mut pids = numbers(&proc);
+    pids.retain(|pid| *pid != own);
     pids.sort_unstable_by(|a, b| b.cmp(a));
+    let mut table = vec![0; TABLE];
     for pid in pids {
         if Instant::now() >= until {
             return false;
         }
-        let mut paths = open_files(pid, mountpoint);
-        paths.extend(mappings(pid, mountpoint));
+        // A thread of the kernel has no mappings, another user's program none that can be read; neither has files to be seen.
+        let Some(mut paths) = mappings(&proc, pid, mountpoint, &mut table) else {
+            continue;
+        };
+        paths.extend(open_files(&proc, pid, mountpoint));
         paths.sort();
         paths.dedup();
         if !paths.is_empty() {
@@ -53,24 +63,38 @@ pub fn find(mountpoint: &Path, until: Instant, each: &mut dyn FnMut(Writer)) -> 
     true
 }
 
-/// Files that a process has open for writing. One that has ended, or is another user's, has none.
-fn open_files(pid: u32, mountpoint: &Path) -> Vec<Vec<u8>> {
-    let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter();
-    let links = links.flatten().flatten();
-    let writable = links.filter_map(|link| {
-        let target = fs::read_link(link.path()).ok()?;
-        let path = below(target.as_os_str().as_bytes(), mountpoint)?;
+/// Files that a process has open for writing. One that has ended has none.
+fn open_files(proc: &OwnedFd, pid: u32, mountpoint: &Path) -> Vec<Vec<u8>> {
+    let Ok(fds) = opened(proc, &format!("{pid}/fd"), OFlag::O_DIRECTORY) else {
+        return Vec::new();
+    };
+    let writable = numbers(&fds).into_iter().filter_map(|fd| {
+        let name = fd.to_string();
+        let target = readlinkat(&fds, name.as_str()).ok()?;
+        let path = below(target.as_bytes(), mountpoint)?;
         // The link's own mode says what the file was opened for.
-        let mode = fs::symlink_metadata(link.path()).ok()?.permissions().mode();
-        (mode & 0o200 != 0).then_some(path)
+        let link = fstatat(&fds, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        (link.st_mode & 0o200 != 0).then_some(path)
     });
     writable.collect()
 }
 
-/// Files that stores into memory change.
-fn mappings(pid: u32, mountpoint: &Path) -> Vec<Vec<u8>> {
-    let table = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
-    let lines = table.split(|byte| *byte == b'\n');
+/// Files that stores into memory change; `None` of what has no memory, or none that may be seen. `table` is room to read into.
+fn mappings(
+    proc: &OwnedFd,
+    pid: u32,
+    mountpoint: &Path,
+    table: &mut Vec<u8>,
+) -> Option<Vec<Vec<u8>>> {
+    let file = opened(proc, &format!("{pid}/maps"), OFlag::empty()).ok()?;
+    let mut len = 0;
+    while let Ok(read @ 1..) = nix::unistd::read(&file, &mut table[len..]) {
+        len += read;
+        if len == table.len() {
+            table.resize(2 * len, 0);
+        }
+    }
+    let lines = table[..len].split(|byte| *byte == b'\n');
     let shared = lines.filter(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
         fields
@@ -81,7 +105,19 @@ fn mappings(pid: u32, mountpoint: &Path) -> Vec<Vec<u8>> {
         let start = line.iter().position(|byte| *byte == b'/')?;
         below(&line[start..], mountpoint)
     });
-    paths.collect()
+    (len > 0).then(|| paths.collect())
+}
+
+fn opened<F: AsFd>(dir: F, path: &str, how: OFlag) -> nix::Result<OwnedFd> {
+    openat(dir, path, OFlag::O_CLOEXEC | how, Mode::empty())
+}
+
+/// The entries of a directory that are numbers.
+fn numbers(dir: &OwnedFd) -> Vec<u32> {
+    let entries = opened(dir, ".", OFlag::O_DIRECTORY).and_then(Dir::from_fd);
+    let entries = entries.into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str().ok()?.parse().ok());
+    numbers.collect()
 }
 
 fn below(path: &[u8], mountpoint: &Path) -> Option<Vec<u8>> {

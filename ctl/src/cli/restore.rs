@@ -10,7 +10,7 @@ use super::args::{Global, RestoreArgs};
 use super::diff::paths;
 use super::fail::Fail;
 use super::output::Output;
-use super::{Outcome, diff, units};
+use super::{Outcome, diff, snapshots, units};
 
 /// `llctl restore`
 pub fn run(client: &mut Client, global: &Global, args: RestoreArgs, out: &mut Output) -> Outcome {
@@ -47,7 +47,7 @@ fn told(info: &RevertInfo) -> String {
         None => "All of it is as it was already.".to_owned(),
         Some(_) => format!(
             "Restored {}, in {}. `llctl undo` takes it back.",
-            units::count(info.changed, "file"),
+            snapshots::files(info, info.changed),
             units::took(Duration::from_micros(info.took_us))
         ),
     }

@@ -13,7 +13,7 @@ use llctl::{Client, ClientError, StateRef, exit, locate};
 use super::args::{DiffArgs, Global, RunArgs, WhenFailed};
 use super::fail::Fail;
 use super::output::{Output, Style, on_stderr};
-use super::{Outcome, diff, units};
+use super::{Outcome, diff, snapshots, units};
 
 /// `llctl run`
 pub fn run(global: &Global, args: RunArgs, out: &mut Output) -> Outcome {
@@ -155,7 +155,7 @@ fn tell(report: &Report, timeout: Option<Duration>) {
         }
         Some(info) => format!(
             "{ending}; reverted to {name}: {} changed, in {}. `llctl undo` takes the revert back.",
-            units::count(info.changed, "file"),
+            snapshots::files(info, info.changed),
             units::took(Duration::from_micros(info.took_us))
         ),
         None => format!("{ending}; its changes are kept. `llctl revert {name}` takes them back."),

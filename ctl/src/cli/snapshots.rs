@@ -227,9 +227,15 @@ pub fn rename(client: &mut Client, old: SnapName, new: SnapName, out: &mut Outpu
 pub fn effort(info: &RevertInfo) -> String {
     format!(
         "{} changed, in {}",
-        units::count(info.changed, "file"),
+        files(info, info.changed),
         units::took(Duration::from_micros(info.took_us))
     )
+}
+
+/// `3 files`, or `at least 500 files`, of what a revert counted.
+pub fn files(info: &RevertInfo, number: u64) -> String {
+    let least = if info.at_least { "at least " } else { "" };
+    format!("{least}{}", units::count(number, "file"))
 }
 
 /// A name as it is shown.

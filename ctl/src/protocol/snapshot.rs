@@ -98,6 +98,9 @@ pub struct RevertInfo {
     /// How many paths were not as in any snapshot, and are in `discarded` only; where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsaved: Option<u64>,
+    /// Whether `changed` and `unsaved` are lower bounds: to count all of it would have taken longer than the revert.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
     /// How long it took, in microseconds.
     pub took_us: u64,
 }

@@ -188,6 +188,7 @@ fn revert_says_how_to_go_back() {
         changed: 12,
         discarded: Some(9),
         unsaved: None,
+        at_least: false,
         took_us: 850,
     };
     let fake = Fake::new(vec![Response::Reverted(info.clone())]);

@@ -24,6 +24,7 @@ fn daemon(session: Option<&'static str>) -> Fake {
                 changed: 0,
                 discarded: None,
                 unsaved: None,
+                at_least: false,
                 took_us: 1,
             }),
             Request::Snap { .. } => Response::Snap(snap("x")),

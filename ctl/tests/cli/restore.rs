@@ -24,6 +24,7 @@ fn answer(request: &Request, discarded: Option<u64>) -> Vec<Response> {
             to: "s".to_owned(),
             changed: 2,
             discarded,
+            at_least: false,
             took_us: 1_250,
             unsaved: None,
         }),

@@ -20,6 +20,7 @@ fn info() -> RevertInfo {
         changed: 2,
         discarded: Some(9),
         unsaved: Some(1),
+        at_least: false,
         took_us: 850,
     }
 }

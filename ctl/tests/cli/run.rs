@@ -17,6 +17,7 @@ fn daemon(changed: u64) -> Fake {
                 changed,
                 discarded: (changed > 0).then_some(9),
                 unsaved: None,
+                at_least: false,
                 took_us: 1_500,
             }),
             Request::Delete { .. } => Response::Deleted(vec!["before".to_owned()]),

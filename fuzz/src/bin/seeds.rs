@@ -239,6 +239,7 @@ fn responses() {
             changed: 1,
             discarded: Some(2),
             unsaved: Some(1),
+            at_least: false,
             took_us: 3,
         }),
         Response::Deleted(vec!["a".to_owned(), "b".to_owned()]),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Place, Why};
-use crate::cli::{diff, units};
+use crate::cli::{diff, snapshots, units};
 
 /// Lines of a diff that a model gets, at most: it has to read them all.
 const LINES_MAX: usize = 400;
@@ -240,7 +240,7 @@ fn revert(place: &Place, wanted: Revert) -> Result<Said, Why> {
         Some(_) => format!(
             "Reverted to {}: {} changed. `undo` takes it back.",
             info.to,
-            units::count(info.changed, "file")
+            snapshots::files(&info, info.changed)
         ),
     };
     Ok(Said {
@@ -253,7 +253,7 @@ fn undone(info: &RevertInfo, what: &str) -> Result<Said, Why> {
     Ok(Said {
         text: format!(
             "The revert is {what}: {} changed.",
-            units::count(info.changed, "file")
+            snapshots::files(&info, info.changed)
         ),
         data: json!({"reverted": info}),
     })

@@ -105,7 +105,7 @@ fn tell(info: &RevertInfo, programs: &[Writer], out: &mut Output) -> std::io::Re
     if let Some(unsaved @ 1..) = info.unsaved {
         out.line(format!(
             "No snapshot holds what was changed last, in {}; only undo does.",
-            units::count(unsaved, "file")
+            snapshots::files(info, unsaved)
         ))?;
     }
     out.finish()?;

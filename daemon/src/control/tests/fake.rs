@@ -70,6 +70,7 @@ fn reverted(to: &str) -> RevertInfo {
         changed: 3,
         discarded: Some(4),
         unsaved: None,
+        at_least: false,
         took_us: 5,
     }
 }

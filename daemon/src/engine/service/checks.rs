@@ -4,7 +4,7 @@ use llctl::StateRef;
 use llctl::protocol::{Failure, RevertCheck};
 
 use super::failure;
-use super::listing::paths;
+use super::listing::{paths, paths_soon};
 use super::states::{View, Which};
 use crate::engine::Engine;
 use crate::engine::snapshot::Switched;
@@ -34,7 +34,7 @@ pub(super) fn can_revert(engine: &Engine, to: &StateRef) -> Result<RevertCheck, 
     Ok(RevertCheck {
         to: to.to_string(),
         changed: paths(engine, &head, &target.root),
-        unsaved: unsaved(engine, &origins, &head),
+        unsaved: unsaved(&origins, &head, &|old, new| paths(engine, old, new)),
         underway: underway.map(|refusal| refusal.to_string()),
         damage,
         format: crate::store::FORMAT_VERSION,
@@ -43,11 +43,17 @@ pub(super) fn can_revert(engine: &Engine, to: &StateRef) -> Result<RevertCheck, 
 
 /// How many paths of what a switch discarded, which `changed` so many, are not as they were at the last snapshot or switch
 /// before it.
-pub(super) fn unsaved_of(engine: &Engine, kept: StateId, done: &Switched, changed: u64) -> u64 {
+/// And whether there are more, as [`paths_soon`] has it.
+pub(super) fn unsaved_of(
+    engine: &Engine,
+    kept: StateId,
+    done: &Switched,
+    changed: (u64, bool),
+) -> (u64, bool) {
     let (old, origins) = {
         let state = engine.state.read();
         let Some(discarded) = state.discarded.get(&kept) else {
-            return 0;
+            return (0, false);
         };
         let origins = origins(&state, kept);
         // The usual case needs no second comparison: what was discarded is all since the snapshot that the tree is now.
@@ -58,7 +64,9 @@ pub(super) fn unsaved_of(engine: &Engine, kept: StateId, done: &Switched, change
         }
         (discarded.root.clone(), origins)
     };
-    unsaved(engine, &origins, &old)
+    unsaved(&origins, &old, &|origin, old| {
+        paths_soon(engine, origin, old)
+    })
 }
 
 /// The states from which the head of before `number` may have come: the last snapshot, and what the last revert went to.
@@ -75,9 +83,12 @@ fn origins(state: &State, number: StateId) -> Vec<(StateId, Root)> {
     (ids.into_iter().filter_map(|id| Some((id, root(id)?)))).collect()
 }
 
-fn unsaved(engine: &Engine, origins: &[(StateId, Root)], root: &Root) -> u64 {
-    let counts = origins
-        .iter()
-        .map(|(_, origin)| paths(engine, origin, root));
-    counts.min().unwrap_or(0)
+/// The least that `count` finds between `root` and one of its origins.
+fn unsaved<N: Ord + Default>(
+    origins: &[(StateId, Root)],
+    root: &Root,
+    count: &dyn Fn(&Root, &Root) -> N,
+) -> N {
+    let counts = origins.iter().map(|(_, origin)| count(origin, root));
+    counts.min().unwrap_or_default()
 }

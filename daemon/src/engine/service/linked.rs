@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use nix::errno::Errno;
+
 use super::diff::{Names, Peeks};
 use super::digest::{Stop, all};
 use super::states::View;
@@ -38,9 +40,11 @@ impl Peeks<'_> {
         let names = Names::new(self, &base);
         let several = |ino: &&Ino| **ino < FIRST_INO && names.is_linked(**ino);
         for ino in inos.iter().filter(several) {
-            let known = match self.may_walk() {
-                true => Some(linked(self.engine)?),
-                false => self.engine.linked.lock().clone(),
+            let known = self.engine.linked.lock().clone();
+            let known = match known {
+                None if self.is_hurried() => return Err(Errno::EAGAIN),
+                None if self.may_walk() => Some(linked(self.engine)?),
+                known => known,
             };
             let paths = known.and_then(|known| known.get(ino).cloned());
             let paths = paths.unwrap_or_default();

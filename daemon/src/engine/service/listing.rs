@@ -7,8 +7,10 @@ use llctl::protocol::{
     ChangeCounts, DiscardedInfo, Failure, ListQuery, Listing, SnapDetail, SnapInfo, SortBy,
     UnixNanos,
 };
+use nix::errno::Errno;
 
 use super::alone::alone;
+use super::diff::Peeks;
 use super::states::View;
 use super::{diff, failure};
 use crate::engine::Engine;
@@ -26,6 +28,9 @@ const COUNTED_MAX: usize = 1 << 17;
 
 /// Differences that are looked at by path: ten milliseconds.
 const SOON: usize = 2_000;
+
+/// The same where a revert has been done already and only its number is waited for.
+const AT_ONCE: usize = 1_000;
 
 /// Nanoseconds since 1970; times that don't fit become the nearest that does.
 pub(super) fn nanos(time: Time) -> UnixNanos {
@@ -217,11 +222,30 @@ pub(super) fn since_last(engine: &Engine) -> (u64, Option<ChangeCounts>) {
 
 /// How many paths differ between two roots, as a diff tells them; of very many about.
 pub(super) fn paths(engine: &Engine, old: &Root, new: &Root) -> u64 {
-    let view = |root: &Root| View {
+    by_kind(engine, &rooted(old), &rooted(new)).0
+}
+
+/// The same for somebody who waits; whether there are more, which to count would have taken too long.
+pub(super) fn paths_soon(engine: &Engine, old: &Root, new: &Root) -> (u64, bool) {
+    let (paths, cost) = changed(engine, old, new);
+    if cost > AT_ONCE {
+        return (paths, false);
+    }
+    let peeks = Peeks::few(engine, AT_ONCE);
+    match diff::count_with(&peeks, &rooted(old), &rooted(new)) {
+        Ok(counts) => (counts.total(), false),
+        // So many entries were looked at, each of which the other state has not, or has elsewhere, where it was looked at again.
+        Err(Errno::E2BIG) => (paths.max(AT_ONCE as u64 / 2), true),
+        Err(Errno::EAGAIN) => (paths, true),
+        Err(_) => (paths, false),
+    }
+}
+
+fn rooted(root: &Root) -> View {
+    View {
         root: root.clone(),
         ..View::base()
-    };
-    by_kind(engine, &view(old), &view(new)).0
+    }
 }
 
 fn by_kind(engine: &Engine, old: &View, new: &View) -> (u64, Option<ChangeCounts>) {

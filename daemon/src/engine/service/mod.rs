@@ -134,12 +134,14 @@ impl Host {
     fn reverted(&self, to: String, done: &Switched) -> RevertInfo {
         // A switch to what the head was already keeps an equal state: undoing that would change nothing.
         let discarded = (done.inodes > 0).then_some(done.kept);
-        let changed = listing::paths(&self.engine, &done.roots.0, &done.roots.1);
+        let counted = listing::paths_soon(&self.engine, &done.roots.0, &done.roots.1);
+        let unsaved = discarded.map(|kept| checks::unsaved_of(&self.engine, kept, done, counted));
         RevertInfo {
             to,
-            changed,
+            changed: counted.0,
             discarded,
-            unsaved: discarded.map(|kept| checks::unsaved_of(&self.engine, kept, done, changed)),
+            unsaved: unsaved.map(|(unsaved, _)| unsaved),
+            at_least: counted.1 || unsaved.is_some_and(|(_, more)| more),
             took_us: u64::try_from(done.took.as_micros()).unwrap_or(u64::MAX),
         }
     }

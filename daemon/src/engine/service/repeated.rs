@@ -78,6 +78,7 @@ fn reverted(engine: &Engine, to: String, record: &[u8]) -> Result<Response, Fail
         changed,
         discarded: (changed > 0).then_some(kept),
         unsaved: None,
+        at_least: false,
         took_us: 0,
     }))
 }

@@ -75,14 +75,17 @@ pub(super) fn send(
 
 /// How many paths differ. Does not look at contents: a file that was rewritten with what it held counts.
 pub(super) fn count(engine: &Engine, old: &View, new: &View) -> Result<ChangeCounts, Failure> {
-    let peeks = Peeks::new(engine);
-    let names = (Names::new(&peeks, old), Names::new(&peeks, new));
-    let failed = |errno| failed(old, new, errno);
-    let (changes, items) = plan(&names.0, &names.1).map_err(failed)?;
-    let comparison = Comparison::new(engine, (&names.0, &names.1), &changes, false);
+    count_with(&Peeks::new(engine), old, new).map_err(|errno| failed(old, new, errno))
+}
+
+/// The same as far as `peeks` may look.
+pub(super) fn count_with(peeks: &Peeks<'_>, old: &View, new: &View) -> Answer<ChangeCounts> {
+    let names = (Names::new(peeks, old), Names::new(peeks, new));
+    let (changes, items) = plan(&names.0, &names.1)?;
+    let comparison = Comparison::new(peeks.engine, (&names.0, &names.1), &changes, false);
     let mut counts = ChangeCounts::default();
     for item in &items {
-        if let Some(kind) = comparison.kind(item).map_err(failed)? {
+        if let Some(kind) = comparison.kind(item)? {
             counts.count(kind);
         }
     }

@@ -20,6 +20,8 @@ pub(in crate::engine::service) struct Peeks<'a> {
     held: RefCell<Vec<Ino>>,
     /// The gate is or will be closed: a walk, which lets go of what it held, would wait for it for ever.
     still: Cell<bool>,
+    /// Entries of directories of the base that may yet be looked at; `None`: as many as there are.
+    left: Cell<Option<usize>>,
 }
 
 impl<'a> Peeks<'a> {
@@ -28,7 +30,25 @@ impl<'a> Peeks<'a> {
             engine,
             held: RefCell::default(),
             still: Cell::new(false),
+            left: Cell::new(None),
         }
+    }
+
+    /// For a comparison that somebody waits for: instead of looking at more than `most` entries of the base's directories it fails
+    /// with `E2BIG`, and with `EAGAIN` instead of walking all of the base.
+    pub fn few(engine: &'a Engine, most: usize) -> Peeks<'a> {
+        let peeks = Peeks::new(engine);
+        peeks.left.set(Some(most));
+        peeks
+    }
+
+    /// So many entries will be looked at.
+    fn look_at(&self, entries: usize) -> Answer<()> {
+        if let Some(left) = self.left.get() {
+            let left = left.checked_sub(entries).ok_or(Errno::E2BIG)?;
+            self.left.set(Some(left));
+        }
+        Ok(())
     }
 
     /// The base is not to be walked any more.
@@ -39,6 +59,11 @@ impl<'a> Peeks<'a> {
     /// Whether the base may be walked.
     pub fn may_walk(&self) -> bool {
         !self.still.get()
+    }
+
+    /// Whether no time is to be taken.
+    pub fn is_hurried(&self) -> bool {
+        self.left.get().is_some()
     }
 
     /// What the base has at a name.
@@ -245,7 +270,9 @@ impl<'a> Names<'a> {
     pub fn children(&self, dir: Ino) -> Answer<Vec<(Slot, Ino, Kind)>> {
         let mut all = Vec::new();
         if dir < FIRST_INO {
-            for entry in self.peeks.engine.base.list(dir)? {
+            let entries = self.peeks.engine.base.list(dir)?;
+            self.peeks.look_at(entries.len())?;
+            for entry in entries {
                 let slot = Slot::new(dir, &entry.name);
                 if self.view.root.dentry(slot.at()).is_some() {
                     continue;

@@ -1,7 +1,7 @@
 //! Snapshots, lists, reverts and refusals.
 
 use llctl::client::Snapped;
-use llctl::protocol::ErrorKind;
+use llctl::protocol::{ErrorKind, RevertInfo};
 
 use super::*;
 
@@ -224,4 +224,36 @@ fn a_snapshot_of_nothing_new_is_not_taken() {
         b.host.list(&ListQuery::default()).unwrap().snapshots.len(),
         4
     );
+}
+
+#[test]
+fn nobody_waits_for_a_count_of_what_was_reverted() {
+    let place = Place::new();
+    for i in 0..1_200 {
+        place.put(&format!("many/{i}"), b"");
+    }
+    for i in 0..40 {
+        place.put(&format!("few/{i}"), b"");
+    }
+    place.put("linked/one", b"1");
+    fs::hard_link(place.base("linked/one"), place.base("linked/two")).unwrap();
+    let b = place.open();
+    b.snap("all");
+    let revert = || b.host.revert(&"all".parse().unwrap(), false).unwrap();
+    let remove = |dir: &str, files: u32| {
+        (0..files).for_each(|i| b.remove(format!("{dir}/{i}")));
+        b.remove(dir);
+    };
+    let counts = |info: RevertInfo| (info.changed, info.unsaved, info.at_least);
+
+    remove("few", 40);
+    assert_eq!(counts(revert()), (41, Some(41), false));
+    remove("many", 1_200);
+    assert_eq!(counts(revert()), (500, Some(500), true));
+    // Only a walk over the base knows the file's other name.
+    b.write("linked/one", 0, b"2");
+    assert_eq!(counts(revert()), (1, Some(1), true));
+    b.write("linked/one", 0, b"2");
+    assert_eq!(b.changes("all", "@live", false).len(), 2);
+    assert_eq!(counts(revert()), (2, Some(2), false));
 }
