@@ -10,12 +10,12 @@ LIMIT = 60  # seconds that the daemon may take for an answer
 
 
 class Control:
-    """A connection to the daemon that serves `root`. The messages: ctl/src/protocol."""
+    """A connection to the daemon that serves `root`. The messages: ctl/src/protocol, version 2."""
 
     def __init__(self, ctx, root):
         self.stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.stream.settimeout(LIMIT)
-        hello = b"\x83" + text("magic") + text("llfs-control") + text("version") + b"\x01" + text("client") + text("bench")
+        hello = b"\x83" + text("magic") + text("llfs-control") + text("version") + b"\x02" + text("client") + text("bench")
         for path in Path(ctx.env["XDG_RUNTIME_DIR"], "llfs").glob("*.sock"):
             try:
                 self.stream.connect(str(path))
