@@ -235,6 +235,21 @@ fn revert_says_how_to_go_back() {
         ]
     );
     let fake = Fake::new(vec![Response::Reverted(RevertInfo {
+        changed: 500,
+        unsaved: Some(500),
+        at_least: true,
+        ..info.clone()
+    })]);
+    let told = fake.output(&["revert", "a"]);
+    assert!(
+        told.starts_with("Reverted to a: at least 500 files changed, in "),
+        "{told}"
+    );
+    assert!(
+        told.contains("changed last, in at least 500 files;"),
+        "{told}"
+    );
+    let fake = Fake::new(vec![Response::Reverted(RevertInfo {
         changed: 0,
         discarded: None,
         ..info

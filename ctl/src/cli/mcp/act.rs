@@ -253,7 +253,7 @@ fn undone(info: &RevertInfo, what: &str) -> Result<Said, Why> {
     Ok(Said {
         text: format!(
             "The revert is {what}: {} changed.",
-            snapshots::files(&info, info.changed)
+            snapshots::files(info, info.changed)
         ),
         data: json!({"reverted": info}),
     })
