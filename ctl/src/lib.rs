@@ -16,6 +16,7 @@
 //! * [`phrase`]: commands in words.
 //! * [`plain`]: files that may be anything.
 //! * [`prometheus`]: metrics as text.
+//! * [`transfer`]: snapshots as a file.
 //! * [`writers`]: who has files of a mount open.
 //! * [`exit`]: the exit codes of the `llctl` program.
 pub mod client;
@@ -37,6 +38,7 @@ pub mod plain;
 pub mod prometheus;
 pub mod protocol;
 pub mod run;
+pub mod transfer;
 pub mod writers;
 
 pub use client::{Client, ClientError};

@@ -13,7 +13,7 @@ pub mod targets;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("request", targets::protocol::request),
     ("response", targets::protocol::response),
     ("server", targets::server::server),
@@ -24,6 +24,7 @@ pub const TARGETS: [Target; 10] = [
     ("image", targets::image::image),
     ("state", targets::state::state),
     ("layer", targets::layer::layer),
+    ("export", targets::export::export),
 ];
 
 /// Longer inputs tell nothing new and take long.

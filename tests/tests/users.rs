@@ -352,3 +352,46 @@ fn another_user_cannot_control_a_mount() {
         "{list}"
     );
 }
+
+/// What root has exported means in a user's mount what it would mean on a disk of the user: programs of other users run as
+/// who calls them, and devices cannot be opened.
+#[test]
+fn a_users_import_of_roots_files_gives_no_rights() {
+    let _turn = turn();
+    let root = Mounted::over("import-root", |base| {
+        let made = "cp -L $(command -v id) id; chmod 6755 id; mknod null c 1 3; chmod 666 null; mkfifo pipe; \
+            echo secret > secret; chmod 600 secret; chown 1234:5678 secret";
+        llfs_tests::command::Run::shell(made).dir(base).ok();
+    });
+    root.snap("roots");
+    let export = root.scratch.path().join("export");
+    root.llctl(&["export", "roots", "-o", export.to_str().unwrap()])
+        .ok();
+    let mounted = as_nobody("import-user");
+    let copy = mounted.scratch.path().join("export");
+    fs::copy(&export, &copy).unwrap();
+    fs::set_permissions(&copy, PermissionsExt::from_mode(0o644)).unwrap();
+    mounted.mount();
+    let import = format!("{} import '{}'", llctl(&mounted), copy.display());
+    script(&mounted, &import);
+    for place in [".llfs/roots", "."] {
+        if place == "." {
+            script(&mounted, &format!("{} revert roots", llctl(&mounted)));
+        }
+        let shown = script(
+            &mounted,
+            &format!("cd {place}; stat -c '%a %u %g %F %t:%T' id null pipe secret"),
+        );
+        assert_eq!(
+            shown,
+            "6755 0 0 regular file 0:0\n666 0 0 character special file 1:3\n\
+            644 0 0 fifo 0:0\n600 1234 5678 regular file 0:0\n"
+        );
+        assert_eq!(script(&mounted, &format!("{place}/id -u")), "65534\n");
+        for denied in ["cat null", "echo x > null", "cat secret"] {
+            let run = inside(&mounted, &format!("cd {place}; {denied}"));
+            assert_ne!(run.code(), 0, "{denied} was allowed in {place}");
+        }
+    }
+    mounted.verify().ok();
+}

@@ -17,6 +17,7 @@ use super::listing::ListArgs;
 use super::meta::MetaArgs;
 use super::metrics::MetricsArgs;
 use super::prune::PruneArgs;
+use super::transfer::{ExportArgs, ImportArgs};
 use super::watch::WatchArgs;
 
 const STYLES: Styles = Styles::styled()
@@ -433,6 +434,10 @@ Examples:
   gemini mcp add llfs llctl mcp
   {\"mcpServers\": {\"llfs\": {\"command\": \"llctl\", \"args\": [\"mcp\"]}}}     in .cursor/mcp.json")]
     Mcp,
+    /// Write snapshots to a file, with all that they show
+    Export(ExportArgs),
+    /// Make snapshots of what `export` wrote
+    Import(ImportArgs),
     /// Print a script that completes llctl's commands, and the names of snapshots, in a shell
     #[command(after_help = "\
 The script asks llctl at each TAB.

@@ -84,6 +84,7 @@ impl From<MetaArgs> for SnapMeta {
             git: None,
             config: None,
             format: None,
+            imported: None,
             pinned: false,
         }
     }

@@ -28,6 +28,7 @@ mod revert;
 mod run;
 mod snapshots;
 mod status;
+mod transfer;
 mod units;
 mod verify;
 mod watch;
@@ -130,6 +131,8 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
         Command::Do { words, dry_run } => phrase::run(global, &words, dry_run, out),
         Command::Hook(command) => hook::run(global, command, out),
         Command::Mcp => mcp::run(global),
+        Command::Export(args) => transfer::export(&mut connect(global)?, args, out),
+        Command::Import(args) => transfer::import(&mut connect(global)?, args, out),
         Command::Completions { shell } => complete::script(&shell, out),
         Command::Man { dir } => man::run(&dir, out),
     }

@@ -108,6 +108,9 @@ pub fn show(client: &mut Client, name: SnapName, out: &mut Output) -> Outcome {
     field(out, "snapshot", &bold(out, name))?;
     field(out, "number", &id.to_string())?;
     field(out, "created", &units::local(*created))?;
+    if let Some(imported) = meta.imported {
+        field(out, "imported", &units::local(imported))?;
+    }
     if let Some(bytes) = bytes {
         field(
             out,

@@ -17,6 +17,7 @@ mod error;
 #[cfg(test)]
 mod greet;
 mod stream;
+mod transfer;
 mod watch;
 
 use std::io::{self, BufRead};
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 pub use connect::HANDSHAKE_TIMEOUT;
 pub use error::ClientError;
+pub use transfer::Known;
 
 use again::Place;
 

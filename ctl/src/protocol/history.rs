@@ -31,6 +31,8 @@ pub enum Deal {
     Prune,
     /// The tree was written into the base.
     Apply,
+    /// Snapshots came from an export.
+    Import,
     /// Of a later version; never sent.
     #[serde(other)]
     Other,
@@ -38,7 +40,7 @@ pub enum Deal {
 
 impl Deal {
     /// All that there are.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Snap,
         Self::Revert,
         Self::Undo,
@@ -48,6 +50,7 @@ impl Deal {
         Self::Describe,
         Self::Prune,
         Self::Apply,
+        Self::Import,
     ];
 
     /// As it is written in JSON and on the command line.
@@ -62,6 +65,7 @@ impl Deal {
             Self::Describe => "describe",
             Self::Prune => "prune",
             Self::Apply => "apply",
+            Self::Import => "import",
             Self::Other => "other",
         }
     }

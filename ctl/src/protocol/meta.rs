@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::bytes::UnixNanos;
 use super::metric::Metric;
 use super::trace::Trace;
 
@@ -66,6 +67,9 @@ pub struct SnapMeta {
     /// The version of the store's format when it was taken; set by the daemon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<u32>,
+    /// When it was imported from an export; not when it was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imported: Option<UnixNanos>,
     /// Retention never gives it up.
     #[serde(skip_serializing_if = "is_false")]
     pub pinned: bool,
@@ -231,6 +235,7 @@ impl MetaEdit {
             git: or(&new.git, &old.git),
             config: old.config.clone(),
             format: old.format,
+            imported: old.imported,
             pinned: self.pinned.unwrap_or(old.pinned),
         }
     }

@@ -1,6 +1,7 @@
 //! What a client may ask.
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use super::{BytePath, HistoryQuery, ListQuery, MetaEdit, OnConflict, Part, SnapMeta};
 use crate::config::Retention;
@@ -187,6 +188,50 @@ pub enum Request {
     Shutdown {
         /// Apply before.
         apply: bool,
+    },
+    /// Tell all of some snapshots: [`super::Response::Content`] for each block of items (see [`crate::transfer`]), then
+    /// `ContentEnd`.
+    Export {
+        /// Which, in this order; each but the first as what differs from the one before.
+        names: Vec<SnapName>,
+        /// The first as what differs from this one.
+        from: Option<SnapName>,
+        /// Not the first so many blocks,
+        skip: u64,
+        /// of which this is the checksum.
+        skipped: u64,
+    },
+    /// An import begins, or goes on: [`super::Response::Importing`] with the blocks that are known already.
+    ImportBegin {
+        /// Which import, a number that follows from what is imported.
+        import: u64,
+        /// What the snapshots are to be called, in their order; those without one here keep their names.
+        names: Vec<SnapName>,
+    },
+    /// A block of items: [`super::Response::Importing`].
+    ImportBlock {
+        /// Which import.
+        import: u64,
+        /// The block's number, from 0 on.
+        number: u64,
+        /// The checksum of the blocks before it: XXH3-64 of each with that of those before as its seed, which is 0 at first.
+        before: u64,
+        /// The items.
+        block: ByteBuf,
+    },
+    /// There are no more blocks: the snapshots are there from here on, all of them: [`super::Response::Imported`].
+    ImportEnd {
+        /// Which import.
+        import: u64,
+        /// How many blocks there were.
+        blocks: u64,
+        /// Their checksum.
+        sum: u64,
+    },
+    /// What was imported so far is given up: [`super::Response::Pong`].
+    ImportDrop {
+        /// Which import.
+        import: u64,
     },
     /// Is anybody there: [`super::Response::Pong`].
     Ping,

@@ -75,6 +75,10 @@ pub enum Response {
     Applied(ApplyDone),
     /// The daemon stops as soon as this is sent.
     ShuttingDown,
+    /// So many blocks of an import are there.
+    Importing(u64),
+    /// The snapshots that were imported.
+    Imported(Vec<SnapInfo>),
     /// Somebody is there.
     Pong,
     /// The request failed.

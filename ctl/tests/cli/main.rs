@@ -21,5 +21,6 @@ mod restore;
 mod revert;
 mod run;
 mod terminal;
+mod transfer;
 mod verify;
 mod watch;

@@ -39,6 +39,7 @@ fn full() -> SnapMeta {
         git: None,
         config: None,
         format: None,
+        imported: None,
         pinned: true,
     }
 }

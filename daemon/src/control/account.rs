@@ -63,6 +63,7 @@ impl Account {
             Request::Apply { yes: true } | Request::Shutdown { apply: true } => {
                 (Deal::Apply, Vec::new(), None)
             }
+            Request::ImportEnd { .. } => (Deal::Import, Vec::new(), None),
             _ => return None,
         };
         let said = match request {
@@ -124,6 +125,9 @@ impl Account {
             Response::Pruned(done) => {
                 act.targets = done.snapshots.iter().map(|s| s.name.clone()).collect();
                 act.bytes = done.frees;
+            }
+            Response::Imported(all) => {
+                act.targets = all.iter().map(|s| s.name.clone()).collect();
             }
             Response::Applied(done) => {
                 act.files = Some(done.changes.total());

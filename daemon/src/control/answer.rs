@@ -261,6 +261,40 @@ pub(super) fn answer(
             });
             reply.end(verified, Response::Verified)
         }
+        Request::Export {
+            names,
+            from,
+            skip,
+            skipped,
+        } => {
+            let sent = service.export(&names, from.as_ref(), (skip, skipped), &mut |block| {
+                reply.part(&Response::Content(block.into()))
+            });
+            reply.end(sent, |()| Response::ContentEnd)
+        }
+        Request::ImportBegin { import, names } => {
+            reply.end(service.import_begin(import, &names), Response::Importing)
+        }
+        Request::ImportBlock {
+            import,
+            number,
+            before,
+            block,
+        } => reply.end(
+            service.import_block(import, (number, before), &block),
+            Response::Importing,
+        ),
+        Request::ImportEnd {
+            import,
+            blocks,
+            sum,
+        } => reply.end(
+            service.import_end(import, (blocks, sum)),
+            Response::Imported,
+        ),
+        Request::ImportDrop { import } => {
+            reply.end(service.import_drop(import), |()| Response::Pong)
+        }
         Request::Apply { yes } => apply(service, yes, reply),
         Request::Shutdown { apply } => shutdown(service, apply, reply),
     }

@@ -165,6 +165,43 @@ pub trait Service: Send + Sync + 'static {
     /// Reads and checks everything stored. Stops when the sink fails.
     fn verify(&self, sink: Sink<'_, VerifyEvent>) -> Result<VerifySummary, Failure>;
 
+    /// Sends all of some snapshots as blocks of items, but for the first so many of them, which have that checksum. Stops when
+    /// the sink fails.
+    fn export(
+        &self,
+        _names: &[SnapName],
+        _from: Option<&SnapName>,
+        _skip: (u64, u64),
+        _sink: Sink<'_, Vec<u8>>,
+    ) -> Result<(), Failure> {
+        Err(unsupported())
+    }
+
+    /// Begins an import or goes on with it; gives the number of blocks that are known.
+    fn import_begin(&self, _import: u64, _names: &[SnapName]) -> Result<u64, Failure> {
+        Err(unsupported())
+    }
+
+    /// Takes a block of an import, with its number and the checksum of those before it; gives the number of blocks that are known.
+    fn import_block(
+        &self,
+        _import: u64,
+        _place: (u64, u64),
+        _block: &[u8],
+    ) -> Result<u64, Failure> {
+        Err(unsupported())
+    }
+
+    /// Ends an import of so many blocks with this checksum, which makes snapshots of it.
+    fn import_end(&self, _import: u64, _all: (u64, u64)) -> Result<Vec<SnapInfo>, Failure> {
+        Err(unsupported())
+    }
+
+    /// Gives an import up.
+    fn import_drop(&self, _import: u64) -> Result<(), Failure> {
+        Err(unsupported())
+    }
+
     /// What [`Service::apply`] would do.
     fn plan_apply(&self) -> Result<ApplyPlan, Failure>;
 
@@ -178,6 +215,11 @@ pub trait Service: Send + Sync + 'static {
     /// Signals that the daemon is to unmount and stop, and returns at once: the caller is a thread that the stop waits
     /// for.
     fn begin_shutdown(&self);
+}
+
+fn unsupported() -> Failure {
+    let why = "nothing can be exported or imported here";
+    Failure::new(llctl::ErrorKind::Unsupported, why)
 }
 
 /// What happens, for one watcher.

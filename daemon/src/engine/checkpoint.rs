@@ -54,7 +54,8 @@ impl Engine {
             let state = self.state.read();
             (state.clone(), self.store.last_seq())
         };
-        if state.changes == self.imaged.load(Relaxed) {
+        // What is being staged is in the journal only, which an image would cover.
+        if !state.staged.is_empty() || state.changes == self.imaged.load(Relaxed) {
             return Ok(());
         }
         // An image must not know more than what a power cut would leave: what it says is made durable first.

@@ -65,7 +65,9 @@ impl Engine {
     fn hash_of(&self, event: &Event) -> Option<String> {
         let act = event.act.as_ref()?;
         let name = match (act.what, event.stage) {
-            (Deal::Snap | Deal::Revert, Some(Stage::Finished)) => act.targets.first()?,
+            (Deal::Snap | Deal::Revert | Deal::Import, Some(Stage::Finished)) => {
+                act.targets.first()?
+            }
             _ => return None,
         };
         let state = self.state.read();

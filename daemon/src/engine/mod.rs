@@ -106,6 +106,8 @@ pub struct Engine {
     imaged: AtomicU64,
     /// Who reads an old state without the gate holds this shared; space is taken back only without such readers.
     pins: RwLock<()>,
+    /// Held while space is taken back, before the gate; whoever waits for it holds nothing of the above.
+    reclaiming: Mutex<()>,
     /// Space is scarce, and that was told.
     warned: AtomicBool,
     /// The store is read-only, and that was told.
@@ -122,6 +124,10 @@ pub struct Engine {
     bulk: bulk::Bulk,
     /// A leaf lock, as that of the history.
     rules: rules::Rules,
+    /// The import that is under way; taken before all others.
+    import: Mutex<Option<service::Import>>,
+    /// What it has so far, for which blocks are in use; a leaf lock.
+    built: Mutex<Vec<crate::tree::Root>>,
     /// A leaf lock: nothing is taken under it but the store's own.
     history: Mutex<history::History>,
     metrics: metrics::Metrics,

@@ -336,6 +336,8 @@ impl Engine {
                 state.apply(&record).map_err(io::Error::other)
             })
             .map_err(failed)?;
+        // An import that did not come to its end.
+        state.staged.clear();
         // Before anything is asked of the base: an apply that was interrupted changes where things are.
         if options.read_only {
             if state.applying == Some(Apply::Staged) {
@@ -374,6 +376,7 @@ impl Engine {
             garbage: AtomicU64::new(0),
             imaged: AtomicU64::new(imaged),
             pins: RwLock::new(()),
+            reclaiming: Mutex::default(),
             punched: Mutex::default(),
             warned: AtomicBool::new(false),
             told_read_only: AtomicBool::new(false),
@@ -385,6 +388,8 @@ impl Engine {
             linked: Mutex::default(),
             bulk: super::bulk::Bulk::default(),
             rules: super::rules::Rules::default(),
+            import: Mutex::default(),
+            built: Mutex::default(),
             history: Mutex::default(),
             place: identity.path,
             store_place: path.to_owned(),

@@ -30,20 +30,30 @@ impl Engine {
             let _gate = self.gate.read();
             f()
         };
-        if !matches!(first, Err(Errno::ENOSPC)) || self.garbage.load(Relaxed) == 0 {
+        if !matches!(first, Err(Errno::ENOSPC)) {
             return first;
         }
-        match self.reclaim() {
-            Ok(freed) if freed > 0 => {
-                let _gate = self.gate.read();
-                f()
+        {
+            // What somebody else is taking back at the moment counts too.
+            let _one = self.reclaiming.lock();
+            if self.garbage.load(Relaxed) > 0
+                && let Err(error) = self.reclaim_alone()
+            {
+                tracing::warn!(%error, "no space could be taken back on a full disk");
             }
-            _ => first,
         }
+        let _gate = self.gate.read();
+        f()
     }
 
     /// Takes back what no state reaches, and tells how many bytes.
     pub(super) fn reclaim(&self) -> io::Result<u64> {
+        let _one = self.reclaiming.lock();
+        self.reclaim_alone()
+    }
+
+    fn reclaim_alone(&self) -> io::Result<u64> {
+        self.drop_stale_import();
         // Whoever reads an old state without the gate holds this.
         let Some(_pins) = self.pins.try_write() else {
             return Ok(0);
@@ -54,7 +64,8 @@ impl Engine {
         let (roots, seq, current) = {
             let _gate = self.gate.write();
             let state = self.state.read();
-            let roots: Vec<Root> = state.roots().into_iter().cloned().collect();
+            let mut roots: Vec<Root> = state.roots().into_iter().cloned().collect();
+            roots.extend(self.built.lock().iter().cloned());
             (roots, self.store.last_seq(), self.layer.load(Acquire))
         };
         self.garbage.store(0, Relaxed);

@@ -113,7 +113,7 @@ impl Engine {
     }
 
     /// The places of `ino` and of all directories above it that the state does not know yet.
-    fn places(&self, ino: Ino, stat: &BaseStat) -> Answer<Vec<(Ino, Slot, Fact)>> {
+    pub(super) fn places(&self, ino: Ino, stat: &BaseStat) -> Answer<Vec<(Ino, Slot, Fact)>> {
         let mut out = Vec::new();
         let mut at = ino;
         let mut fact = fact_of(stat);

@@ -196,10 +196,11 @@ impl Engine {
         &self,
         name: impl FnOnce(&dyn Fn(&str) -> bool) -> String,
         message: &str,
-        meta: SnapMeta,
+        mut meta: SnapMeta,
         only_if_changed: bool,
     ) -> Result<Taken, Refusal> {
         meta.check()?;
+        meta.imported = None;
         let meta = Meta::from(self.stamped(meta));
         let _turn = self.turn.lock();
         self.flush_mappings();

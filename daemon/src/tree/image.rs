@@ -6,10 +6,10 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
-use super::extent::{self, Extent};
+use super::extent::Extent;
+use super::staged::{self, Difference};
 use super::state::{LAYER_MAX, NUMBER_MAX};
 use super::{
     Apply, Dentry, Digest, Discarded, Fact, Ino, Inode, LayerId, Meta, Place, Root, Slot, Snapshot,
@@ -111,31 +111,13 @@ fn differences(
     new: &Root,
     put: &mut dyn FnMut(&Item) -> io::Result<()>,
 ) -> io::Result<()> {
-    for item in old.inodes.diff(&new.inodes) {
-        put(&match item {
-            DiffItem::Add(k, v) | DiffItem::Update { new: (k, v), .. } => {
-                Item::Inode(*k, Some(Box::new((**v).clone())))
-            }
-            DiffItem::Remove(k, _) => Item::Inode(*k, None),
-        })?;
-    }
-    for item in old.dentries.diff(&new.dentries) {
-        put(&match item {
-            DiffItem::Add(k, v) | DiffItem::Update { new: (k, v), .. } => {
-                Item::Dentry(k.clone(), Some(*v))
-            }
-            DiffItem::Remove(k, _) => Item::Dentry(k.clone(), None),
-        })?;
-    }
-    for item in old.extents.diff(&new.extents) {
-        put(&match item {
-            DiffItem::Add(k, v) | DiffItem::Update { new: (k, v), .. } => {
-                Item::Extent(k.0, k.1, Some(*v))
-            }
-            DiffItem::Remove(k, _) => Item::Extent(k.0, k.1, None),
-        })?;
-    }
-    Ok(())
+    staged::differences(old, new, &mut |difference| {
+        put(&match difference {
+            Difference::Inode(ino, inode) => Item::Inode(ino, inode),
+            Difference::Dentry(slot, dentry) => Item::Dentry(slot, dentry),
+            Difference::Extent(ino, block, extent) => Item::Extent(ino, block, extent),
+        })
+    })
 }
 
 /// Reads a state back.
@@ -179,34 +161,10 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                     .places
                     .insert(ino, Arc::new(Place::new(slot.at(), fact)));
             }
-            Item::Inode(ino, None) => {
-                root.inodes.remove(&ino);
-                root.orphans.remove(&ino);
-            }
-            Item::Inode(ino, Some(inode)) => {
-                if inode.nlink == 0 {
-                    root.orphans.insert(ino);
-                } else {
-                    root.orphans.remove(&ino);
-                }
-                root.inodes.insert(ino, Arc::new(*inode));
-            }
-            Item::Dentry(slot, None) => {
-                root.dentries.remove(&slot);
-            }
-            Item::Dentry(slot, Some(dentry)) => {
-                share(&mut root, &slot, dentry);
-                root.dentries.insert(slot, dentry);
-            }
-            Item::Extent(ino, block, None) => {
-                root.extents.remove(&(ino, block));
-            }
-            Item::Extent(ino, block, Some(extent)) => {
-                let len = u64::from(extent.len);
-                if len == 0 || !extent::makes_sense(block, len, Some(extent.src)) {
-                    return Err(invalid("blocks that no file has"));
-                }
-                root.extents.insert((ino, block), extent);
+            Item::Inode(ino, inode) => take(&mut root, Difference::Inode(ino, inode))?,
+            Item::Dentry(slot, dentry) => take(&mut root, Difference::Dentry(slot, dentry))?,
+            Item::Extent(ino, block, extent) => {
+                take(&mut root, Difference::Extent(ino, block, extent))?;
             }
             Item::Snapshot {
                 id,
@@ -263,14 +221,8 @@ fn is_new(state: &State, id: StateId) -> bool {
     (1..state.next_state).contains(&id) && state.root(id).is_none()
 }
 
-/// Lets the inode that remembers this name share its bytes with the entry.
-fn share(root: &mut Root, slot: &Slot, dentry: Dentry) {
-    if let Dentry::Here(ino, _) = dentry
-        && let Some(inode) = root.inodes.get_mut(&ino)
-        && inode.home.as_ref() == Some(slot)
-    {
-        Arc::make_mut(inode).home = Some(slot.clone());
-    }
+fn take(root: &mut Root, difference: Difference) -> io::Result<()> {
+    root.differ(difference).map_err(|wrong| invalid(&wrong.0))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod piles;
 pub mod record;
 pub mod root;
 mod short;
+pub mod staged;
 pub mod state;
 pub mod time;
 
@@ -29,6 +30,7 @@ pub use record::{
 };
 pub use root::{Dentry, Root};
 pub use short::ShortName;
+pub use staged::{Difference, Imported, Stage};
 pub use state::{Discarded, Place, Places, Snapshot, State};
 pub use time::Time;
 

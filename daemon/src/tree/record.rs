@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ino, Inode, Kind, Meta, Slot, Time};
+use super::{Imported, Ino, Inode, Kind, Meta, Slot, Stage, Time};
 
 /// Number of a layer, never used twice.
 pub type LayerId = u32;
@@ -99,6 +99,10 @@ pub enum Record {
     },
     /// Inodes without a name that nobody holds open are given up.
     Forget(Vec<Ino>),
+    /// Tells a part of a state that comes from elsewhere; see [`Stage`].
+    Stage(Stage),
+    /// What was staged becomes snapshots, in this order.
+    Import(Vec<Imported>),
     /// Writing the head into the base begins; see [`Apply`].
     Apply(Apply),
 }

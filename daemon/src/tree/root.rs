@@ -55,7 +55,7 @@ impl Root {
     }
 
     /// Applies one part of a change. `Delta::Place` is the state's business and changes nothing here.
-    pub(super) fn apply(&mut self, delta: &Delta) -> Result<(), Contradiction> {
+    pub(crate) fn apply(&mut self, delta: &Delta) -> Result<(), Contradiction> {
         match delta {
             Delta::Inode(ino, inode) => {
                 self.count(*ino, inode.nlink);

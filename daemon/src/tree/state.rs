@@ -7,7 +7,7 @@ use imbl::OrdMap;
 use super::piles::{self, Piles};
 use super::record::{Apply, BASE_STATE, Delta, Digest, Fact, LayerId, Move, Record, Src, StateId};
 use super::root::{Contradiction, Root};
-use super::{At, FIRST_INO, Ino, Meta, ShortName, Time};
+use super::{At, Difference, FIRST_INO, Ino, Meta, ShortName, Time};
 
 /// A snapshot: a root with a name.
 #[derive(Clone, Debug)]
@@ -84,6 +84,8 @@ pub struct State {
     /// Objects of the base on which a state relies, and the directories above them. Only grows: the base is
     /// immutable, so a place stays true whatever the head becomes.
     pub places: Places,
+    /// States that come from elsewhere, as far as they were told. In no image.
+    pub staged: Vec<Root>,
     /// How far an apply came.
     pub applying: Option<Apply>,
     /// The number of the next new inode.
@@ -104,6 +106,7 @@ impl Default for State {
             names: OrdMap::new(),
             discarded: Piles::new(),
             places: OrdMap::new(),
+            staged: Vec::new(),
             applying: None,
             next_ino: FIRST_INO,
             next_state: 1,
@@ -147,11 +150,19 @@ impl State {
         found.ok_or_else(|| Contradiction(format!("there is no snapshot {id}")))
     }
 
-    /// The newest snapshot that was taken at this time or before.
+    /// The newest snapshot that was taken here at this time or before.
     pub fn snapshot_at(&self, at: Time) -> Option<(StateId, &Snapshot)> {
         let mut newest_first = self.snapshots.iter().rev();
         newest_first
-            .find(|(_, s)| s.at <= at)
+            .find(|(_, s)| s.at <= at && s.meta.imported.is_none())
+            .map(|(id, s)| (*id, &**s))
+    }
+
+    /// The newest snapshot of those before this number that was taken here, not imported.
+    pub fn snapshot_before(&self, id: StateId) -> Option<(StateId, &Snapshot)> {
+        let mut newest_first = self.snapshots.range(..id).rev();
+        newest_first
+            .find(|(_, s)| s.meta.imported.is_none())
             .map(|(id, s)| (*id, &**s))
     }
 
@@ -265,12 +276,15 @@ impl State {
             }
             Record::Digest { id, digest } => self.snapshot_mut(*id)?.digest = Some(*digest),
             Record::Forget(inos) => self.head.forget(inos)?,
+            Record::Stage(step) => self.stage(step)?,
+            Record::Import(all) => self.import(all)?,
             Record::Apply(Apply::Done) => {
                 self.head = Root::default();
                 self.snapshots = OrdMap::new();
                 self.names = OrdMap::new();
                 self.discarded = Piles::new();
                 self.places = OrdMap::new();
+                self.staged.clear();
                 self.applying = None;
             }
             Record::Apply(step) => self.applying = Some(step.clone()),
@@ -279,7 +293,7 @@ impl State {
     }
 
     /// The root of a snapshot, of a discarded state, or of the base.
-    fn root_or_base(&self, id: StateId) -> Result<Root, Contradiction> {
+    pub(super) fn root_or_base(&self, id: StateId) -> Result<Root, Contradiction> {
         match id {
             BASE_STATE => Ok(Root::default()),
             id => (self.root(id).cloned())
@@ -287,7 +301,7 @@ impl State {
         }
     }
 
-    fn number(&mut self, id: StateId) -> Result<(), Contradiction> {
+    pub(super) fn number(&mut self, id: StateId) -> Result<(), Contradiction> {
         if id < self.next_state {
             return Err(Contradiction(format!("the number {id} was given before")));
         }
@@ -306,6 +320,20 @@ impl State {
             Delta::Place { ino, slot, fact } => {
                 self.places
                     .insert(*ino, Arc::new(Place::new(slot.at(), *fact)));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The same for what a staged state differs in.
+    pub(super) fn note_difference(&mut self, difference: &Difference) -> Result<(), Contradiction> {
+        match difference {
+            Difference::Inode(ino, Some(_)) => self.next_ino = self.next_ino.max(after(*ino)?),
+            Difference::Extent(_, _, Some(extent)) => {
+                if let Src::Layer { layer, .. } = extent.src {
+                    self.next_layer = self.next_layer.max(next_layer(layer)?);
+                }
             }
             _ => {}
         }

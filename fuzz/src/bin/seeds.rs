@@ -11,6 +11,8 @@ use llctl::protocol::{
     OnConflict, PROTOCOL_VERSION, Part, PartOf, Patch, Progress, ProgressUnit, Refused, Request,
     Response, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta, UnixNanos, VerifySummary, Welcome,
 };
+use llctl::transfer::Writer;
+use llctl::transfer::item::{self, Entry, Head, Item};
 use llctl::{SnapName, StateRef};
 use llfs::base::Base;
 use llfs::engine::{Caller, Engine, Make, WriteHow};
@@ -300,6 +302,61 @@ fn responses() {
     }
 }
 
+fn exports() {
+    let head = Item::State(Box::new(Head {
+        name: "one".into(),
+        created: UnixNanos(5),
+        message: "why".into(),
+        meta: meta(),
+        hash: vec![7; 32].into(),
+        from: Some(vec![8; 32].into()),
+    }));
+    let entry = |path: &str, kind, links, size| {
+        Item::Entry(Box::new(Entry {
+            path: BytePath::from(path),
+            kind,
+            perm: 0o4755,
+            uid: 1,
+            gid: 2,
+            atime: (-1, 999_999_999),
+            mtime: (1, 2),
+            ctime: (3, 4),
+            links,
+            size,
+            device: 0,
+            target: (kind == 2).then(|| b"to".to_vec().into()),
+            xattrs: vec![(b"user.a".to_vec().into(), b"b".to_vec().into())],
+            link: (links > 1).then_some(1),
+        }))
+    };
+    let items = [
+        head,
+        Item::Gone("old".into()),
+        entry("", 1, 0, 0),
+        entry("file", 0, 1, 5),
+        Item::Data {
+            at: 0,
+            bytes: b"bytes".to_vec().into(),
+        },
+        entry("again", 0, 2, 5),
+        entry("link", 2, 1, 0),
+        Item::End,
+    ];
+    let mut block = Vec::new();
+    for item in &items {
+        item::encode(item, &mut block).expect("an item");
+    }
+    let mut writer = Writer::new(Vec::new()).expect("a file");
+    writer.block(&block).expect("a block");
+    writer.block(&block).expect("a block");
+    let (file, _) = writer.finish().expect("a file");
+    put("export", "items", &[&block]);
+    put("export", "file", &[&file]);
+    put("export", "cut", &[&file[..file.len() - 9]]);
+    let length = (block.len() as u16).to_le_bytes();
+    put("export", "blocks", &[&length, &block, &[1, 0, 9]]);
+}
+
 fn names() {
     for (number, name) in [
         &b"plain"[..],
@@ -495,5 +552,6 @@ fn main() {
     requests();
     responses();
     names();
+    exports();
     stores();
 }

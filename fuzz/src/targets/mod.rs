@@ -1,5 +1,6 @@
 //! One file for each thing that reads bytes of others.
 pub mod client;
+pub mod export;
 pub mod image;
 pub mod journal;
 pub mod layer;

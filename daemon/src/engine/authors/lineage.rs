@@ -16,8 +16,7 @@ pub(in crate::engine) fn came_from(state: &State, id: StateId) -> StateId {
             Began::With(from) => return from,
             Began::Again(undone) => at = undone,
             Began::Unknown => {
-                let older = state.snapshots.range(..at).next_back();
-                return older.map_or(BASE_STATE, |(id, _)| *id);
+                return state.snapshot_before(at).map_or(BASE_STATE, |(id, _)| id);
             }
         }
     }
@@ -54,6 +53,10 @@ fn began(state: &State, id: StateId) -> Began {
     let older = state.snapshots.range(..id).next_back().map(|(id, _)| *id);
     let switched = state.discarded.range(..id).next_back().map(|(id, _)| *id);
     let before = older.max(switched).unwrap_or(BASE_STATE);
+    // What was imported meanwhile changed nothing: it goes on.
+    if (state.snapshots.get(&before)).is_some_and(|s| s.meta.imported.is_some()) {
+        return Began::Again(before);
+    }
     if before == BASE_STATE || state.snapshots.contains_key(&before) {
         return Began::With(before);
     }

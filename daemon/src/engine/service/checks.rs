@@ -71,8 +71,11 @@ pub(super) fn unsaved_of(
 
 /// The states from which the head of before `number` may have come: the last snapshot, and what the last revert went to.
 fn origins(state: &State, number: StateId) -> Vec<(StateId, Root)> {
-    let mut ids: Vec<StateId> =
-        vec![(state.snapshots.range(..number).next_back()).map_or(BASE_STATE, |(id, _)| *id)];
+    let mut ids: Vec<StateId> = vec![
+        state
+            .snapshot_before(number)
+            .map_or(BASE_STATE, |(id, _)| id),
+    ];
     let switched = state.discarded.range(..number).next_back();
     ids.extend(switched.map(|(_, discarded)| discarded.became));
     ids.dedup();

@@ -115,8 +115,8 @@ pub(super) fn some(engine: &Engine, query: &ListQuery) -> Listing {
     by_age.sort_unstable_by_key(|info| std::cmp::Reverse(info.id));
     for info in by_age {
         info.bytes = held(info.id);
-        let older = state.snapshots.range(..info.id).next_back();
-        let between = (older.map_or(BASE_STATE, |(id, _)| *id), info.id);
+        let older = state.snapshot_before(info.id);
+        let between = (older.map_or(BASE_STATE, |(id, _)| id), info.id);
         info.changed = engine.counted.lock().get(&between).copied();
         if info.changed.is_none()
             && let Some(snapshot) = state.snapshots.get(&info.id)
@@ -187,7 +187,7 @@ pub(super) fn detail(engine: &Engine, name: &str) -> Result<SnapDetail, Failure>
     let mut snapshot = info(engine, id)?;
     let (previous, before, this, live) = {
         let state = engine.state.read();
-        let previous = state.snapshots.range(..id).next_back();
+        let previous = state.snapshot_before(id);
         (
             previous.map(|(_, s)| s.name.clone()),
             View::before(&state, id),

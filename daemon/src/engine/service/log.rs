@@ -67,7 +67,9 @@ fn find(engine: &Engine, state: &State, path: &[u8], limit: usize) -> Answer<Vec
     let mut names: HashMap<StateId, Vec<u8>> = HashMap::new();
     let mut all = Vec::new();
     let live = std::iter::once(state.next_state);
-    for id in live.chain(state.snapshots.keys().rev().copied()) {
+    // What was imported is no part of what happened here.
+    let taken = (state.snapshots.iter()).filter(|(_, s)| s.meta.imported.is_none());
+    for id in live.chain(taken.rev().map(|(id, _)| *id)) {
         if all.len() >= limit {
             break;
         }

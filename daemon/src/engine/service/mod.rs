@@ -25,6 +25,7 @@ pub(super) mod states;
 mod status;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod verify;
 mod watch;
 mod writeback;
@@ -56,6 +57,7 @@ use failure::failure;
 pub use keeper::{Keeper, SWITCH as AUTOMATIC_SWITCH};
 pub(super) use linked::Linked;
 use states::View;
+pub(super) use transfer::Import;
 
 /// Acts among which one is looked for that may have been written down before.
 const AGAIN_MAX: u32 = 8;
@@ -440,6 +442,33 @@ impl Service for Host {
 
     fn verify(&self, sink: Sink<'_, VerifyEvent>) -> Result<VerifySummary, Failure> {
         verify::verify(&self.engine, sink)
+    }
+
+    fn export(
+        &self,
+        names: &[SnapName],
+        from: Option<&SnapName>,
+        skip: (u64, u64),
+        sink: Sink<'_, Vec<u8>>,
+    ) -> Result<(), Failure> {
+        transfer::export(&self.engine, names, from, skip, sink)
+    }
+
+    fn import_begin(&self, import: u64, names: &[SnapName]) -> Result<u64, Failure> {
+        transfer::begin(&self.engine, import, names)
+    }
+
+    fn import_block(&self, import: u64, place: (u64, u64), block: &[u8]) -> Result<u64, Failure> {
+        transfer::block(&self.engine, import, place, block)
+    }
+
+    fn import_end(&self, import: u64, all: (u64, u64)) -> Result<Vec<SnapInfo>, Failure> {
+        transfer::end(&self.engine, import, all)
+    }
+
+    fn import_drop(&self, import: u64) -> Result<(), Failure> {
+        transfer::give_up(&self.engine, import);
+        Ok(())
     }
 
     fn plan_apply(&self) -> Result<ApplyPlan, Failure> {

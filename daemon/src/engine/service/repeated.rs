@@ -25,6 +25,7 @@ pub(super) fn begin(
             | Request::Delete { .. }
             | Request::Rename { .. }
             | Request::Apply { yes: true }
+            | Request::ImportEnd { .. }
     );
     if !changes {
         return None;
@@ -51,6 +52,11 @@ fn answer(engine: &Engine, request: &Request, record: &[u8]) -> Result<Response,
         Request::Apply { .. } => rmp_serde::from_slice(record)
             .map(Response::Applied)
             .map_err(|_| unknown()),
+        Request::ImportEnd { .. } => {
+            let ids: Vec<StateId> = rmp_serde::from_slice(record).map_err(|_| unknown())?;
+            let all = ids.into_iter().map(|id| listing::brief(engine, id));
+            all.collect::<Result<_, _>>().map(Response::Imported)
+        }
         Request::Undo { .. } => reverted(engine, StateRef::Undo.to_string(), record),
         Request::Redo { .. } => reverted(engine, StateRef::Redo.to_string(), record),
         Request::Describe { name, .. } => {

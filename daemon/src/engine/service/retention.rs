@@ -19,7 +19,12 @@ pub(super) struct Candidate<'a> {
 /// Whether the rules may give a snapshot up at all.
 pub(super) fn applies(rules: &Retention, meta: &SnapMeta) -> bool {
     let tagged = rules.keep_tagged && !meta.tags.is_empty();
-    !meta.pinned && !tagged && (rules.applies_to == AppliesTo::All || is_automatic(meta))
+    // What was imported is as old as where it was taken, which says nothing here.
+    let foreign = meta.imported.is_some();
+    !meta.pinned
+        && !foreign
+        && !tagged
+        && (rules.applies_to == AppliesTo::All || is_automatic(meta))
 }
 
 /// What goes, oldest first. `all` are all snapshots, oldest first; `held` says how many bytes some of them hold together that

@@ -59,11 +59,11 @@ impl View {
         }
     }
 
-    /// The last snapshot; without any, the base.
+    /// The last snapshot that was taken here; without any, the base.
     pub fn last(engine: &Engine) -> View {
         let state = engine.state.read();
-        match state.snapshots.keys().next_back() {
-            Some(&id) => View::kept(&state, id),
+        match state.snapshot_before(StateId::MAX) {
+            Some((id, _)) => View::kept(&state, id),
             None => View::base(),
         }
     }
@@ -73,7 +73,9 @@ impl View {
     pub fn last_wanted(engine: &Engine) -> View {
         let state = engine.state.read();
         let mut snapshots = state.snapshots.iter().rev();
-        let wanted = snapshots.find(|(_, s)| s.meta.reason.as_deref() != Some(AUTOMATIC));
+        let wanted = snapshots.find(|(_, s)| {
+            s.meta.reason.as_deref() != Some(AUTOMATIC) && s.meta.imported.is_none()
+        });
         match wanted {
             Some((&id, _)) => View::kept(&state, id),
             None => View::base(),
@@ -82,8 +84,8 @@ impl View {
 
     /// The snapshot before the one of this number; the base before the first.
     pub fn before(state: &State, id: StateId) -> View {
-        match state.snapshots.range(..id).next_back() {
-            Some((&before, _)) => View::kept(state, before),
+        match state.snapshot_before(id) {
+            Some((before, _)) => View::kept(state, before),
             None => View::base(),
         }
     }

@@ -7,7 +7,7 @@ use llctl::protocol::{BytePath, Failure, HeldInfo, StatusInfo, StoreParts};
 use super::alone::alone;
 use super::listing;
 use crate::engine::Engine;
-use crate::tree::{Apply, State};
+use crate::tree::{Apply, State, StateId};
 
 /// Snapshots of which a status tells what they hold.
 const HELD_MAX: usize = 5;
@@ -23,7 +23,7 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
         (
             state.snapshots.len() as u64,
             state.discarded.len() as u64,
-            state.snapshots.keys().next_back().copied(),
+            state.snapshot_before(StateId::MAX).map(|(id, _)| id),
             state.applying == Some(Apply::Staged),
             state.clone(),
         )

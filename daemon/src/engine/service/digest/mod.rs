@@ -36,7 +36,7 @@ use crate::tree::{Digest, Ino, Record, Root, StateId};
 use content::{Contents, Fingerprint, Hash};
 use entry::Entries;
 use lattice::Sum;
-pub(super) use paths::all;
+pub(super) use paths::{all, apart};
 #[cfg(test)]
 pub(super) use tests::check_all;
 
@@ -93,6 +93,11 @@ impl Digests {
     /// The base is not what it was, or will not be.
     pub fn other_base(&self) {
         self.bases.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A number that is another one when the base is.
+    pub fn which_base(&self) -> u64 {
+        self.bases.load(Ordering::SeqCst)
     }
 
     /// Ends the thread.
@@ -322,6 +327,18 @@ fn note(store: &Store, files: &[(Ino, Fingerprint, Hash)], states: &[(StateId, u
     if let Err(error) = known::append(store, files, states) {
         tracing::debug!(%error, "checksums of the base are not kept");
     }
+}
+
+/// The checksum of a state that is kept, as it is now.
+pub(super) fn of_kept(engine: &Engine, id: StateId, view: &View) -> Answer<Digest> {
+    Chain::new(Stop::default()).of(engine, id, view)
+}
+
+/// The checksum of any state, for which all of it is read.
+pub(super) fn of_whole(engine: &Engine, view: &View) -> Answer<Digest> {
+    let stop = Stop::default();
+    let mut contents = Contents::new(stop.clone());
+    Ok(whole(engine, view, &mut contents, &stop)?.digest())
 }
 
 /// The sum of all that a state has.

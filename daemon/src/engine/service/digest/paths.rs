@@ -10,7 +10,7 @@ use crate::tree::diff::Changes;
 use crate::tree::{Ino, Kind, ROOT, Slot};
 
 /// Paths and what is there.
-pub(super) type Paths = BTreeMap<Vec<u8>, Ino>;
+pub(in crate::engine::service) type Paths = BTreeMap<Vec<u8>, Ino>;
 
 /// Told of a path and what is there.
 pub(in crate::engine::service) type Each<'a> =
@@ -24,7 +24,7 @@ struct Level<'a> {
     path: Vec<u8>,
 }
 
-/// Gives each path of a state to `each`. What is remembered is one directory a level.
+/// Gives each path of a state to `each`, a directory before what is in it, names in order. What is remembered is one directory a level.
 pub(in crate::engine::service) fn all(
     engine: &Engine,
     view: &View,
@@ -34,7 +34,8 @@ pub(in crate::engine::service) fn all(
     let enter = |dir: Ino, path: Vec<u8>| -> Answer<Level<'_>> {
         stop.check()?;
         let peeks = Peeks::new(engine);
-        let children = Names::new(&peeks, view).children(dir)?;
+        let mut children = Names::new(&peeks, view).children(dir)?;
+        children.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Ok(Level {
             peeks,
             left: children.into_iter(),
@@ -61,7 +62,11 @@ pub(in crate::engine::service) fn all(
 
 /// The paths at which the two may differ, in each of them: where a path is in one of these, and the other state has anything
 /// there, it is in the other one too.
-pub(super) fn apart(old: &Names<'_>, new: &Names<'_>, stop: &Stop) -> Answer<(Paths, Paths)> {
+pub(in crate::engine::service) fn apart(
+    old: &Names<'_>,
+    new: &Names<'_>,
+    stop: &Stop,
+) -> Answer<(Paths, Paths)> {
     let changes = Changes::between(&old.view.root, &new.view.root);
     let (mut was, mut is) = (Paths::new(), Paths::new());
     for slot in changes.names.values().flatten() {
