@@ -59,6 +59,9 @@ impl Keeper {
         let (orders, queue) = bounded(4);
         host.automatic.store(true, Relaxed);
         host.keeper.set(orders.clone()).unwrap_or_default();
+        // From the first removal on, and what is there already is old.
+        host.engine.grow_up();
+        mark(host, &host.engine.rules().config.checkpoints);
         let kept = host.clone();
         let thread = std::thread::Builder::new()
             .name("keeper".to_owned())
@@ -84,8 +87,6 @@ fn keep(host: &Host, queue: &Receiver<Order>) {
     let now = Instant::now();
     let mut spell = Spell::new(now, 0);
     let mut next_prune = now + BUSY;
-    // What is there already is old.
-    host.engine.grow_up();
     let mut known = host.engine.rules();
     loop {
         let rules = host.engine.rules();
@@ -94,11 +95,7 @@ fn keep(host: &Host, queue: &Receiver<Order>) {
             next_prune = Instant::now();
         }
         let rules = &rules.config;
-        let mut limit = 0;
-        if rules.checkpoints.automatic {
-            limit = rules.checkpoints.bulk;
-        }
-        host.engine.mark_bulk(limit, before_removal(host));
+        mark(host, &rules.checkpoints);
         let wait = match spell.is_over() && !host.engine.has_mark() {
             true => IDLE,
             false => BUSY,
@@ -201,11 +198,14 @@ impl Spell {
     }
 }
 
-fn before_removal(host: &Host) -> Said {
-    Said {
+/// Has removals watched as the rules say.
+fn mark(host: &Host, rules: &Checkpoints) {
+    let limit = if rules.automatic { rules.bulk } else { 0 };
+    let said = Said {
         message: "before many files were removed".to_owned(),
         meta: automatic::meta(host.work.labels(&host.engine)),
-    }
+    };
+    host.engine.mark_bulk(limit, said);
 }
 
 fn take(host: &Host, why: &str) -> Result<(), Failure> {
