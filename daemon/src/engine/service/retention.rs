@@ -173,6 +173,37 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_jumps_gives_up_no_more_than_the_rules() {
+        let metas = [automatic()];
+        // Taken in this order: a day ahead, an hour ago, in 1931, two days ago, now.
+        let ages = [-24 * HOUR, HOUR, 95 * 365 * 24 * HOUR, 48 * HOUR, 0];
+        let with = |rules: Retention| given(&ages, &metas, &rules, 0);
+        let ladder = |hourly, daily| Retention {
+            hourly,
+            daily,
+            ..Retention::nothing()
+        };
+        // The newest are those that were taken last, whatever their clocks said.
+        assert_eq!(with(ladder(2, 0)), [1, 2, 3]);
+        assert_eq!(with(ladder(5, 0)), [0; 0]);
+        // An hour ago is the day of now.
+        assert_eq!(with(ladder(0, 5)), [2]);
+        let last = Retention {
+            keep_last: 2,
+            ..Retention::nothing()
+        };
+        assert_eq!(with(last), [1, 2, 3]);
+        // What is of the future is not older than anything.
+        let young = Retention {
+            keep_for: Some(Span::from_secs(2 * 3600)),
+            ..Retention::nothing()
+        };
+        assert_eq!(with(young), [3, 4]);
+        // A clock that stands: one hour, of which the last one stays.
+        assert_eq!(given(&[7; 30], &metas, &ladder(9, 9), 0).len(), 29);
+    }
+
+    #[test]
     fn what_was_asked_for_stays() {
         let pinned = SnapMeta {
             pinned: true,
