@@ -45,6 +45,7 @@ impl Text {
             ("layers", m.layer_bytes),
             ("journal", m.journal_bytes),
             ("images", m.image_bytes),
+            ("notes", m.note_bytes),
             ("reserve", m.reserve_bytes),
         ] {
             self.sample(name, &[("part", part)], bytes);

@@ -1,4 +1,9 @@
 //! The llfs daemon.
+
+// The simulated disk of `daemon/tests` serves the tests in here too.
+#[cfg(test)]
+extern crate self as llfs;
+
 pub mod base;
 mod check;
 pub mod control;

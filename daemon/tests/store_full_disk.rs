@@ -4,7 +4,7 @@
 
 mod simdisk;
 
-use llfs::store::{BLOCK, FORMAT_VERSION, Store};
+use llfs::store::{BLOCK, FORMAT_VERSION, NoteKind, Store, StoreOptions};
 use simdisk::SimDisk;
 use simdisk::history::{BOOT, NEXT_BOOT, count_records, make_old, options, superblock};
 use std::io::ErrorKind;
@@ -248,6 +248,55 @@ fn a_layer_that_could_not_be_opened_is_synced_later() {
 }
 
 /// Every sync of a history fails once: after that nothing is written, and nothing promised is lost.
+/// Notes are bounded, and count for the limit of a store: when they are written, when it is opened again, and when they go.
+#[test]
+fn notes_count_and_are_bounded() {
+    let (disk, store) = made();
+    drop(store);
+    let limited = StoreOptions {
+        max_bytes: Some(1 << 20),
+        ..options(BOOT)
+    };
+    let open = || Store::open(Arc::new(disk.clone()), &limited).unwrap().0;
+    let store = open();
+    let taken = |store: &Store| store.limit().unwrap().1;
+    let before = taken(&store);
+    for kind in [NoteKind::Who, NoteKind::History, NoteKind::Rules] {
+        let room = store.note_room(kind);
+        assert!(room > 0 && room <= (1 << 20) / 16, "{kind:?}: {room}");
+        for number in 1..100 {
+            store.append_note(kind, number, &[1; 4096]).unwrap();
+            store.trim_notes(kind).unwrap();
+            assert!(store.notes_bytes(kind).unwrap() <= room, "{kind:?}");
+        }
+        let left = store.notes(kind).unwrap();
+        assert_eq!(left.last(), Some(&99), "the newest stays");
+        assert_eq!(left.len() as u64, room / 4096);
+    }
+    let notes = store.sizes().unwrap().notes;
+    assert_eq!(taken(&store), before + notes);
+    drop(store);
+    assert!(
+        taken(&open()) >= before + notes,
+        "they count when it is opened"
+    );
+    // They take no more than the limit allows.
+    let store = open();
+    let mut refused = None;
+    for number in 1..1000 {
+        if let Err(error) = store.append_note(NoteKind::Contents, number, &[1; 4096]) {
+            refused = Some(error.kind());
+            break;
+        }
+    }
+    assert_eq!(refused, Some(ErrorKind::StorageFull));
+    assert!(taken(&store) <= 1 << 20);
+    store.remove_note(NoteKind::Contents, 1).unwrap();
+    store
+        .append_note(NoteKind::Contents, 1, &[1; 4096])
+        .unwrap();
+}
+
 #[test]
 fn a_failed_sync_latches_the_store() {
     let mut failures = 0;

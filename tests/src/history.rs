@@ -15,6 +15,10 @@ pub enum Step {
     Do(Op),
     /// A snapshot.
     Snap,
+    /// A snapshot that nobody asked for, so that retention applies to it.
+    Automatic,
+    /// Retention, by hand: of those that nobody asked for the newest so many stay.
+    Prune(u16),
     /// To one of the snapshots there are.
     Revert(u16),
     /// Back from the last reverts, one to three.
@@ -40,10 +44,19 @@ pub struct History {
     root: PathBuf,
     world: World,
     model: Model,
-    snapshots: Vec<(String, State)>,
+    snapshots: Vec<Kept>,
     /// What was discarded, oldest first, and whether redo leads there and not undo.
     discarded: Vec<(bool, State)>,
     count: usize,
+}
+
+/// A snapshot, and what the tree was then.
+#[derive(Clone, Debug)]
+struct Kept {
+    name: String,
+    state: State,
+    /// Nobody asked for it.
+    automatic: bool,
 }
 
 /// Discarded states that are kept, the newest so many.
@@ -111,20 +124,34 @@ impl History {
                 operate(&mut self.model, &mut self.world, &self.root, op);
                 return;
             }
-            Step::Snap => {
+            Step::Snap | Step::Automatic => {
                 let name = format!("s{}", self.count);
                 self.count += 1;
-                self.mounted.snap(&name);
-                self.snapshots.push((name, self.model.snapshot()));
+                let automatic = matches!(step, Step::Automatic);
+                match automatic {
+                    true => drop(
+                        self.mounted
+                            .llctl(&["snap", &name, "--reason", "automatic"])
+                            .ok(),
+                    ),
+                    false => self.mounted.snap(&name),
+                }
+                let state = self.model.snapshot();
+                self.snapshots.push(Kept {
+                    name,
+                    state,
+                    automatic,
+                });
             }
+            Step::Prune(keep) => self.prune(usize::from(*keep)),
             Step::Revert(which) => {
                 if self.snapshots.is_empty() {
                     return;
                 }
                 let index = usize::from(*which) % self.snapshots.len();
-                let (name, state) = self.snapshots[index].clone();
-                self.mounted.revert(&name);
-                self.revert(&state);
+                let kept = self.snapshots[index].clone();
+                self.mounted.revert(&kept.name);
+                self.revert(&kept.state);
             }
             Step::Undo(steps) => self.walk("undo", *steps),
             Step::Redo(steps) => self.walk("redo", *steps),
@@ -133,7 +160,7 @@ impl History {
                     return;
                 }
                 let index = usize::from(*which) % self.snapshots.len();
-                self.mounted.delete(&self.snapshots.remove(index).0);
+                self.mounted.delete(&self.snapshots.remove(index).name);
             }
             Step::Remount => {
                 self.world.close_all();
@@ -154,6 +181,73 @@ impl History {
             }
         }
         self.compare(&format!("after {step:?}"));
+    }
+
+    /// Reverts what is not modelled to a snapshot, if it is there and that can be done, and to nothing else.
+    ///
+    /// # Panics
+    /// When something else came of it.
+    pub fn revert_beside(&mut self, name: &str, pattern: &str) {
+        let part = ["revert", name, "--path", pattern, "--on-conflict", "revert"];
+        let done = self.mounted.llctl(&part).finish();
+        // No such snapshot any more; names that cannot be taken without others.
+        assert!([0, 4, 10].contains(&done.code()), "{}", done.text());
+        if done.code() == 0 {
+            let same = self.model.snapshot();
+            self.revert(&same);
+        }
+        self.compare("after the revert of what is beside it");
+    }
+
+    /// Prunes. What it says it gave up, and nothing else, is gone: the oldest of those that nobody asked for. Others than those of this
+    /// history may be among them.
+    fn prune(&mut self, keep: usize) {
+        let before = self.mounted.json(&["list"]);
+        let keep = keep.to_string();
+        let done = self.mounted.json(&["prune", "--keep-last", &keep, "--yes"]);
+        let after = self.mounted.json(&["list"]);
+        let names = |all: &serde_json::Value| -> Vec<String> {
+            let all = all["snapshots"].as_array().expect("snapshots are listed");
+            let names = all.iter().filter_map(|s| s["name"].as_str());
+            names.map(str::to_owned).collect()
+        };
+        let (before, gone, after) = (names(&before), names(&done), names(&after));
+        // Marks come and go by themselves.
+        let ours = |name: &&String| self.snapshots.iter().any(|kept| &kept.name == *name);
+        let mut ours = before.iter().filter(ours);
+        let lost = ours.find(|n| !after.contains(n) && !gone.contains(n));
+        assert_eq!(lost, None, "gone, and not by the prune");
+        let left = gone.iter().find(|name| after.contains(name));
+        assert_eq!(left, None, "given up, and still there");
+        self.follow(&after);
+    }
+
+    /// Retention worked behind the scenes: of the snapshots that nobody asked for the oldest may be gone.
+    ///
+    /// # Panics
+    /// When another one is gone.
+    pub fn follow_retention(&mut self) {
+        let listed = self.mounted.json(&["list"]);
+        let all = listed["snapshots"]
+            .as_array()
+            .expect("snapshots are listed");
+        let names = all.iter().filter_map(|s| s["name"].as_str());
+        self.follow(&names.map(str::to_owned).collect::<Vec<_>>());
+    }
+
+    fn follow(&mut self, there: &[String]) {
+        let mut one_is_there = false;
+        for kept in &self.snapshots {
+            let is_there = there.contains(&kept.name);
+            assert!(is_there || kept.automatic, "{} is gone", kept.name);
+            assert!(
+                is_there || !one_is_there,
+                "{} is gone, and older ones are there",
+                kept.name
+            );
+            one_is_there |= is_there && kept.automatic;
+        }
+        self.snapshots.retain(|kept| there.contains(&kept.name));
     }
 
     /// A revert was done: what it discarded goes to the pile of undo, and all of the pile of redo with it.
@@ -251,7 +345,7 @@ impl History {
     /// # Panics
     /// When one is not what it was.
     pub fn compare_all(&mut self) {
-        for (name, state) in self.snapshots.clone() {
+        for Kept { name, state, .. } in self.snapshots.clone() {
             self.mounted.revert(&name);
             self.revert(&state);
             self.compare(&format!("snapshot {name}"));

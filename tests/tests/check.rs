@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use llfs_tests::command::{Finished, Run};
+use llfs_tests::command::{Finished, Run, until};
 use llfs_tests::dice::pattern;
 use llfs_tests::manifest::{Ignore, Manifest, walk};
 use llfs_tests::mounted::Mounted;
@@ -315,6 +315,77 @@ fn whatever_is_damaged_no_wrong_byte_is_served() {
     head.assert_same(&mounted.manifest(), Ignore::default(), "the whole store");
     eprintln!("{done} damages: {refused} refused, {harmless} without any effect");
     assert!(refused > 0 && harmless > 0 && done > refused + harmless);
+}
+
+/// What is good to know may be damaged in any way: the history, who changed what, checksums of the base's files, rules. Nothing of the tree
+/// hangs on it, and rules that are damaged are those before, or the defaults.
+#[test]
+fn whatever_is_damaged_of_the_notes_hinders_nothing() {
+    let mut mounted = Mounted::over("check-notes", |base| {
+        for number in 0..4 {
+            fs::write(base.join(format!("file{number}")), pattern(number, 30_000)).unwrap();
+        }
+    });
+    mounted.allow(Duration::from_secs(600));
+    for keep in [7, 9] {
+        let text = format!("[retention]\nkeep_last = {keep}\n");
+        fs::write(mounted.path("llfs.toml"), text).unwrap();
+        mounted.llctl(&["config", "trust", "--yes"]).ok();
+    }
+    fs::remove_file(mounted.path("llfs.toml")).unwrap();
+    for number in 4..8 {
+        let path = mounted.path(&format!("file{number}"));
+        fs::write(path, pattern(number, 30_000)).unwrap();
+        mounted.snap(&format!("s{number}"));
+    }
+    mounted.llctl(&["who", "."]).ok();
+    until("the last checksum", Duration::from_secs(60), || {
+        mounted.json(&["show", "s7"])["snapshot"]["hash"]
+            .as_str()
+            .map(drop)
+    });
+    mounted.unmount();
+    let whole = mounted.scratch.path().join("whole");
+    copy(&mounted.store, &whole);
+    let mut files = Vec::new();
+    for (place, end) in [
+        ("history", ".acts"),
+        ("notes", ".who"),
+        ("contents", ".sums"),
+        ("rules", ".toml"),
+    ] {
+        let found = files_in(&whole, place, end);
+        assert!(!found.is_empty(), "{place}");
+        files.extend(found);
+    }
+    let mut done = 0;
+    for file in &files {
+        let end = fs::metadata(whole.join(file)).unwrap().len();
+        let step = end.div_ceil(regions()).max(1);
+        for wound in Wound::ALL {
+            for from in (0..end).step_by(usize::try_from(step).unwrap()) {
+                let what = format!("{wound:?} of {} from {from}", file.display());
+                copy(&whole, &mounted.store);
+                let to = (from + step).min(end);
+                wound.inflict(&mounted.store.join(file), from, to);
+                mounted.mount();
+                assert!(look(&mounted, &what), "{what}");
+                mounted.json(&["history"]);
+                mounted.llctl(&["who", "file5"]).ok();
+                let rules = &mounted.json(&["config", "show"])["rules"]["retention"];
+                let keep = rules["keep_last"].as_u64().unwrap();
+                let newest = file.ends_with("00000002.toml");
+                let right = if newest { keep == 7 } else { keep == 9 };
+                assert!(right, "{what}: keep_last = {keep}");
+                mounted.snap("more");
+                mounted.verify();
+                mounted.unmount();
+                done += 1;
+            }
+        }
+    }
+    eprintln!("{done} damages");
+    assert!(done >= 24, "only {done} damages");
 }
 
 /// Reads everything; whether all of it could be read.

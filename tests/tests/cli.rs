@@ -10,7 +10,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use llfs_tests::command::{Finished, Run};
+use llfs_tests::command::{Finished, Run, until};
 use llfs_tests::dice::pattern;
 use llfs_tests::mounted::Mounted;
 use llfs_tests::{binaries, scratch::Scratch, sys};
@@ -261,19 +261,125 @@ fn the_mount_is_found_from_inside_and_by_the_environment() {
     }
 }
 
+/// No name, message or command line gets to the terminal as it is, whichever command tells it: of the mount itself, of files, of programs.
 #[test]
 fn names_with_escapes_do_not_reach_the_terminal() {
     use std::os::unix::ffi::OsStrExt;
-    let mounted = base("escapes");
+    let evil = std::ffi::OsStr::from_bytes(b"evil\x1b[31m\r\n\xff\xe2\x80\xae");
+    let scratch = Scratch::new("escapes");
+    let base = scratch.path().join(evil);
+    fs::create_dir(&base).unwrap();
+    let mounted = Mounted::prepare_in(scratch, Some(&base), None);
+    fs::write(mounted.dir.join(evil), "of the base").unwrap();
+    fs::create_dir(mounted.dir.join("dir")).unwrap();
+    let told = |finished: Finished| {
+        let wrong = |b: &&u8| (**b < 0x20 && !b"\n\t".contains(b)) || **b == 0x7f;
+        for text in [&finished.stdout, &finished.stderr] {
+            let shown = text.escape_ascii();
+            assert_eq!(text.iter().find(wrong), None, "{}: {shown}", finished.line);
+            let text = std::str::from_utf8(text);
+            let text = text.unwrap_or_else(|_| panic!("{}: {shown}", finished.line));
+            assert!(!text.contains('\u{202e}'), "{}: {shown}", finished.line);
+        }
+        finished
+    };
+    told(mounted.mount_run().finish()).ok();
+    assert_ne!(told(mounted.mount_run().finish()).code(), 0);
     mounted.snap("before");
-    let evil = std::ffi::OsStr::from_bytes(b"evil\x1b[31m\n\xff");
-    fs::write(mounted.dir.join(evil), "x").unwrap();
-    let text = mounted.llctl(&["diff", "before"]).ok();
-    assert!(!text.stdout.contains(&0x1b), "{:?}", text.out());
+    // Who changes it has such a name too, and has it open.
+    let holder = Run::new("bash")
+        .args(["-c", "exec -a \"$0\" sleep 600 >>\"$0\""])
+        .arg(evil)
+        .dir(&mounted.dir)
+        .start();
+    until("the writer", Duration::from_secs(20), || {
+        let name = fs::read(format!("/proc/{}/cmdline", holder.pid())).ok()?;
+        name.starts_with(b"evil").then_some(())
+    });
+    fs::write(mounted.dir.join(evil), "written").unwrap();
+    fs::rename(mounted.dir.join(evil), mounted.dir.join("dir").join(evil)).unwrap();
+    fs::write(mounted.dir.join(evil), "another").unwrap();
+    mounted.snap("after");
+    fs::write(mounted.dir.join(evil), "last").unwrap();
+    let name = evil.as_bytes();
+    let text = std::ffi::OsStr::from_bytes(b"evil\x1b[31m");
+    let run = |args: &[&str], last: Option<&std::ffi::OsStr>| {
+        let run = mounted.llctl(args);
+        told(match last {
+            Some(last) => run.arg(last).finish(),
+            None => run.finish(),
+        })
+    };
+    let diff = run(&["diff", "before"], None).ok();
     assert!(
-        text.out().contains("evil\\x1b[31m\\n\\xff"),
+        diff.out().contains("evil\\x1b[31m\\r\\n\\xff"),
         "{}",
-        text.out()
+        diff.out()
+    );
+    for args in [
+        &["status"][..],
+        &["list"],
+        &["show", "after"],
+        &["diff"],
+        &["diff", "--stat"],
+        &["can-revert", "before"],
+        &["revert", "before", "--dry-run"],
+        &["undo", "--dry-run"],
+        &["delete", "before", "--dry-run"],
+        &["apply"],
+        &["apply", "--dry-run"],
+        &["verify"],
+        &["config", "show"],
+        &["prune", "--all", "-n"],
+        &["revert", "--checkpoint", "after", "--on-conflict", "stop"],
+        &[
+            "snap",
+            "said",
+            "-m",
+            "a\u{1b}[31mb",
+            "--why",
+            "c\u{1b}[31md",
+        ],
+        &["log", "."],
+        &["who", "."],
+    ] {
+        run(args, None);
+    }
+    for args in [
+        &["log"][..],
+        &["who"],
+        &["cat"],
+        &["diff", "before", "--"],
+        &["restore", "before"],
+        &["restore", "none"],
+        &["revert", "before", "--dry-run", "--path"],
+        &["show"],
+        &["revert"],
+        &["snap", "x", "-m"],
+        &["snap", "--session"],
+        &["run", "--"],
+        &["do"],
+        &["pin"],
+    ] {
+        run(args, Some(evil));
+        run(args, Some(text));
+        let gone = [name, b"/none"].concat();
+        run(args, Some(std::ffi::OsStr::from_bytes(&gone)));
+    }
+    run(&["history"], None).ok();
+    run(&["list"], None).ok();
+    drop(holder);
+    told(mounted.llfs(&["unmount"]).arg(&mounted.dir).finish()).ok();
+    let check = mounted.llfs(&["check"]).arg(&mounted.dir);
+    told(check.arg("--store").arg(&mounted.store).finish()).ok();
+    fs::remove_file(mounted.dir.join(evil)).unwrap();
+    told(mounted.mount_run().finish());
+    told(mounted.llfs(&["relink"]).arg(&mounted.dir).finish());
+    told(
+        mounted
+            .llfs(&["mount"])
+            .arg(mounted.dir.join(evil))
+            .finish(),
     );
 }
 

@@ -23,6 +23,8 @@ fn step() -> impl Strategy<Value = Step> {
             15..17 => Step::Remount,
             17..19 => Step::Kill,
             19..24 => Step::KillWorker,
+            27..29 => Step::Automatic,
+            29..30 => Step::Prune(dice.number() % 4),
             _ => Step::Do(roll(&mut dice, Flavour::Modelled)),
         }
     })

@@ -145,6 +145,52 @@ fn a_supervisor_that_is_killed_is_followed_by_one_that_goes_on_with_the_mount() 
     assert!(said.ends_with("keeps at the end 0\n"), "{said}");
 }
 
+/// Whoever asks while supervisors are killed is answered by the next one, which is who it says it is; what was asked is done once.
+#[test]
+fn what_is_asked_while_supervisors_are_killed_is_done_once() {
+    let seed = seeded::first_seed();
+    println!("LLFS_SEED={seed}");
+    let mut random = Random::new(seed);
+    let mut service = Service::start("service-asked", Duration::ZERO, |_| ());
+    let run = service.mounted.scratch.path().join("run/llfs");
+    let socket = fs::read_dir(run).unwrap().next().unwrap().unwrap().path();
+    let mut client = llctl::Client::connect_socket(&socket).unwrap();
+    let before = client.welcome().clone();
+    assert_eq!(before.pid, u32::try_from(service.pid()).unwrap());
+    let (kills, mut asked) = (5, 0);
+    for round in 1..=kills {
+        let pid = Pid::from_raw(service.pid());
+        let moment = Duration::from_millis(random.below(120) as u64);
+        std::thread::scope(|scope| {
+            let killer = scope.spawn(move || {
+                std::thread::sleep(moment);
+                kill(pid, Signal::SIGKILL).unwrap();
+            });
+            let mut more = 3;
+            while more > 0 {
+                fs::write(service.mounted.path("file"), format!("{asked}")).unwrap();
+                let name = llctl::SnapName::new(format!("s{asked}")).unwrap();
+                let taken = client.snap(Some(name), None).unwrap();
+                assert_eq!(taken.name, format!("s{asked}"));
+                asked += 1;
+                more -= i32::from(killer.is_finished());
+            }
+        });
+        service.wait_for("ready 1", 1 + round);
+        let status = client.status().unwrap();
+        assert_eq!(i64::from(status.pid), i64::from(service.pid()));
+        assert_eq!(client.welcome().pid, status.pid, "the one before is dead");
+        assert_eq!(client.welcome().mount, before.mount);
+    }
+    let listed = client.list().unwrap().snapshots;
+    let names: Vec<&str> = listed.iter().map(|s| s.name.as_str()).collect();
+    let expected: Vec<String> = (0..asked).map(|n| format!("s{n}")).collect();
+    assert_eq!(names, expected);
+    service.mounted.verify();
+    // The mount that follows is another one.
+    service.end();
+}
+
 /// What is kept of a mount that was taken away meanwhile is of no use: there is a new one.
 #[test]
 fn a_mount_that_is_gone_when_its_supervisor_comes_back_is_made_anew() {

@@ -316,6 +316,46 @@ fn a_limited_store_takes_writes_again_when_space_is_given_back() {
     mounted.verify();
 }
 
+/// Who asks again and again for what fails makes the history and the log no longer than they may be.
+#[test]
+fn who_asks_in_a_loop_fills_nothing() {
+    let mounted = Mounted::prepare("limited-loop");
+    mounted.mount_run().args(["--max-store", "32M"]).ok();
+    let run = mounted.scratch.path().join("run/llfs");
+    let socket = fs::read_dir(run).unwrap().next().unwrap().unwrap().path();
+    let mut client = llctl::Client::connect_socket(&socket).unwrap();
+    client.because(Some("x".repeat(200))).unwrap();
+    for _ in 0..6000 {
+        let unknown = "there-is-none".parse().unwrap();
+        client.revert(unknown).expect_err("there is none");
+    }
+    // What one line, or one act, may have more.
+    let more = 4096;
+    let size = |name: &str| fs::metadata(mounted.store.join(name)).map_or(0, |m| m.len());
+    let logs = [size("llfs.log"), size("llfs.log.1")];
+    assert!(logs.iter().all(|log| *log <= (1 << 20) + more), "{logs:?}");
+    assert!(logs[1] >= 1 << 20, "nothing was said: {logs:?}");
+    let history = fs::read_dir(mounted.store.join("history")).unwrap();
+    let history = history.map(|file| file.unwrap().metadata().unwrap().len());
+    let history: u64 = history.sum();
+    assert!(history <= (640 << 10) + more, "{history}");
+    // They count.
+    let parts = &mounted.json(&["status"])["store_parts"];
+    assert!(parts["notes"].as_u64().unwrap() >= history, "{parts}");
+    // The newest is what is kept, and another worker goes on in the new log.
+    mounted.snap("last");
+    let acts = mounted.json(&["history", "-n", "2"]);
+    let what = |n: usize| acts["acts"][n]["what"].as_str();
+    assert_eq!((what(0), what(1)), (Some("revert"), Some("snap")));
+    llfs_tests::killer::kill_worker(mounted.pid());
+    mounted.json(&["status"]);
+    let patience = std::time::Duration::from_secs(20);
+    llfs_tests::command::until("the next worker in the log", patience, || {
+        let log = fs::read_to_string(mounted.store.join("llfs.log")).unwrap();
+        log.contains("another worker goes on").then_some(())
+    });
+}
+
 #[test]
 fn a_limit_that_makes_no_sense_is_refused() {
     let mounted = Mounted::prepare("limited-wrong");

@@ -56,10 +56,11 @@ pub fn run(client: &mut Client, out: &mut Output) -> Outcome {
     field(out, "space", &space)?;
     if let Some(parts) = status.store_parts {
         let text = format!(
-            "file data {}, journal {}, images {}, reserve {}",
+            "file data {}, journal {}, images {}, notes {}, reserve {}",
             units::size(parts.layers),
             units::size(parts.journal),
             units::size(parts.images),
+            units::size(parts.notes),
             units::size(parts.reserve)
         );
         field(out, "of that", &text)?;

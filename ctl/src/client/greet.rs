@@ -14,6 +14,7 @@ pub(super) fn greet(stream: &mut UnixStream) {
         pid: 7,
         mountpoint: BytePath::from("/m"),
         store: BytePath::from("/s"),
+        mount: 0,
     };
     codec::write(stream, &HelloReply::Welcome(welcome), HELLO_MAX).unwrap();
 }

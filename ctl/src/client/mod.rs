@@ -14,6 +14,14 @@ mod again;
 mod browse;
 mod connect;
 mod error;
+/// Whether what was asked of the one is known to the other.
+fn is_same_mount(one: &Welcome, other: &Welcome) -> bool {
+    match (one.mount, other.mount) {
+        (0, _) | (_, 0) => one.pid == other.pid,
+        (one, other) => one == other,
+    }
+}
+
 #[cfg(test)]
 mod greet;
 mod stream;
@@ -425,8 +433,8 @@ impl Client {
             self.why.as_deref(),
             again::RECOVERY,
         ) {
-            // Another daemon knows nothing of what this one was asked.
-            Ok((stream, welcome)) if any || welcome.pid == self.welcome.pid => {
+            // Another mount knows nothing of what this one was asked.
+            Ok((stream, welcome)) if any || is_same_mount(&welcome, &self.welcome) => {
                 self.reader = io::BufReader::new(stream);
                 self.welcome = welcome;
                 self.number -= 1;

@@ -80,6 +80,10 @@ pub struct Welcome {
     pub mountpoint: BytePath,
     /// The absolute path of the store.
     pub store: BytePath,
+    /// A number that no other mount has, and that it keeps whoever serves it; 0: not known. A mount that is made anew after the
+    /// death of all of its daemon has another one, and knows nothing of what was asked before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub mount: u64,
 }
 
 /// Why the daemon does not talk to this client.

@@ -48,6 +48,9 @@ pub struct MetricsInfo {
     pub journal_bytes: u64,
     /// Bytes of images of the tree.
     pub image_bytes: u64,
+    /// Bytes of the history, of who changed what, and of other things that are good to know.
+    #[serde(default)]
+    pub note_bytes: u64,
     /// Bytes kept back for a full disk.
     pub reserve_bytes: u64,
     /// Bytes that were given up and not taken back yet, about.

@@ -72,6 +72,9 @@ pub struct StoreParts {
     pub images: u64,
     /// What is kept free for reverts and deletions on a full disk.
     pub reserve: u64,
+    /// The history, who changed what, and other things that are good to know.
+    #[serde(default)]
+    pub notes: u64,
 }
 
 /// What a snapshot holds that no other state has.

@@ -138,6 +138,7 @@ fn serve(
             pid: 7,
             mountpoint: mountpoint.clone(),
             store: BytePath::from("/store"),
+            mount: 0,
         }),
     };
     codec::write(&mut stream, &reply, HELLO_MAX).unwrap();

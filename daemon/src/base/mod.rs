@@ -31,6 +31,7 @@ mod xattr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::RwLock;
 
@@ -88,4 +89,6 @@ pub struct Base {
     ahead: Ahead,
     /// The kernel can be asked for extended attributes by directory and name.
     xattrs_at: bool,
+    /// How often an object was not where it had been.
+    wrong: AtomicU64,
 }

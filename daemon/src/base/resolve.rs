@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
@@ -292,12 +293,18 @@ impl Base {
         }
     }
 
+    /// The error for a file that is shorter than it was, logged.
+    pub fn found_short(&self, ino: u64) -> Errno {
+        self.found_wrong(ino, Errno::ESTALE)
+    }
+
     /// The error for an `ino` that was not to be found as it was learned, logged.
     pub(super) fn found_wrong(&self, ino: u64, error: Errno) -> Errno {
         match error {
             // Nothing, a link, a mount, or another object is where it was.
             Errno::ENOENT | Errno::ELOOP | Errno::EXDEV | Errno::ESTALE => {
                 let path = self.path_of(ino);
+                self.wrong.fetch_add(1, Relaxed);
                 tracing::warn!(ino, ?path, "a base object is not where it was");
                 Errno::ESTALE
             }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -72,7 +73,13 @@ impl Base {
             recent: Recent::new(),
             ahead: Ahead::new(),
             xattrs_at,
+            wrong: AtomicU64::new(0),
         }
+    }
+
+    /// How often an object was found not to be where it had been: somebody changes the base behind the mount.
+    pub fn times_wrong(&self) -> u64 {
+        self.wrong.load(Relaxed)
     }
 
     /// What tells this base from others.

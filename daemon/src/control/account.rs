@@ -139,6 +139,9 @@ impl Account {
             }
             _ => {}
         }
+        for target in &mut act.targets {
+            *target = shortened(target, WHY_MAX);
+        }
         act.more = act.targets.len().saturating_sub(TARGETS_MAX) as u64;
         act.targets.truncate(TARGETS_MAX);
         Some(act)

@@ -175,6 +175,11 @@ impl Engine {
         self.commit_by(state, record, Store::append_kept)
     }
 
+    /// The same for a record that is to be possible on a full disk, and must leave enough for those that have to be.
+    pub(super) fn commit_ready(&self, state: &mut State, record: &Record) -> Answer<()> {
+        self.commit_by(state, record, Store::append_ready)
+    }
+
     /// The same for a record without which the state would be as good, and which is journaled with the next one.
     pub(super) fn commit_later(&self, state: &mut State, record: &Record) -> Answer<()> {
         self.commit_by(state, record, Store::append_later)

@@ -12,8 +12,6 @@ use crate::store::{NoteKind, framed, next_frame};
 
 /// A file is not appended to beyond this many bytes.
 const FILE_BYTES: u64 = 256 << 10;
-/// Files that are kept; the oldest go first.
-const FILES_MAX: usize = 16;
 
 /// Where the next line goes; one writes at a time.
 #[derive(Default)]
@@ -35,7 +33,7 @@ impl Engine {
         let bytes = framed(&body)?;
         let mut history = self.history.lock();
         let (file, len) = match history.open {
-            Some((file, len)) if len < FILE_BYTES => (file, len),
+            Some((file, len)) if len < self.act_file_bytes() => (file, len),
             _ => self.next_file()?,
         };
         // What an error leaves of it is a torn tail.
@@ -45,22 +43,25 @@ impl Engine {
         Ok(())
     }
 
-    /// The file to go on in: the last one, if it is short and whole, else a new one. What is torn or damaged is left alone.
+    /// The file to go on in: the last one, if it is short and whole, else a new one. What is torn or damaged is left alone; of files, the
+    /// oldest go.
     fn next_file(&self) -> io::Result<(u32, u64)> {
         let files = self.store.notes(NoteKind::History)?;
-        let excess = files.len().saturating_sub(FILES_MAX - 1);
-        for old in &files[..excess] {
-            self.store.remove_note(NoteKind::History, *old)?;
-        }
         let Some(last) = files.last().copied() else {
             return Ok((1, 0));
         };
         let bytes = self.store.read_note(NoteKind::History, last)?;
         let whole = read(&bytes, &mut |_| {});
-        if whole == bytes.len() && (whole as u64) < FILE_BYTES {
+        if whole == bytes.len() && (whole as u64) < self.act_file_bytes() {
             return Ok((last, whole as u64));
         }
+        self.store.trim_notes(NoteKind::History)?;
         Ok((last + 1, 0))
+    }
+
+    /// Bytes beyond which a file is not appended to: of a small store, so few that the oldest acts can go and the newest stay.
+    fn act_file_bytes(&self) -> u64 {
+        FILE_BYTES.min(self.store.note_room(NoteKind::History) / 4)
     }
 
     /// The acts that are asked for, oldest first.

@@ -75,12 +75,20 @@ impl Engine {
         bytes.extend(body);
         let numbers = self.store.notes(NoteKind::Rules)?;
         let number = numbers.last().map_or(1, |last| last + 1);
-        self.store.append_note(NoteKind::Rules, number, &bytes)?;
-        self.store.sync_note(NoteKind::Rules, number)?;
+        let written = (self.store.append_note(NoteKind::Rules, number, &bytes))
+            .and_then(|()| self.store.sync_note(NoteKind::Rules, number));
+        if let Err(error) = written {
+            // The next mount must not find what was said to have failed.
+            if let Err(error) = self.store.remove_note(NoteKind::Rules, number) {
+                tracing::warn!(%error, number, "rules that could not be kept are still there");
+            }
+            return Err(error);
+        }
         let excess = numbers.len().saturating_sub(TEXTS_MAX - 1);
         for old in &numbers[..excess] {
             self.store.remove_note(NoteKind::Rules, *old)?;
         }
+        self.store.trim_notes(NoteKind::Rules)?;
         let trusted = Some(trusted).filter(|trusted| !trusted.text.is_empty());
         *rules = Some(Arc::new(InForce { config, trusted }));
         Ok(())

@@ -157,7 +157,7 @@ impl Engine {
     /// Takes a snapshot: durable when this returns. `name` gets the names that exist, and makes one that doesn't.
     ///
     /// # Errors
-    /// The name exists, or the disk failed; then there is no snapshot.
+    /// The name exists, or the disk failed; then there is no snapshot, unless the disk latched the store read-only.
     pub fn snapshot(
         &self,
         name: impl FnOnce(&dyn Fn(&str) -> bool) -> String,
@@ -224,26 +224,38 @@ impl Engine {
                 at: Time::now(),
                 meta,
             };
-            self.commit_reserved(&mut state, &record)
+            self.commit_ready(&mut state, &record)
                 .map_err(Refusal::failed("the snapshot was not written"))?;
             self.seal_written();
             id
         };
-        self.store.sync().map_err(|e| Refusal::Failed {
-            what: "the snapshot was not made durable",
-            errno: errno(&e),
-        })?;
+        if let Err(error) = self.store.sync() {
+            self.untake(id);
+            return Err(Refusal::Failed {
+                what: "the snapshot was not made durable",
+                errno: errno(&error),
+            });
+        }
         self.views_changed();
         self.house.poke_later();
         self.digests.call();
         Ok(Taken::New(id))
     }
 
+    /// A snapshot that was not made durable is none: whoever asked for it is told so, and may ask again. If even that cannot be
+    /// written it stays, which costs a name.
+    fn untake(&self, id: StateId) {
+        let mut state = self.state.write();
+        if let Err(errno) = self.drop_states(&mut state, vec![id]) {
+            tracing::warn!(%errno, id, "a snapshot that is not durable stays");
+        }
+    }
+
     /// Makes the head what a snapshot is; what it was is kept for [`Engine::undo`]. When this returns nothing
     /// of it can be seen any more, through a path, a descriptor, a mapping or a cache.
     ///
     /// # Errors
-    /// No such snapshot, or the disk failed; then nothing changed.
+    /// No such snapshot, or the disk failed; then nothing changed, or all is done and not durable, as the error says.
     pub fn revert(&self, name: &str) -> Result<Switched, Refusal> {
         self.revert_with(name, false)
     }
@@ -251,7 +263,7 @@ impl Engine {
     /// The same; with `force`, although it would end a git operation that is in progress.
     ///
     /// # Errors
-    /// No such snapshot, or the disk failed; then nothing changed.
+    /// No such snapshot, or the disk failed; then nothing changed, or all is done and not durable, as the error says.
     pub fn revert_with(&self, name: &str, force: bool) -> Result<Switched, Refusal> {
         let find = |state: &State| {
             let found = state.snapshot(name).map(|(id, _)| id);
@@ -382,7 +394,7 @@ impl Engine {
                 .unwrap_or_else(|_| Err(io::Error::other("the flush died")))
         });
         synced.map_err(|e| Refusal::Failed {
-            what: "the revert was not made durable",
+            what: "the revert is done, and was not made durable",
             errno: errno(&e),
         })?;
         self.house.poke_later();
@@ -652,7 +664,7 @@ impl Engine {
             return Err(Refusal::Exists(to.to_owned()));
         }
         let name = to.to_owned();
-        self.commit_reserved(&mut state, &Record::Rename { id, name })
+        self.commit_ready(&mut state, &Record::Rename { id, name })
             .map_err(Refusal::failed("the snapshot was not renamed"))?;
         drop(state);
         self.views_changed();
@@ -676,7 +688,7 @@ impl Engine {
             message: edit.message.as_ref().unwrap_or(&snapshot.message).clone(),
             meta: meta.into(),
         };
-        self.commit_reserved(&mut state, &record)
+        self.commit_ready(&mut state, &record)
             .map_err(Refusal::failed("the snapshot was not changed"))?;
         Ok(id)
     }

@@ -20,6 +20,7 @@ mod table;
 mod tests;
 mod views;
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub use table::{Entry, Table};
 pub use views::{VIEWS, Viewed};
 
 /// Changes with every change of what is in the memory: a worker of another version does not touch it.
-const VERSION: u64 = 0x4c4c_4653_0000_0003;
+const VERSION: u64 = 0x4c4c_4653_0000_0004;
 
 /// Bytes in front of the first table.
 const HEAD: u64 = 4 << 20;
@@ -60,6 +61,8 @@ struct Head {
     views: views::Views,
     /// The process id of the last worker.
     worker: AtomicU32,
+    /// Tells this mount from all others.
+    mount: AtomicU64,
     events: events::Events,
 }
 
@@ -77,6 +80,7 @@ impl Relay {
         let relay = Self::over(file)?;
         relay.head().tables.begin(HEAD);
         relay.head().events.begin(first_number());
+        relay.head().mount.store(made_up(), Release);
         relay.head().version.store(VERSION, Release);
         Ok(relay)
     }
@@ -118,6 +122,11 @@ impl Relay {
         }
     }
 
+    /// A number that no other mount has, whoever supervises it.
+    pub fn mount(&self) -> u64 {
+        self.head().mount.load(Acquire)
+    }
+
     /// Counts this process, a worker that begins, and tells how many there were before.
     pub fn count_worker(&self) -> u32 {
         self.head().worker.store(std::process::id(), Release);
@@ -139,6 +148,11 @@ impl AsFd for Relay {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// A number that nobody else has; not 0.
+fn made_up() -> u64 {
+    RandomState::new().build_hasher().finish().max(1)
 }
 
 /// What the numbers of a mount's events begin after: later mounts have greater ones, and 2^53 is far.

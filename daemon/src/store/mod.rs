@@ -93,6 +93,8 @@ pub struct StoreSizes {
     pub layer_files: u64,
     /// Images.
     pub images: u64,
+    /// What is good to know: the history, who changed what, checksums of the base's files, rules.
+    pub notes: u64,
     /// What is held in reserve.
     pub reserve: u64,
     /// What the medium has left.
@@ -168,6 +170,13 @@ impl Store {
             }
             answer => answer,
         }
+    }
+
+    /// As [`Self::append`], for records that a user wants on a full disk too and that free nothing: they take what the
+    /// journal has ready, and leave the reserve to those of [`Self::append_kept`], or there would soon be nothing left to
+    /// revert and to delete with.
+    pub fn append_ready(&self, payload: &[u8]) -> io::Result<u64> {
+        self.watched(payload, Room::Kept)
     }
 
     /// As [`Self::append`], for a record that may as well not have been made: it goes with the next one, or with the next
@@ -424,6 +433,9 @@ impl Store {
         };
         for number in images::list(disk)? {
             sizes.images += size_of(disk, &images::path(number))?;
+        }
+        for kind in NoteKind::ALL {
+            sizes.notes += self.notes_bytes(kind)?;
         }
         for info in self.layers.list()? {
             sizes.layer_files += 1;

@@ -1,5 +1,6 @@
 //! Notes: numbered files beside the journal with what is good to know and needed by nothing. They are never synced, no
-//! mount looks at them, and losing one loses only what it says. Only the rules are synced, when they are trusted.
+//! mount looks at them, and losing one loses only what it says. Only the rules are synced, when they are trusted. Each kind has a
+//! bound, so that whoever asks for much again and again fills no disk with them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,27 @@ pub enum NoteKind {
     Rules,
 }
 
+/// Bytes that a history has at most, and one of a small store: by part of its limit.
+const HISTORY_MAX: (u64, u64) = (4 << 20, 64);
+const WHO_MAX: (u64, u64) = (64 << 20, 16);
+const RULES_MAX: (u64, u64) = (16 << 20, 64);
+/// Checksums of the base's files are as many as these.
+const CONTENTS_MAX: (u64, u64) = (u64::MAX, 8);
+
 impl NoteKind {
+    /// All there are.
+    pub(super) const ALL: [NoteKind; 4] = [
+        NoteKind::Who,
+        NoteKind::History,
+        NoteKind::Contents,
+        NoteKind::Rules,
+    ];
+
+    /// The directory of its files.
+    pub(super) fn dir(self) -> &'static str {
+        self.place().0
+    }
+
     /// Directory, and how the names of its files end.
     fn place(self) -> (&'static str, &'static str) {
         match self {
@@ -122,6 +143,62 @@ impl Store {
         let read = file.read_at(&mut bytes, 0)?;
         bytes.truncate(read);
         Ok(bytes)
+    }
+
+    /// Bytes that all notes of a kind may take together. They are needed by nothing, so they are a small part of what a
+    /// limited store may take.
+    pub fn note_room(&self, kind: NoteKind) -> u64 {
+        let (most, part) = match kind {
+            NoteKind::Who => WHO_MAX,
+            NoteKind::History => HISTORY_MAX,
+            NoteKind::Contents => CONTENTS_MAX,
+            NoteKind::Rules => RULES_MAX,
+        };
+        let limit = self.quota.as_ref().map(|quota| quota.usage().0);
+        limit.map_or(most, |limit| most.min(limit / part))
+    }
+
+    /// Bytes that all notes of a kind take together.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn notes_bytes(&self, kind: NoteKind) -> io::Result<u64> {
+        let mut bytes = 0;
+        for number in self.notes(kind)? {
+            bytes += self.bytes_or_none(kind, number)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Removes the oldest notes until the others take no more than they may; the newest stays. Which ones went.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn trim_notes(&self, kind: NoteKind) -> io::Result<Vec<u32>> {
+        let numbers = self.notes(kind)?;
+        let room = self.note_room(kind);
+        let mut bytes = 0_u64;
+        let mut kept = 0;
+        for number in numbers.iter().rev() {
+            bytes = bytes.saturating_add(self.bytes_or_none(kind, *number)?);
+            if bytes > room && kept > 0 {
+                break;
+            }
+            kept += 1;
+        }
+        let gone = &numbers[..numbers.len() - kept];
+        for number in gone {
+            self.remove_note(kind, *number)?;
+        }
+        Ok(gone.to_vec())
+    }
+
+    /// Bytes of a note that may be gone.
+    fn bytes_or_none(&self, kind: NoteKind, number: u32) -> io::Result<u64> {
+        match self.note_bytes(kind, number) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+            answer => answer,
+        }
     }
 
     /// Removes a note.

@@ -293,6 +293,7 @@ fn is_fresh(disk: &dyn Disk) -> Result<bool, OpenError> {
         reserve::PATH,
         "llfs.log",
         "llfs.log.1",
+        "llfs.log.next",
     ];
     let names = disk.list(Path::new("")).naming("")?;
     if !names.iter().all(|name| known.iter().any(|k| name == k)) {

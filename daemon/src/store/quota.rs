@@ -7,12 +7,12 @@ use super::disk::{Disk, DiskFile, OpenHow};
 use super::images;
 use super::journal::segment;
 use super::layers;
-use super::{reserve, superblock};
+use super::notes::NoteKind;
 use nix::errno::Errno;
 use parking_lot::Mutex;
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -72,15 +72,19 @@ impl Quota {
 impl Shared {
     fn count(&self) -> io::Result<()> {
         let before = self.taken.load(Ordering::Relaxed);
+        let notes = NoteKind::ALL.map(NoteKind::dir);
+        let dirs = [segment::DIR, layers::DIR, images::DIR];
+        let dirs = || dirs.iter().chain(&notes).map(Path::new);
         let mut taken = 0;
-        for dir in ["", segment::DIR, layers::DIR, images::DIR] {
-            for name in self.inner.list(Path::new(dir))? {
-                let path = PathBuf::from(dir).join(name);
-                let is_file = !dir.is_empty()
-                    || [superblock::PATH, reserve::PATH]
-                        .iter()
-                        .any(|p| path == Path::new(p));
-                if is_file {
+        for dir in dirs().chain([Path::new("")]) {
+            let names = match self.inner.list(dir) {
+                // The first note makes its directory.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                answer => answer?,
+            };
+            // The log too, which is not written through here.
+            for path in names.into_iter().map(|name| dir.join(name)) {
+                if !dirs().any(|dir| dir == path) {
                     taken += self.size_of(&path)?;
                 }
             }

@@ -4,24 +4,28 @@
 //! its parent holds too: it shows it if the daemon dies; if all goes well it becomes the beginning of the log.
 
 use std::env;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
 use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-/// The log's name in the store, and that of the one before it.
+/// The log's name in the store, that of the one before it, and that of one that is about to be it.
 pub(super) const LOG: &str = "llfs.log";
 const OLD_LOG: &str = "llfs.log.1";
+const NEXT_LOG: &str = "llfs.log.next";
 
-/// A log longer than this at the start becomes the old one, in bytes.
+/// A log longer than this becomes the old one, in bytes.
 const LOG_MAX: u64 = 10 << 20;
+/// Of a limited store, one part in so many is enough.
+const LOG_PART: u64 = 32;
 
 /// How it is logged: `text`, or `json`, one object a line.
 const FORMAT: &str = "LLFS_LOG_FORMAT";
@@ -40,7 +44,7 @@ pub(crate) fn start() {
     };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr);
+        .with_writer(|| Out);
     let (started, strange) = match env::var(FORMAT).ok().as_deref() {
         Some("json") => (log.json().flatten_event(true).finish().try_init(), None),
         Some("text" | "") | None => (plain(log), None),
@@ -90,14 +94,8 @@ pub(crate) fn redirect(store: &Path, begin: bool) -> io::Result<()> {
     if begin && fs::symlink_metadata(&path).is_ok_and(|meta| meta.len() > LOG_MAX) {
         fs::rename(&path, store.join(OLD_LOG))?;
     }
-    let mut log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        // Not through a symbolic link, to wherever that leads.
-        .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(path)?;
-    let before = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let mut log = open(&path)?;
+    let before = stderr()?;
     if begin && before.metadata()?.is_file() {
         match said(&before)? {
             text if text.is_empty() => {}
@@ -106,6 +104,105 @@ pub(crate) fn redirect(store: &Path, begin: bool) -> io::Result<()> {
     }
     nix::unistd::dup2_stderr(&log)?;
     Ok(())
+}
+
+/// From here on there is a new log in `store`, which may take `limit` bytes, when the one there is has grown too long: whoever
+/// makes this process say much, again and again, fills no disk with that. To be called once.
+pub(crate) fn keep_short(store: &Path, limit: Option<u64>) {
+    let most = limit.map_or(LOG_MAX, |limit| LOG_MAX.min(limit / LOG_PART));
+    let length = fs::metadata(store.join(LOG)).map_or(0, |log| log.len());
+    let store = store.to_path_buf();
+    let short = Short {
+        store,
+        most,
+        length: AtomicU64::new(length),
+    };
+    if SHORT.set(short).is_err() {
+        tracing::debug!("the log is kept short already");
+    }
+}
+
+/// How long the log may be that this process keeps short.
+static SHORT: OnceLock<Short> = OnceLock::new();
+
+struct Short {
+    store: PathBuf,
+    most: u64,
+    /// Bytes that it has, but for what the other process of this mount wrote.
+    length: AtomicU64,
+}
+
+impl Short {
+    /// So many bytes more were written.
+    fn grown(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        let too_long = |before: u64| before >= self.most;
+        // Of several threads one finds it too long.
+        if too_long(self.length.fetch_add(bytes, Relaxed) + bytes)
+            && too_long(self.length.swap(0, Relaxed))
+        {
+            // If there is no space for another one, the old one goes on, and there is nowhere to say so.
+            self.begin_another().unwrap_or_default();
+        }
+    }
+
+    fn begin_another(&self) -> io::Result<()> {
+        let (log, now) = (self.store.join(LOG), stderr()?.metadata()?);
+        if !now.is_file() || !is_same(&now, &log) {
+            return Ok(());
+        }
+        let next = self.store.join(NEXT_LOG);
+        let file = open(&next)?;
+        fs::rename(&log, self.store.join(OLD_LOG))?;
+        fs::rename(&next, &log)?;
+        nix::unistd::dup2_stderr(&file)?;
+        Ok(())
+    }
+}
+
+/// Standard error, which is kept short if it is the log.
+struct Out;
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = io::stderr().write(bytes)?;
+        if let Some(short) = SHORT.get() {
+            short.grown(written);
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Goes on in the log that another process of this mount has begun.
+pub(super) fn follow(store: &Path) -> io::Result<()> {
+    let now = stderr()?.metadata()?;
+    match now.is_file() && !is_same(&now, &store.join(LOG)) {
+        true => redirect(store, false),
+        false => Ok(()),
+    }
+}
+
+fn is_same(file: &Metadata, path: &Path) -> bool {
+    let there = fs::symlink_metadata(path);
+    there.is_ok_and(|there| (there.dev(), there.ino()) == (file.dev(), file.ino()))
+}
+
+fn stderr() -> io::Result<File> {
+    Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?))
+}
+
+/// Opens a log, not through a symbolic link, to wherever that leads.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(path)
 }
 
 /// As [`redirect`]. A store that is only looked at may be where nothing can be written; then nothing is.

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ use super::notify::Manager;
 use super::stop::{self, Reason};
 use super::trouble::Trouble;
 use super::wire::{Open, Order as ToWorker, Report, Serve};
-use super::{checks, process};
+use super::{checks, logging, process};
 use crate::fuse;
 use crate::relay::{Asked, Relay};
 
@@ -109,8 +109,8 @@ pub(super) fn serve(
     let ended = supervisor.run(&mut || {
         tracing::info!(
             "mounted {} with the store {}",
-            order.base.display(),
-            order.store.display()
+            shown(&order.base),
+            shown(&order.store)
         );
         if let Err(error) = ready(&Mounted::new(
             &order.base,
@@ -122,9 +122,14 @@ pub(super) fn serve(
         }
     });
     if ended.is_ok() {
-        tracing::info!("unmounted {}", order.base.display());
+        tracing::info!("unmounted {}", shown(&order.base));
     }
     ended
+}
+
+/// A path for the log, which may be a terminal.
+fn shown(path: &Path) -> String {
+    llctl::escape::escaped(path.as_os_str().as_encoded_bytes())
 }
 
 pub(super) fn failed(error: impl std::fmt::Display) -> Trouble {
@@ -277,6 +282,11 @@ impl Supervisor {
                 *flag = fd.any().unwrap_or(false);
             }
         }
+        if !self.open.foreground
+            && let Err(error) = logging::follow(self.open.store.as_path())
+        {
+            tracing::debug!(%error, "the log goes on under its old name");
+        }
         self.worker.dying |= died;
         if said {
             self.hear(ready)?;
@@ -390,7 +400,7 @@ impl Supervisor {
             Ends::Detached(_) if reason != Reason::Asked => return self.quit(),
             _ => return,
         }
-        tracing::info!(?reason, "unmounting {}", self.base.display());
+        tracing::info!(?reason, "unmounting {}", shown(&self.base));
         self.manager.stopping();
         match Ending::begin(&self.base) {
             Ok(ending) => self.ends = Ends::Unmounting(ending, reason),
@@ -430,12 +440,12 @@ impl Supervisor {
         }
         match Program::on_disk(&self.path) {
             Ok(program) => {
-                tracing::info!("exchanging the worker for {}", self.path.display());
+                tracing::info!("exchanging the worker for {}", shown(&self.path));
                 self.proven = Some(std::mem::replace(&mut self.program, program));
                 self.upgrading = true;
                 self.tell(&ToWorker::Leave);
             }
-            Err(error) => tracing::error!(%error, "no upgrade: {}", self.path.display()),
+            Err(error) => tracing::error!(%error, "no upgrade: {}", shown(&self.path)),
         }
     }
 

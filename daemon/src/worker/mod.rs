@@ -108,6 +108,9 @@ fn serve(line: &Arc<Line>) -> Result<(), Trouble> {
         return Err(Trouble::because("the supervisor does not listen", error));
     }
     drop(lock);
+    if !order.foreground {
+        logging::keep_short(order.store.as_path(), order.max_store);
+    }
     let (how, mut with) = match receive(line)? {
         Some((Order::Serve(how), with)) => (how, with.into_iter()),
         // It could not mount.

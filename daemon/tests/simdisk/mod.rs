@@ -93,6 +93,12 @@ impl SimDisk {
         self.state().fail_write = count;
     }
 
+    /// Whether a failure that was asked for is still to come.
+    pub fn is_failing(&self) -> bool {
+        let state = self.state();
+        state.fail_write.is_some() || state.fail_sync.is_some()
+    }
+
     /// Every write fails, or none.
     pub fn refuse_writes(&self, refuse: bool) {
         self.state().refuse_writes = refuse;

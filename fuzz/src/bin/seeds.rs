@@ -291,6 +291,7 @@ fn responses() {
         pid: 1,
         mountpoint: BytePath::from("/m"),
         store: BytePath::from("/s"),
+        mount: 0,
     };
     for (what, reply) in [
         ("refused", HelloReply::Refused(refused)),

@@ -50,6 +50,7 @@ fn serve(mut stream: std::os::unix::net::UnixStream) -> Result<(), codec::CodecE
         pid: 1 + times,
         mountpoint: BytePath::from("/m"),
         store: BytePath::from("/s"),
+        mount: 0,
     };
     codec::write(&mut stream, &HelloReply::Welcome(welcome), HELLO_MAX)?;
     codec::read::<Request>(&mut stream, REQUEST_MAX)?;

@@ -35,6 +35,7 @@ impl Service for Nothing {
             pid: 1,
             mountpoint: BytePath::from("/m"),
             store: BytePath::from("/s"),
+            mount: 0,
         }
     }
     fn snap(

@@ -43,6 +43,11 @@ pub struct Plan {
 
 /// Snapshots that are kept; older ones are deleted at random.
 const SNAPSHOTS: usize = 48;
+/// Of those that nobody asked for, retention by hand keeps the newest so many at most.
+const PRUNED_TO: usize = 8;
+/// What is in force: snapshots take themselves as often as that can be, and retention keeps most of them.
+const RULES: &str =
+    "[checkpoints]\nquiet = \"1s\"\nevery = \"10s\"\nbulk = 20\n[retention]\nkeep_last = 40\n";
 /// Modelled operations between two steps that are none.
 const OPERATIONS: usize = 30;
 /// States that reverts discarded are kept so many at most: after as many reverts to the present state, nothing else is
@@ -59,6 +64,7 @@ pub fn run(plan: Plan) {
     println!("seed {}, {:?}", plan.seed, plan.time);
     let mut random = Random::new(plan.seed);
     let mut mounted = Mounted::prepare("soak");
+    mounted.env.retain(|(name, _)| name != "LLFS_AUTOMATIC");
     mounted.allow(plan.time * 2 + Duration::from_secs(600));
     for dir in ["model", "load", "probe"] {
         fs::create_dir(mounted.path(dir)).expect("the base is empty");
@@ -67,6 +73,9 @@ pub fn run(plan: Plan) {
     let beside = mounted.scratch.dir("beside");
     let root = mounted.path("model");
     let mut history = History::below(mounted, root, sprout().iter());
+    let mounted = &history.mounted;
+    fs::write(mounted.path("llfs.toml"), RULES).expect("the mount can be written");
+    mounted.llctl(&["config", "trust", "--yes"]).ok();
     let mut blocks = Vec::new();
     let mut kills = 0;
     let time = plan.time / plan.blocks;
@@ -124,10 +133,18 @@ fn one_block(
             history.take(&Step::Do(op));
             block.operations += 1;
         }
-        let step = match random.below(20) {
-            0..12 if history.snapshots() < SNAPSHOTS => Step::Snap,
+        history.follow_retention();
+        let step = match random.below(24) {
+            0..6 if history.snapshots() < SNAPSHOTS => Step::Snap,
+            0..12 if history.snapshots() < SNAPSHOTS => Step::Automatic,
             0..14 => Step::Delete(random.next_u64() as u16),
             14..17 => Step::Revert(random.next_u64() as u16),
+            17..19 => Step::Prune(random.below(PRUNED_TO) as u16),
+            19 => {
+                look_and_restore(history, random);
+                block.parts += 1;
+                continue;
+            }
             _ if history.can_undo() => Step::Undo(1),
             _ => Step::Snap,
         };
@@ -147,6 +164,23 @@ fn one_block(
     block
 }
 
+/// What differs from a snapshot is told, and a part of it that is not modelled is reverted to it.
+fn look_and_restore(history: &mut History, random: &mut Random) {
+    let listed = history.mounted.json(&["list"]);
+    let all = listed["snapshots"]
+        .as_array()
+        .expect("snapshots are listed");
+    let Some(one) = all.get(random.below(all.len().max(1))) else {
+        return;
+    };
+    let name = one["name"].as_str().expect("a snapshot has a name");
+    let told = history.mounted.llctl(&["diff", name]).finish();
+    // It may be one that took itself, and is given up at any moment.
+    assert!([0, 4].contains(&told.code()), "{}", told.text());
+    history.mounted.llctl(&["log", "model"]).ok();
+    history.revert_beside(name, "load/**");
+}
+
 /// Gives up all states but the present one, waits until no more space is given back, and tells what the store takes and what
 /// the tree takes, in bytes.
 fn settle(history: &mut History) -> (u64, u64) {
@@ -154,6 +188,7 @@ fn settle(history: &mut History) -> (u64, u64) {
         history.take(&Step::Delete(0));
     }
     let mounted = &history.mounted;
+    mounted.llctl(&["prune", "--keep-last", "0", "--yes"]).ok();
     mounted.snap("settle");
     for _ in 0..=DISCARDED {
         mounted.revert("settle");

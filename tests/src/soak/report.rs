@@ -14,6 +14,9 @@ pub(super) struct Block {
     snapshots: u64,
     reverts: u64,
     deletions: u64,
+    prunes: u64,
+    /// Parts reverted.
+    pub parts: u64,
     /// Workers killed.
     pub kills: usize,
     /// While nobody was killed.
@@ -38,7 +41,8 @@ const MEMORY_MORE: f64 = 1.5;
 impl Block {
     pub fn count(&mut self, step: &Step) {
         match step {
-            Step::Snap => self.snapshots += 1,
+            Step::Snap | Step::Automatic => self.snapshots += 1,
+            Step::Prune(_) => self.prunes += 1,
             Step::Revert(_) | Step::Undo(_) | Step::Redo(_) => self.reverts += 1,
             Step::Delete(_) => self.deletions += 1,
             _ => {}
@@ -62,12 +66,14 @@ impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} operations, {} snapshots, {} reverts and undos, {} deletions, {} kills; {:.1} MiB, {} descriptors, {} threads; \
+            "{} operations, {} snapshots, {} reverts and undos, {} of parts, {} deletions, {} prunes, {} kills; {:.1} MiB, {} descriptors, {} threads; \
              {} probes of {:?} ({:?} beside, ratio {:.2}); store {:.1} MiB for {:.1} MiB",
             self.operations,
             self.snapshots,
             self.reverts,
+            self.parts,
             self.deletions,
+            self.prunes,
             self.kills,
             self.memory() as f64 / 1024.0,
             self.most(|s| s.descriptors),

@@ -92,6 +92,7 @@ impl Service for Fake {
             pid: 42,
             mountpoint: BytePath::from("/m"),
             store: BytePath::from("/s"),
+            mount: 0,
         }
     }
 

@@ -14,8 +14,6 @@ use crate::tree::{Ino, StateId, Time};
 
 /// A note is not appended to beyond this many bytes.
 const NOTE_BYTES: u64 = 256 << 10;
-/// Notes that are kept; the oldest go first.
-const NOTES_MAX: usize = 256;
 
 /// Somebody did something to an inode for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,15 +47,17 @@ impl Notes {
     /// # Errors
     /// What the disk says; some of them may have been written.
     pub fn append(&mut self, store: &Store, batches: &[Batch]) -> io::Result<()> {
-        let (note, notes) = append(store, batches)?;
+        let (note, begun) = append(store, batches)?;
         if let Some(states) = &mut self.states {
             let of = states.entry(note).or_default();
             of.extend(batches.iter().map(|batch| batch.state));
         }
-        let excess = notes.len().saturating_sub(NOTES_MAX);
-        notes[..excess]
-            .iter()
-            .try_for_each(|n| self.remove(store, *n))
+        if begun {
+            for gone in store.trim_notes(NoteKind::Who)? {
+                self.forget(gone);
+            }
+        }
+        Ok(())
     }
 
     /// Removes the notes that say nothing of any of these states.
@@ -112,31 +112,33 @@ impl Notes {
 
     fn remove(&mut self, store: &Store, note: u32) -> io::Result<()> {
         store.remove_note(NoteKind::Who, note)?;
+        self.forget(note);
+        Ok(())
+    }
+
+    /// A note is gone.
+    fn forget(&mut self, note: u32) {
         if let Some(states) = &mut self.states {
             states.remove(&note);
         }
-        Ok(())
     }
 }
 
-/// Appends batches to the last note, or to a new one; which one, and which notes there are.
-fn append(store: &Store, batches: &[Batch]) -> io::Result<(u32, Vec<u32>)> {
+/// Appends batches to the last note, or to a new one; which one, and whether it is new.
+fn append(store: &Store, batches: &[Batch]) -> io::Result<(u32, bool)> {
     let mut bytes = Vec::new();
     for batch in batches {
         let body = rmp_serde::to_vec(batch).map_err(io::Error::other)?;
         bytes.extend(framed(&body)?);
     }
-    let mut notes = store.notes(NoteKind::Who)?;
-    let last = notes.last().copied().unwrap_or(0);
+    let last = store.notes(NoteKind::Who)?.last().copied().unwrap_or(0);
+    let full = NOTE_BYTES.min(store.note_room(NoteKind::Who) / 4);
     let note = match store.note_bytes(NoteKind::Who, last) {
-        Ok(len) if len < NOTE_BYTES => last,
+        Ok(len) if len < full => last,
         _ => last + 1,
     };
     store.append_note(NoteKind::Who, note, &bytes)?;
-    if notes.last() != Some(&note) {
-        notes.push(note);
-    }
-    Ok((note, notes))
+    Ok((note, note != last))
 }
 
 /// Gives every batch that can be read to `each`, with the number of its note, in the order in which they were written.

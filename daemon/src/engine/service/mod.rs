@@ -173,6 +173,7 @@ impl Service for Host {
             pid: self.engine.relay().supervisor(),
             mountpoint: BytePath::from(self.mountpoint.as_path()),
             store: BytePath::from(self.engine.store_path()),
+            mount: self.engine.relay().mount(),
         }
     }
 

@@ -240,6 +240,43 @@ mod tests {
         assert_eq!(gone(0), 99, "the newest stays");
     }
 
+    /// A clock that jumps far ahead or back changes what is old, and never which are the newest.
+    #[test]
+    fn a_clock_that_jumps_never_costs_the_newest() {
+        let year = 365 * 24 * HOUR;
+        let rules = Retention {
+            keep_last: 3,
+            keep_for: Some(Span::from_secs(3600)),
+            hourly: 2,
+            ..Retention::nothing()
+        };
+        let metas = [automatic()];
+        // Back: older ones are from the future.
+        let back = [-40 * year, -30 * year, -2 * HOUR, 90, 60, 30];
+        let gone = given(&back, &metas, &rules, 0);
+        assert_eq!(
+            gone,
+            Vec::<StateId>::new(),
+            "all are younger than an hour, or seem so"
+        );
+        // Ahead: all are old.
+        let ahead = [
+            50 * year,
+            40 * year + 30,
+            40 * year + 20,
+            40 * year + 10,
+            40 * year,
+        ];
+        let gone = given(&ahead, &metas, &rules, 0);
+        assert_eq!(gone, [1, 2], "the newest three stay");
+        // Before 1970, and beyond what a number of nanoseconds can say.
+        for far in [NOON + 5 * year, -5_000_000_000] {
+            let ages = [far, far, far, far, far];
+            let gone = given(&ages, &metas, &rules, 0);
+            assert!(gone.len() <= 2 && !gone.contains(&5), "{gone:?}");
+        }
+    }
+
     #[test]
     fn automatic_ones_are_bounded_whatever_the_rules() {
         let ages: Vec<i64> = (0..10_050).rev().map(|n| n * 60).collect();

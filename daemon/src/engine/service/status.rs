@@ -35,6 +35,13 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
             "{damage}; what came after that is not shown: `llfs check` tells what it is"
         ));
     }
+    if engine.base.times_wrong() > 0 {
+        warnings.push(
+            "files of the directory below the mount were moved, replaced or removed behind it: what was not changed here fails with \
+             ESTALE; `llctl verify` names those on which changes rely"
+                .to_owned(),
+        );
+    }
     warnings.extend(super::config::warning(engine));
     if applying {
         warnings.push("an apply has begun and not ended; the next mount ends it".to_owned());
@@ -59,8 +66,9 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
             layers: sizes.layers,
             images: sizes.images,
             reserve: sizes.reserve,
+            notes: sizes.notes,
         }),
-        store_bytes: sizes.journal + sizes.layers + sizes.images + sizes.reserve,
+        store_bytes: sizes.journal + sizes.layers + sizes.images + sizes.reserve + sizes.notes,
         store_limit: engine.store.limit().map(|(limit, _)| limit),
         store_free: Some(sizes.free),
         base_bytes: None,

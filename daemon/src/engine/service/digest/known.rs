@@ -5,6 +5,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::NOTED;
 use super::content::{Fingerprint, Hash};
 use crate::store::{NoteKind, Store, framed, next_frame};
 use crate::tree::{Ino, StateId};
@@ -48,13 +49,18 @@ pub(super) fn append(
 ) -> io::Result<()> {
     let lines = files.iter().map(|(i, f, h)| Line(*i, *f, *h)).collect();
     let body = rmp_serde::to_vec(&Batch(lines, states.to_vec())).map_err(io::Error::other)?;
+    let bytes = framed(&body)?;
+    let room = store.note_room(NoteKind::Contents);
+    if room < u64::MAX && store.notes_bytes(NoteKind::Contents)? + bytes.len() as u64 > room {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
     let last = store.notes(NoteKind::Contents)?.last().copied();
     let last = last.unwrap_or(0);
     let file = match store.note_bytes(NoteKind::Contents, last) {
         Ok(len) if len < FILE_BYTES => last,
         _ => last + 1,
     };
-    store.append_note(NoteKind::Contents, file, &framed(&body)?)
+    store.append_note(NoteKind::Contents, file, &bytes)
 }
 
 /// All that can be read.
@@ -79,11 +85,37 @@ pub(super) fn read(store: &Store) -> io::Result<Known> {
     Ok(all)
 }
 
+/// Writes down anew what still says something: of files that are there, and of states that are.
+///
+/// # Errors
+/// What the disk says; then all of it may be gone, which costs the time of reading the base again.
+pub(super) fn replace(
+    store: &Store,
+    files: &[(Ino, Fingerprint, Hash)],
+    states: &[(StateId, u64)],
+) -> io::Result<()> {
+    clear(store)?;
+    append(store, &[], states)?;
+    (files.chunks(NOTED)).try_for_each(|some| append(store, some, &[]))
+}
+
+/// Lets go of what it says of states that are no more.
+///
+/// # Errors
+/// As for [`replace`].
+pub(super) fn forget_states(store: &Store, gone: &dyn Fn(StateId) -> bool) -> io::Result<()> {
+    let known = read(store)?;
+    let files = known.files.iter();
+    let files: Vec<_> = files.map(|(i, b)| (*i, b.print, b.hash)).collect();
+    let states = known.states.into_iter().filter(|(id, _)| !gone(*id));
+    replace(store, &files, &states.collect::<Vec<_>>())
+}
+
 /// Forgets all of it.
 ///
 /// # Errors
 /// What the disk says.
-pub(super) fn clear(store: &Store) -> io::Result<()> {
+fn clear(store: &Store) -> io::Result<()> {
     let files = store.notes(NoteKind::Contents)?;
     (files.into_iter()).try_for_each(|file| store.remove_note(NoteKind::Contents, file))
 }

@@ -38,12 +38,14 @@ use entry::Entries;
 use lattice::Sum;
 pub(super) use paths::{all, apart};
 #[cfg(test)]
-pub(super) use tests::check_all;
+pub(super) use tests::{check_all, compute_all};
 
 /// How long after a snapshot it begins.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Checksums of base files that are written down together: what a worker that is killed has to compute again.
 const NOTED: usize = 4096;
+/// States that are gone and of which something is kept, at most.
+const STATES: usize = 50_000;
 
 /// Ends a computation early.
 #[derive(Clone, Default)]
@@ -151,6 +153,8 @@ pub(super) struct Chain {
     bases: HashMap<StateId, u64>,
     /// States that need not be tried again: their checksum is about to be recorded, or they cannot be read.
     tried: HashSet<StateId>,
+    /// With more states than these it is looked which of them are gone.
+    most: usize,
 }
 
 impl Chain {
@@ -162,6 +166,7 @@ impl Chain {
             last: None,
             bases: HashMap::new(),
             tried: HashSet::new(),
+            most: STATES,
         }
     }
 
@@ -275,6 +280,23 @@ impl Chain {
         let Some(mark) = self.mark() else { return };
         self.bases.insert(id, mark);
         note(&engine.store, &[], &[(id, mark)]);
+        if self.bases.len() > self.most {
+            self.forget_states(engine);
+        }
+    }
+
+    /// Whoever takes snapshots and deletes them again fills neither memory nor disk.
+    fn forget_states(&mut self, engine: &Engine) {
+        let gone = {
+            let snapshots = engine.state.read().snapshots.clone();
+            move |id: &StateId| !snapshots.contains_key(id)
+        };
+        self.bases.retain(|id, _| !gone(id));
+        self.tried.retain(|id| !gone(id));
+        self.most = 2 * self.bases.len() + STATES;
+        if let Err(error) = known::forget_states(&engine.store, &|id| gone(&id)) {
+            tracing::debug!(%error, "checksums of the base are not kept");
+        }
     }
 
     /// The sum of all that the base has.
@@ -298,14 +320,8 @@ impl Chain {
             let states = engine.state.read().snapshots.clone();
             self.bases.retain(|id, _| states.contains_key(id));
             let bases: Vec<_> = self.bases.iter().map(|(id, mark)| (*id, *mark)).collect();
-            match known::clear(&engine.store) {
-                Ok(()) => {
-                    note(&engine.store, &[], &bases);
-                    alive
-                        .chunks(NOTED)
-                        .for_each(|some| note(&engine.store, some, &[]));
-                }
-                Err(error) => tracing::debug!(%error, "old checksums of the base stay"),
+            if let Err(error) = known::replace(&engine.store, &alive, &bases) {
+                tracing::debug!(%error, "checksums of the base are not kept");
             }
         }
         sum

@@ -44,6 +44,50 @@ pub(in crate::engine::service) fn check_all(b: &Bench) {
     }
 }
 
+/// Computes and records what is missing, as the thread does, and now.
+pub(in crate::engine::service) fn compute_all(engine: &Engine) {
+    let mut chain = Chain::new(Stop::default());
+    while let Some(view) = chain.next(engine) {
+        let Which::Kept(id) = view.which else {
+            return;
+        };
+        if let Ok(digest) = chain.of(engine, id, &view) {
+            chain.note_base(engine, id);
+            engine.record_digest(id, digest);
+        }
+        chain.tried.insert(id);
+    }
+}
+
+/// Snapshots that come and go leave nothing behind, in memory or in the store.
+#[test]
+fn states_that_are_gone_are_forgotten() {
+    let b = base().open();
+    let mut chain = Chain::new(Stop::default());
+    chain.most = 5;
+    b.snap("stays");
+    for n in 0..40 {
+        b.write("a", 0, &[n]);
+        b.snap("comes");
+        for name in ["stays", "comes"] {
+            let (id, view) = b.kept(name);
+            if !chain.bases.contains_key(&id) {
+                chain.of(&b.engine, id, &view).unwrap();
+                chain.tried.insert(id);
+                chain.note_base(&b.engine, id);
+                chain.most = chain.most.min(5);
+            }
+        }
+        b.engine.delete(&["comes".to_owned()]).unwrap();
+        assert!(chain.bases.len() <= 6 && chain.tried.len() <= 6);
+    }
+    let known = known::read(&b.engine.store).unwrap();
+    let (stays, _) = b.kept("stays");
+    assert!(known.states.len() <= 6 && known.states.contains_key(&stays));
+    // What is known of the base's files is known still.
+    assert!(known.files.len() >= 4, "{}", known.files.len());
+}
+
 fn base() -> Place {
     let place = Place::new();
     place.put("a", b"aaaa");

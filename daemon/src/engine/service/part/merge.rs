@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use llctl::globs::Globs;
 use llctl::protocol::OnConflict;
 
-use super::super::diff::{Names, Peeks};
+use super::super::diff::{Names, Peeks, links};
 use super::super::states::{View, Which};
 use super::conflicts::{self, Since};
 use super::groups::{self, Group, alive, meaning};
@@ -292,6 +292,43 @@ impl<'a> Merge<'a> {
         let set = self.root.set(ino, &inode);
         set.map_err(|_| nix::errno::Errno::EIO)?;
         self.set.insert(ino, inode);
+        Ok(())
+    }
+
+    /// Files that have several names in the base gain and lose those with the directories that they are in, which nothing in the overlay
+    /// says. So their names are counted when all is done.
+    pub fn count_links(&mut self, peeks: &Peeks<'_>, steps: &[Step]) -> Answer<()> {
+        let mut changed: BTreeSet<Ino> = BTreeSet::new();
+        for step in steps {
+            let changes = Changes::between(&step.before.root, &step.after.root);
+            changed.extend(changes.inodes.union(&changes.data));
+        }
+        let of_base = peeks.links_of_base(&changed)?;
+        let view = View {
+            which: Which::Live,
+            root: self.root.clone(),
+            name: String::new(),
+        };
+        let names = Names::new(peeks, &view);
+        let of_overlay = links(&view.root, &of_base.keys().copied().collect());
+        // Where the base was not walked in time its names are not known.
+        for (ino, of_base) in of_base.into_iter().filter(|(_, slots)| !slots.is_empty()) {
+            let all = of_overlay.get(&ino).into_iter().flatten().cloned();
+            let mut all: BTreeSet<Slot> = all.filter(|slot| names.has_dir(slot.parent)).collect();
+            for slot in of_base {
+                if names.has_dir(slot.parent) && names.means(&slot, ino)? {
+                    all.insert(slot);
+                }
+            }
+            let inode = match view.root.inode(ino) {
+                Some(inode) => (**inode).clone(),
+                None => self.engine.base_inode(ino)?,
+            };
+            let nlink = u32::try_from(all.len()).unwrap_or(u32::MAX);
+            if inode.kind != Kind::Dir && nlink > 0 && nlink != inode.nlink {
+                self.set(ino, Inode { nlink, ..inode })?;
+            }
+        }
         Ok(())
     }
 

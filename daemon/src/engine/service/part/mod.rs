@@ -130,6 +130,8 @@ fn plan(
         let undone = merge.undo(peeks, step);
         undone.map_err(Refusal::failed("the revert could not be planned"))?;
     }
+    let counted = merge.count_links(peeks, &steps);
+    counted.map_err(Refusal::failed("the revert could not be planned"))?;
     if !merge.conflicts.is_empty() {
         return Err(Refusal::Conflicts(merge.conflicts.into_iter().collect()));
     }

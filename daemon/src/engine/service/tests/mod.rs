@@ -3,9 +3,12 @@
 mod apply;
 mod checks;
 mod diff;
+mod full;
 mod part;
+mod power;
 mod prune;
 mod random;
+mod sim;
 mod snapshots;
 mod verify;
 mod watch;
@@ -48,6 +51,11 @@ impl Place {
 
     pub(super) fn base(&self, path: &str) -> PathBuf {
         self.0.join("base").join(path)
+    }
+
+    /// The base.
+    fn root(&self) -> PathBuf {
+        self.0.join("base")
     }
 
     /// Puts a file into the base, before it is opened.

@@ -48,6 +48,22 @@ impl Bench {
         assert!(findings.is_empty(), "{findings:?}");
     }
 
+    /// Each file has as many names as its link count says.
+    fn counted(&self) -> Result<(), TestCaseError> {
+        let mut names: std::collections::BTreeMap<Ino, Vec<String>> = Default::default();
+        for path in self.live().keys().filter(|path| !path.is_empty()) {
+            let ino = self.find(path).unwrap();
+            let name = String::from_utf8_lossy(path).into_owned();
+            names.entry(ino).or_default().push(name);
+        }
+        for (ino, names) in names {
+            let attr = self.engine.getattr(ino).unwrap();
+            let right = attr.kind == Kind::Dir || attr.nlink as usize == names.len();
+            prop_assert!(right, "{} links and the names {:?}", attr.nlink, names);
+        }
+        Ok(())
+    }
+
     /// The paths in the way.
     fn conflicts(&self, part: &Part) -> Vec<String> {
         let before = self.live();
@@ -328,6 +344,23 @@ fn base() -> Bench {
     place.open()
 }
 
+/// The same with files that have several names in the base, in one directory and in others.
+fn linked_base() -> Bench {
+    let place = Place::new();
+    for path in ["a/a/a", "a/b/c", "a/c", "b/a/a", "d"] {
+        place.put(path, path.as_bytes());
+    }
+    for (from, to) in [
+        ("a/a/a", "a/a/b"),
+        ("a/a/a", "b/b"),
+        ("a/c", "b/a/b"),
+        ("d", "a/b/d"),
+    ] {
+        std::fs::hard_link(place.base(from), place.base(to)).unwrap();
+    }
+    place.open()
+}
+
 /// A change of one file or directory at its place, with content that no other has.
 fn plain() -> impl Strategy<Value = Op> {
     prop_oneof![
@@ -395,6 +428,32 @@ proptest! {
                 b.sound();
             }
         }
+    }
+
+    /// Over files that have several names in the base: whoever wins, link counts are those of the names.
+    #[test]
+    fn links_are_counted_whatever_is_reverted(
+        before in prop::collection::vec(op(), 0..15),
+        after in prop::collection::vec(op(), 1..15),
+        globs in prop::collection::vec(path(), 1..3),
+        keep in any::<bool>(),
+        more in prop::collection::vec(op(), 0..5),
+    ) {
+        let b = linked_base();
+        let mut snaps = 0;
+        before.iter().for_each(|op| run(&b, op, &mut snaps));
+        b.snap("target");
+        after.iter().for_each(|op| run(&b, op, &mut snaps));
+        let globs: Vec<String> = globs.iter().map(text).collect();
+        let part = Part { of: PartOf::To("target".parse().unwrap()), globs: globs.clone() };
+        let winner = if keep { OnConflict::Keep } else { OnConflict::Revert };
+        if let Err(refused) = b.revert_part(&part, winner) {
+            prop_assert_eq!(refused.kind, ErrorKind::Conflict, "{}", refused);
+        }
+        b.counted()?;
+        more.iter().for_each(|op| run(&b, op, &mut snaps));
+        b.counted()?;
+        b.sound();
     }
 
     /// Everything chosen is a revert of everything.

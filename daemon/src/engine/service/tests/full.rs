@@ -1,0 +1,226 @@
+//! A disk that is full, or fails, at each write and each sync of a history that has all that a service does.
+
+use llctl::protocol::{Failure, OnConflict, Part, PartOf};
+
+use super::sim::simdisk::SimDisk;
+use super::sim::simdisk::history::BOOT;
+use super::sim::{Alive, STEPS, Tree, base, open, tree};
+use super::*;
+
+/// What a user sees: the tree, and the snapshots but for those that nobody asked for by name.
+fn seen(b: &Alive) -> (Tree, Vec<String>) {
+    let names = b.engine.snapshot_names();
+    let asked = names.into_iter().filter(|n| !n.starts_with("auto-20"));
+    (tree(&b.engine), asked.collect())
+}
+
+/// Opens, when the engine before has let go of the store.
+fn open_again(place: &Place, disk: &SimDisk) -> Alive {
+    let begun = std::time::Instant::now();
+    loop {
+        match open(place, disk, BOOT) {
+            Err(crate::engine::OpenError::Store {
+                error: crate::store::OpenError::Locked { .. },
+                ..
+            }) if begun.elapsed().as_secs() < 60 => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_write_that_fails_anywhere_changes_nothing() {
+    let mut failures = 0;
+    for failing in 0.. {
+        let (place, disk) = (base(), SimDisk::new());
+        let b = open(&place, &disk, BOOT).unwrap();
+        let mut before = seen(&b);
+        disk.fail_write_after(Some(failing));
+        for (what, _, step) in STEPS {
+            if let Err(why) = step(&b) {
+                failures += 1;
+                let eio = why.contains("I/O error") || why.contains("Input/output error");
+                assert!(eio, "write {failing}, {what}: {why}");
+                // A switch that could not be made durable is done all the same, and says so.
+                if why.contains("is done") {
+                    before = seen(&b);
+                    continue;
+                }
+                assert!(seen(&b) == before, "write {failing}, {what}: {why}");
+                step(&b).unwrap_or_else(|why| panic!("write {failing}, {what} again: {why}"));
+            }
+            before = seen(&b);
+        }
+        let met = !disk.is_failing();
+        disk.fail_write_after(None);
+        disk.fail_sync_after(None);
+        drop(b);
+        assert!(
+            seen(&open_again(&place, &disk)) == before,
+            "write {failing}"
+        );
+        if !met {
+            println!("{failing} writes, {failures} steps failed");
+            assert!(failures > 20, "only {failures} steps failed");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_sync_that_fails_anywhere_stops_all_writing() {
+    let mut latched = 0;
+    for failing in 0.. {
+        let (place, disk) = (base(), SimDisk::new());
+        let b = open(&place, &disk, BOOT).unwrap();
+        disk.fail_sync_after(Some(failing));
+        for (what, _, step) in STEPS {
+            let done = step(&b);
+            let is_read_only = b.engine.store.is_readonly().is_some();
+            if !is_read_only {
+                // The rules' own file, or an image's: nobody relies on it.
+                if done.is_err() {
+                    assert!(matches!(*what, "rules" | "image"), "sync {failing}, {what}");
+                    step(&b).unwrap();
+                }
+                continue;
+            }
+            latched += 1;
+            // What was not acknowledged may be done or not; nothing more is.
+            let after = tree(&b.engine);
+            let name = SnapName::new("more").unwrap();
+            assert!(
+                b.host
+                    .snap(Some(&name), None, &SnapMeta::default())
+                    .is_err()
+            );
+            assert!(b.host.revert(&StateRef::Base, true).is_err());
+            assert!(b.host.trust("").is_err());
+            for (what, _, step) in STEPS {
+                // Some of them have nothing to do any more.
+                step(&b).unwrap_or_default();
+                assert!(tree(&b.engine) == after, "sync {failing}: {what} goes on");
+            }
+            assert!(tree(&b.engine) == after, "sync {failing}, {what}");
+            break;
+        }
+        let met = !disk.is_failing();
+        disk.fail_write_after(None);
+        disk.fail_sync_after(None);
+        drop(b);
+        let b = open_again(&place, &disk);
+        assert!(b.engine.store.is_readonly().is_none());
+        b.snap_after(failing);
+        if !met {
+            println!("{failing} syncs, {latched} latched");
+            assert!(latched > 10, "only {latched} latched");
+            return;
+        }
+    }
+}
+
+impl Alive {
+    /// The next mount can write.
+    fn snap_after(&self, failing: u64) {
+        let name = SnapName::new("after").unwrap();
+        let taken = self.host.snap(Some(&name), None, &SnapMeta::default());
+        taken.unwrap_or_else(|failure| panic!("sync {failing}: {failure}"));
+    }
+}
+
+/// Whoever takes and describes snapshots on a full disk, again and again, leaves what reverts and deletions need.
+#[test]
+fn snapshots_on_a_full_disk_leave_room_for_reverts() {
+    let (place, disk) = (base(), SimDisk::new());
+    let b = open(&place, &disk, BOOT).unwrap();
+    let name = |n: usize| SnapName::new(format!("s{n}")).unwrap();
+    let snap = |n: usize| b.host.snap(Some(&name(n)), None, &SnapMeta::default());
+    snap(0).unwrap();
+    disk.set_capacity(Some(disk.used()));
+    let taken = (1..10_000).take_while(|n| snap(*n).is_ok()).count();
+    assert!(taken > 0, "a few snapshots are possible");
+    let edit = llctl::protocol::MetaEdit {
+        message: Some("said later".to_owned()),
+        ..Default::default()
+    };
+    let described = (0..10_000).take_while(|_| b.host.describe(&name(0), &edit).is_ok());
+    let described = described.count();
+    assert!(taken + described < 10_000, "there is no end");
+    for round in 0..8 {
+        let done = b.host.revert(&"s0".parse().unwrap(), false);
+        done.unwrap_or_else(|failure| panic!("round {round}: {failure}"));
+        let done = b.host.undo(1);
+        done.unwrap_or_else(|failure| panic!("round {round}: {failure}"));
+    }
+    b.host.delete(&[name(0)]).unwrap();
+}
+
+#[test]
+fn with_no_byte_free_all_that_gives_space_back_works() {
+    let mut full = 0;
+    for room in (0..80).map(|n| n * 911) {
+        let (place, disk) = (base(), SimDisk::new());
+        let b = open(&place, &disk, BOOT).unwrap();
+        let snap = |name: &str, automatic: bool| {
+            let meta = SnapMeta {
+                reason: automatic.then(|| "automatic".to_owned()),
+                ..SnapMeta::default()
+            };
+            let name = SnapName::new(name).unwrap();
+            b.host.snap(Some(&name), None, &meta).unwrap();
+        };
+        snap("first", false);
+        snap("one", false);
+        snap("auto-first", true);
+        let first = tree(&b.engine);
+        disk.set_capacity(Some(disk.used() + room));
+        let mut before = tree(&b.engine);
+        let mut failed = false;
+        for (what, _, step) in &STEPS[1..] {
+            if let Err(why) = step(&b) {
+                assert!(why.contains("No space"), "room {room}, {what}: {why}");
+                assert!(tree(&b.engine) == before, "room {room}, {what}");
+                failed = true;
+                break;
+            }
+            before = tree(&b.engine);
+        }
+        if !failed {
+            continue;
+        }
+        full += 1;
+        disk.set_capacity(Some(disk.used()));
+        let must = |what: &str, done: Result<(), Failure>| {
+            done.unwrap_or_else(|failure| panic!("room {room}, {what}: {failure}"));
+        };
+        let to: StateRef = "first".parse().unwrap();
+        must("revert", b.host.revert(&to, false).map(drop));
+        assert!(tree(&b.engine) == first, "room {room}");
+        must("undo", b.host.undo(1).map(drop));
+        must("redo", b.host.redo(1).map(drop));
+        must("undo", b.host.undo(1).map(drop));
+        assert!(tree(&b.engine) == before, "room {room}");
+        let part = Part {
+            of: PartOf::To(to),
+            globs: vec!["a".to_owned(), "dir".to_owned()],
+        };
+        let done = b.host.revert_part(&part, OnConflict::Revert, false);
+        must("a part", done.map(drop));
+        must("undo", b.host.undo(1).map(drop));
+        assert!(tree(&b.engine) == before, "room {room}");
+        let rules = llctl::config::Retention::nothing();
+        must("prune", b.host.prune(Some(&rules), true).map(drop));
+        assert!(!b.engine.snapshot_names().contains(&"auto-first".to_owned()));
+        for name in b.engine.snapshot_names() {
+            let name = SnapName::new(name).unwrap();
+            must("delete", b.host.delete(&[name]).map(drop));
+        }
+        assert!(tree(&b.engine) == before, "room {room}");
+        disk.set_capacity(None);
+        snap("again", false);
+        drop(b);
+        let again = open_again(&place, &disk);
+        assert!(tree(&again.engine) == before, "room {room}");
+    }
+    assert!(full > 30, "the disk was full {full} times only");
+}
