@@ -15,8 +15,6 @@ pub(super) struct Block {
     reverts: u64,
     deletions: u64,
     prunes: u64,
-    /// Parts reverted.
-    pub parts: u64,
     /// Workers killed.
     pub kills: usize,
     /// While nobody was killed.
@@ -66,12 +64,11 @@ impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} operations, {} snapshots, {} reverts and undos, {} of parts, {} deletions, {} prunes, {} kills; {:.1} MiB, {} descriptors, {} threads; \
+            "{} operations, {} snapshots, {} reverts and undos, {} deletions, {} prunes, {} kills; {:.1} MiB, {} descriptors, {} threads; \
              {} probes of {:?} ({:?} beside, ratio {:.2}); store {:.1} MiB for {:.1} MiB",
             self.operations,
             self.snapshots,
             self.reverts,
-            self.parts,
             self.deletions,
             self.prunes,
             self.kills,
