@@ -221,6 +221,7 @@ fn lists_are_filtered_sorted_and_paged() {
         (&["--tag", "t", "--tag", "u"], &["a"]),
         (&["--until", "1h"], &[]),
         (&["--since", "1h"], &["d", "a", "c", "b"]),
+        (&["--since", "2100-01-01T00:00"], &[]),
         (&["--sort", "name"], &["a", "b", "c", "d"]),
         (&["--sort", "alone"], &["b", "d", "c", "a"]),
         (&["--sort", "alone", "--reverse", "-n", "2"], &["d", "b"]),

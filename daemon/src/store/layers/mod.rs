@@ -139,9 +139,11 @@ impl Layers {
         LayerId(id)
     }
 
-    /// Whether there is a layer of that number.
+    /// Whether there is a layer of that number, and its file. The state may know one whose file somebody took away.
     pub fn has(&self, id: LayerId) -> bool {
-        self.map.read().contains_key(&id.0)
+        let known = self.map.read().contains_key(&id.0);
+        let file = || self.files.data(id, OpenHow::Read).err();
+        known && file().is_none_or(|error| error.kind() != io::ErrorKind::NotFound)
     }
 
     /// The caller knows this layer and everything below `block` in it: neither is handed out again.

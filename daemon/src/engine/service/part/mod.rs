@@ -15,6 +15,7 @@ mod merge;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use llctl::config::AUTOMATIC;
 use llctl::globs::Globs;
 use llctl::protocol::{ErrorKind, Failure, OnConflict, Part, PartOf};
 use nix::errno::Errno;
@@ -26,7 +27,7 @@ use crate::engine::authors::came_from;
 use crate::engine::snapshot::{Conflict, Refusal, Switched, Turned};
 use crate::engine::{Answer, Engine};
 use crate::tree::diff::Changes;
-use crate::tree::{BASE_STATE, Record, Root, StateId, Take, Time};
+use crate::tree::{BASE_STATE, Record, Root, State, StateId, Take, Time};
 use merge::Merge;
 
 /// Inodes and names in one record: a name takes 300 bytes at most, a frame 16 MiB.
@@ -176,7 +177,7 @@ fn steps(engine: &Engine, part: &Part) -> Result<(Root, Vec<Step>), Failure> {
                 };
             }
             let steps = ids.into_iter().rev().map(|id| {
-                let from = came_from(&state, id);
+                let from = began_with(&state, id);
                 Step {
                     after: View::kept(&state, id),
                     before: View::kept(&state, from),
@@ -186,6 +187,19 @@ fn steps(engine: &Engine, part: &Part) -> Result<(Root, Vec<Step>), Failure> {
             Ok((state.head.clone(), steps.collect()))
         }
     }
+}
+
+/// The state with which the work of a snapshot began. One that took itself in the middle of it does not divide it.
+fn began_with(state: &State, id: StateId) -> StateId {
+    let automatic = |id: StateId| {
+        let snapshot = state.snapshots.get(&id);
+        snapshot.is_some_and(|s| s.meta.reason.as_deref() == Some(AUTOMATIC))
+    };
+    let mut from = came_from(state, id);
+    while !automatic(id) && automatic(from) {
+        from = came_from(state, from);
+    }
+    from
 }
 
 impl Merge<'_> {

@@ -322,6 +322,37 @@ fn a_snapshot_after_a_revert_did_what_came_after_the_revert() {
     assert_eq!(b.text("doc/c").unwrap(), "doc/c");
 }
 
+/// What a task did is all that came before its snapshot, whatever took itself meanwhile.
+#[test]
+fn a_snapshot_that_takes_itself_divides_no_work() {
+    let b = bench();
+    b.write("doc/c", 0, b"1");
+    let automatic = SnapMeta {
+        reason: Some(llctl::config::AUTOMATIC.to_owned()),
+        ..SnapMeta::default()
+    };
+    for name in ["auto-1", "auto-2"] {
+        let name = SnapName::new(name).unwrap();
+        b.host.snap(Some(&name), None, &automatic).unwrap();
+        b.write("top", 0, b"2");
+    }
+    b.write("src/a", 0, b"3");
+    b.snap("work");
+    b.write("src/deep/b", 0, b"4");
+    b.revert_part(&done_by(&["work"]), OnConflict::Stop)
+        .unwrap();
+    for path in ["doc/c", "top", "src/a"] {
+        assert_eq!(b.text(path).unwrap(), path);
+    }
+    assert_eq!(b.text("src/deep/b").unwrap(), "4rc/deep/b");
+    b.host.undo(1).unwrap();
+    // Named itself, it stands for its own part.
+    b.revert_part(&done_by(&["auto-1"]), OnConflict::Stop)
+        .unwrap();
+    assert_eq!(b.text("doc/c").unwrap(), "doc/c");
+    assert_eq!(b.text("top").unwrap(), "2op");
+}
+
 fn choose(globs: &[String], state: &Manifest) -> (Manifest, Manifest) {
     let globs = Globs::new(globs).unwrap();
     let all = state.clone().into_iter();
