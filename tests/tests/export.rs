@@ -449,15 +449,17 @@ fn frames(bytes: &[u8]) -> Vec<usize> {
 
 #[test]
 fn cut_at_every_frame_and_wrong_in_every_region_is_refused_whole() {
-    let here = Mounted::over("export-frames", |base| {
+    let mut here = Mounted::over("export-frames", |base| {
         fill(base);
         fs::write(base.join("noise"), noise(3_000_000)).unwrap();
     });
+    here.allow(Duration::from_secs(300));
     here.snap("one");
     fs::write(here.path("dir/a"), "changed").unwrap();
     here.snap("two");
     let whole = fs::read(export(&here, &["one", "two"], "whole")).unwrap();
-    let there = other("export-wrong");
+    let mut there = other("export-wrong");
+    there.allow(Duration::from_secs(300));
     there.snap("mine");
     let mut client = connect(&there);
     let before = layers(&there);
@@ -721,7 +723,7 @@ fn an_import_whose_worker_is_killed_is_made_once() {
     let seed = seeded::first_seed();
     println!("LLFS_SEED={seed}");
     let mut random = Random::new(seed);
-    let here = Mounted::over("export-kill", |base| {
+    let mut here = Mounted::over("export-kill", |base| {
         fill(base);
         fs::write(base.join("noise"), noise(5_000_000)).unwrap();
     });
@@ -729,6 +731,7 @@ fn an_import_whose_worker_is_killed_is_made_once() {
     let one = walk(&here.dir);
     let path = export(&here, &["one"], "whole");
     let mut there = other("export-killed");
+    here.allow(Duration::from_secs(300));
     there.allow(Duration::from_secs(300));
     let supervisor = there.pid();
     let mut took = Duration::from_millis(500);
