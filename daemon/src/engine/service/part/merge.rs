@@ -13,7 +13,7 @@ use super::{Step, conflict, inode_in};
 use crate::engine::snapshot::Conflict;
 use crate::engine::{Answer, Engine};
 use crate::tree::diff::Changes;
-use crate::tree::{Dentry, Ino, Inode, Kind, Root, Slot, StateId, Time};
+use crate::tree::{Dentry, FIRST_INO, Ino, Inode, Kind, Root, Slot, StateId, Time};
 
 /// A head in the making, and where its parts come from.
 pub(super) struct Merge<'a> {
@@ -295,24 +295,42 @@ impl<'a> Merge<'a> {
         Ok(())
     }
 
-    /// Files that have several names in the base gain and lose those with the directories that they are in, which nothing in the overlay
-    /// says. So their names are counted when all is done.
-    pub fn count_links(&mut self, peeks: &Peeks<'_>, steps: &[Step]) -> Answer<()> {
+    /// Files gain and lose the names that only the base has with the directories that they are in, which nothing in the overlay says. So
+    /// names are counted when all is done: of files that have several in the base, and of those whose one came or went with a directory.
+    pub fn count_links(&mut self, peeks: &Peeks<'_>, steps: &[Step], old: &View) -> Answer<()> {
         let mut changed: BTreeSet<Ino> = BTreeSet::new();
         for step in steps {
             let changes = Changes::between(&step.before.root, &step.after.root);
             changed.extend(changes.inodes.union(&changes.data));
         }
-        let of_base = peeks.links_of_base(&changed)?;
         let view = View {
             which: Which::Live,
             root: self.root.clone(),
             name: String::new(),
         };
-        let names = Names::new(peeks, &view);
-        let of_overlay = links(&view.root, &of_base.keys().copied().collect());
+        let (before, names) = (Names::new(peeks, old), Names::new(peeks, &view));
+        let mut of_base = peeks.links_of_base(&changed)?;
         // Where the base was not walked in time its names are not known.
-        for (ino, of_base) in of_base.into_iter().filter(|(_, slots)| !slots.is_empty()) {
+        of_base.retain(|_, slots| !slots.is_empty());
+        for ino in changed.into_iter().filter(|ino| *ino < FIRST_INO) {
+            let Some(place) = names.place(ino) else {
+                continue;
+            };
+            let is_there =
+                |names: &Names<'_>| names.binds(&place, ino) && names.has_dir(place.parent);
+            if !of_base.contains_key(&ino) && is_there(&before) != is_there(&names) {
+                of_base.insert(ino, [place].into());
+            }
+        }
+        let of_overlay = links(&view.root, &of_base.keys().copied().collect());
+        for (ino, of_base) in of_base {
+            let inode = match view.root.inode(ino) {
+                Some(inode) => (**inode).clone(),
+                None => self.engine.base_inode(ino)?,
+            };
+            if inode.kind == Kind::Dir {
+                continue;
+            }
             let all = of_overlay.get(&ino).into_iter().flatten().cloned();
             let mut all: BTreeSet<Slot> = all.filter(|slot| names.has_dir(slot.parent)).collect();
             for slot in of_base {
@@ -320,12 +338,8 @@ impl<'a> Merge<'a> {
                     all.insert(slot);
                 }
             }
-            let inode = match view.root.inode(ino) {
-                Some(inode) => (**inode).clone(),
-                None => self.engine.base_inode(ino)?,
-            };
             let nlink = u32::try_from(all.len()).unwrap_or(u32::MAX);
-            if inode.kind != Kind::Dir && nlink > 0 && nlink != inode.nlink {
+            if nlink > 0 && nlink != inode.nlink {
                 self.set(ino, Inode { nlink, ..inode })?;
             }
         }

@@ -126,12 +126,17 @@ fn plan(
     on_conflict: OnConflict,
 ) -> Result<Planned, Refusal> {
     let (head, steps) = steps(engine, part).map_err(|f| Refusal::Gone(f.message))?;
+    let old = View {
+        which: Which::Live,
+        root: head.clone(),
+        name: String::new(),
+    };
     let mut merge = Merge::new(engine, head, globs, on_conflict);
     for step in &steps {
         let undone = merge.undo(peeks, step);
         undone.map_err(Refusal::failed("the revert could not be planned"))?;
     }
-    let counted = merge.count_links(peeks, &steps);
+    let counted = merge.count_links(peeks, &steps, &old);
     counted.map_err(Refusal::failed("the revert could not be planned"))?;
     if !merge.conflicts.is_empty() {
         return Err(Refusal::Conflicts(merge.conflicts.into_iter().collect()));

@@ -581,3 +581,23 @@ fn a_part_with_hard_links_of_the_base_is_reverted() {
     assert_eq!(b.text("x").unwrap(), "X");
     b.sound();
 }
+
+/// A name that only the base has comes back with its directory, and counts.
+#[test]
+fn a_name_of_the_base_that_comes_back_with_its_directory_counts() {
+    let place = Place::new();
+    place.put("d/a", b"a");
+    place.put("x", b"x");
+    let b = place.open();
+    b.link("d/a", "out");
+    b.snap("s");
+    b.remove("d/a");
+    b.remove("d");
+    b.revert_part(&since("s", &["d"]), OnConflict::Revert)
+        .unwrap();
+    b.counted().unwrap();
+    b.remove("d/a");
+    assert_eq!(b.text("out").unwrap(), "a");
+    b.counted().unwrap();
+    b.sound();
+}
