@@ -239,6 +239,10 @@ impl Live {
         }
         let waiting = self.fresh.len() + self.waiting.iter().map(|(_, e)| e.len()).sum::<usize>();
         if waiting < WAITING_MAX {
+            if self.fresh.len() == self.fresh.capacity() {
+                // Not twice as many: they are soon written.
+                self.fresh.reserve_exact(MANY / 4);
+            }
             self.fresh.push(Entry {
                 process: self.processes.of(caller.tid, caller.uid),
                 ino,

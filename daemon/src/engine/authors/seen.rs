@@ -2,20 +2,22 @@
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::tree::Ino;
 
-/// Pairs that are remembered, at most: 16 bytes each, and as much again for the table. What comes after them is not noted.
+/// Pairs that are remembered, at most: 8 bytes each, and as much again for the table. What comes after them is not noted.
 const PAIRS_MAX: usize = 1 << 17;
 
 /// A table as large as this is let go rather than kept for the next time.
 const KEPT_MAX: usize = 1 << 12;
 
-struct Pair {
-    ino: Ino,
-    tid: u32,
-    did: u8,
-}
+/// Bits of [`super::Did`].
+const DID: u64 = 0x1f;
+
+/// A thread and an inode, mixed, and in the lowest bits what the one did to the other. Two pairs that are the same in the other 59
+/// bits are taken for one: once in 2^26 full tables.
+struct Pair(u64);
 
 #[derive(Default)]
 pub(super) struct Seen {
@@ -26,20 +28,17 @@ impl Seen {
     /// Whether that thread did that to that inode for the first time; from now on it has.
     pub fn is_new(&mut self, tid: u32, ino: Ino, did: u8) -> bool {
         let full = self.pairs.len() >= PAIRS_MAX;
-        let entry = self.pairs.entry(
-            hash(tid, ino),
-            |pair| pair.tid == tid && pair.ino == ino,
-            |pair| hash(pair.tid, pair.ino),
-        );
-        match entry {
+        let (mixed, did) = (mix(tid, ino), u64::from(did));
+        let same = |pair: &Pair| pair.0 & !DID == mixed;
+        match (self.pairs).entry(hash(mixed), same, |pair| hash(pair.0 & !DID)) {
             Entry::Occupied(mut pair) => {
-                let before = pair.get().did;
-                pair.get_mut().did |= did;
+                let before = pair.get().0;
+                pair.get_mut().0 |= did;
                 before & did != did
             }
             Entry::Vacant(_) if full => false,
             Entry::Vacant(vacant) => {
-                vacant.insert(Pair { ino, tid, did });
+                vacant.insert(Pair(mixed | did));
                 true
             }
         }
@@ -54,10 +53,14 @@ impl Seen {
     }
 }
 
-/// Spreads both, of which neighbours are common.
-fn hash(tid: u32, ino: Ino) -> u64 {
-    let mixed = (ino ^ (u64::from(tid) << 40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+/// The table's buckets go by the lowest bits, which are not of the mixture.
+fn hash(mixed: u64) -> u64 {
     mixed ^ (mixed >> 32)
+}
+
+/// Spreads both, of which neighbours are common, and leaves room for what was done.
+fn mix(tid: u32, ino: Ino) -> u64 {
+    xxh3_64_with_seed(&ino.to_ne_bytes(), u64::from(tid)) & !DID
 }
 
 #[cfg(test)]
