@@ -234,3 +234,23 @@ fn many_threads_write_and_sync() {
         assert!(rounds.eq(0..50), "a thread's records stay in order");
     }
 }
+
+#[test]
+fn a_layer_that_was_looked_for_takes_writes_and_gives_blocks_back() {
+    let directory = Directory::new();
+    directory.make();
+    let (store, _) = Store::open(directory.disk(), &small()).unwrap();
+    let layer = store.open_layer();
+    store.alloc(layer, 64).unwrap();
+    let bytes = vec![9; 64 * BLOCK as usize];
+    store.write_blocks(layer, 0, &bytes, 0).unwrap();
+    drop(store);
+
+    let (store, _) = Store::open(directory.disk(), &small()).unwrap();
+    assert!(store.has_layer(layer));
+    store.write_blocks(layer, 0, &bytes[..10], 0).unwrap();
+    let seq = store.append(b"given up").unwrap();
+    store.free(layer, &[20..64], seq).unwrap();
+    let kept = store.layers().unwrap()[0].disk_bytes;
+    assert!(kept < 64 * BLOCK, "{kept} bytes are left");
+}

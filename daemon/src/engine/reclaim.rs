@@ -56,6 +56,8 @@ impl Engine {
         self.drop_stale_import();
         // Whoever reads an old state without the gate holds this.
         let Some(_pins) = self.pins.try_write() else {
+            // Nobody else may come and ask.
+            self.house.poke_later();
             return Ok(0);
         };
         // Blocks handed out before this are referred to, or given up, by the time at which nothing goes on.
@@ -66,9 +68,10 @@ impl Engine {
             let state = self.state.read();
             let mut roots: Vec<Root> = state.roots().into_iter().cloned().collect();
             roots.extend(self.built.lock().iter().cloned());
+            // What is given up from here on is not seen by this.
+            self.garbage.store(0, Relaxed);
             (roots, self.store.last_seq(), self.layer.load(Acquire))
         };
-        self.garbage.store(0, Relaxed);
         let mut live = live(&roots);
         drop(roots);
         // Reads that began before may still go to blocks that were given up since; none of them goes on after this.

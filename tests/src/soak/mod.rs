@@ -204,7 +204,8 @@ fn settle(history: &mut History) -> (u64, u64) {
         if now != last.0 {
             last = (now, Instant::now());
         }
-        (last.1.elapsed() > Duration::from_secs(4)).then_some(())
+        // The daemon looks every five seconds by itself.
+        (last.1.elapsed() > Duration::from_secs(7)).then_some(())
     });
     (last.0, sample::bytes_below(&history.mounted.dir))
 }

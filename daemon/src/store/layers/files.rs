@@ -39,7 +39,7 @@ impl FileCache {
         }
     }
 
-    /// The layer's data. What was opened with [`OpenHow::Read`] is not remembered for writing.
+    /// The layer's data. All share what was opened first: with [`OpenHow::Read`] only where nobody may write any more.
     pub fn data(&self, id: LayerId, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
         self.get(id, Part::Data, how)
     }

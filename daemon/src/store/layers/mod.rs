@@ -142,7 +142,7 @@ impl Layers {
     /// Whether there is a layer of that number, and its file. The state may know one whose file somebody took away.
     pub fn has(&self, id: LayerId) -> bool {
         let known = self.map.read().contains_key(&id.0);
-        let file = || self.files.data(id, OpenHow::Read).err();
+        let file = || self.files.data(id, self.how()).err();
         known && file().is_none_or(|error| error.kind() != io::ErrorKind::NotFound)
     }
 
