@@ -227,12 +227,7 @@ impl History {
     /// # Panics
     /// When another one is gone.
     pub fn follow_retention(&mut self) {
-        let listed = self.mounted.json(&["list"]);
-        let all = listed["snapshots"]
-            .as_array()
-            .expect("snapshots are listed");
-        let names = all.iter().filter_map(|s| s["name"].as_str());
-        self.follow(&names.map(str::to_owned).collect::<Vec<_>>());
+        self.follow(&self.mounted.names());
     }
 
     fn follow(&mut self, there: &[String]) {

@@ -17,6 +17,8 @@ use crate::watchdog::Watchdog;
 
 /// How long a test may use one mount, unless it says otherwise.
 const TIME_OF_A_TEST: Duration = Duration::from_secs(150);
+/// Set to 0, nothing happens by itself, which most tests would trip over.
+const AUTOMATIC: &str = "LLFS_AUTOMATIC";
 
 /// A base directory, a store and the directories of the environment, all in one scratch
 /// directory. Dropping it takes down what is left of the mount and removes everything.
@@ -82,7 +84,7 @@ impl Mounted {
         // Snapshots that take themselves would be in what tests list; those that want them say so.
         let env = env
             .into_iter()
-            .chain([("LLFS_AUTOMATIC".into(), "0".into())])
+            .chain([(AUTOMATIC.into(), "0".into())])
             .collect();
         let below = File::open(&dir).expect("the base directory was just made");
         let watchdog = Some(Watchdog::new(scratch.path().to_path_buf(), TIME_OF_A_TEST));
@@ -122,6 +124,11 @@ impl Mounted {
             std::fs::copy(&program, programs.join(name)).expect("programs can be copied");
         }
         self.programs = programs;
+    }
+
+    /// From the next mount on everything happens by itself that does so for users, too.
+    pub fn by_itself(&mut self) {
+        self.env.retain(|(name, _)| name != AUTOMATIC);
     }
 
     /// A program with this mount's environment, as this mount's user.
@@ -232,6 +239,25 @@ impl Mounted {
             Ok(value) => value,
             Err(error) => panic!("`{}`: {error} in {}", finished.line, finished.out()),
         }
+    }
+
+    /// The names of the snapshots, oldest first.
+    #[track_caller]
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let listed = self.json(&["list"]);
+        let all = listed["snapshots"].as_array();
+        let all = all.expect("snapshots are listed").iter();
+        let names = all.map(|s| s["name"].as_str().expect("a snapshot has a name"));
+        names.map(str::to_owned).collect()
+    }
+
+    /// Writes `llfs.toml` and puts it in force.
+    #[track_caller]
+    pub fn rules(&self, text: &str) {
+        let file = self.path("llfs.toml");
+        std::fs::write(file, text).expect("the mount can be written");
+        self.llctl(&["config", "trust", "--yes"]).ok();
     }
 
     /// `llctl snap NAME`.

@@ -16,35 +16,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A mount as users have it: with everything that happens by itself.
 fn mounted(name: &str, fill: impl FnOnce(&Path)) -> Mounted {
     let mut site = Mounted::prepare(name);
-    site.env.retain(|(name, _)| name != "LLFS_AUTOMATIC");
+    site.by_itself();
     fill(&site.dir);
     site.mount();
     site
 }
 
-/// Puts rules in force.
-fn rules(site: &Mounted, text: &str) {
-    let file = site.path("llfs.toml");
-    fs::write(&file, text).unwrap();
-    site.llctl(&["config", "trust", "--yes"]).ok();
-}
-
 /// Nothing comes by itself but what a test says.
 const NOTHING: &str = "[checkpoints]\nquiet = \"off\"\nevery = \"off\"\nbulk = 0\n";
-
-fn names(site: &Mounted) -> Vec<String> {
-    let list = site.json(&["list"]);
-    let snapshots = list["snapshots"].as_array().unwrap().iter();
-    snapshots
-        .map(|s| s["name"].as_str().unwrap().to_owned())
-        .collect()
-}
 
 /// Waits for a snapshot that is none of `known`.
 #[track_caller]
 fn new_one(site: &Mounted, known: &[String]) -> String {
     until("a snapshot that takes itself", PATIENCE, || {
-        names(site).into_iter().find(|name| !known.contains(name))
+        site.names().into_iter().find(|name| !known.contains(name))
     })
 }
 
@@ -53,7 +38,7 @@ fn when_it_gets_quiet_there_is_a_snapshot_and_no_empty_one() {
     let site = mounted("auto-quiet", |_| {});
     // One change at a time: a busy machine may be quiet between two.
     fs::create_dir(site.path("f")).unwrap();
-    rules(&site, "[checkpoints]\nquiet = \"1s\"\nbulk = 0\n");
+    site.rules("[checkpoints]\nquiet = \"1s\"\nbulk = 0\n");
     let first = new_one(&site, &[]);
     assert!(first.starts_with("auto-20"), "{first}");
     let before = site.manifest();
@@ -77,7 +62,7 @@ fn when_it_gets_quiet_there_is_a_snapshot_and_no_empty_one() {
         (&meta["phase"], &meta["session"]),
         (&"review".into(), &"s".into())
     );
-    assert_eq!(names(&site), [first.clone(), second]);
+    assert_eq!(site.names(), [first.clone(), second]);
     // `diff` is about what somebody asked for.
     let changed = site.llctl(&["diff"]).ok().out();
     assert!(
@@ -113,7 +98,7 @@ fn checksum(site: &Mounted, name: &str) {
 #[test]
 fn what_many_removals_take_is_in_a_snapshot_from_before_the_first() {
     let site = mounted("auto-bulk", tree);
-    rules(&site, "[checkpoints]\nquiet = \"1h\"\n");
+    site.rules("[checkpoints]\nquiet = \"1h\"\n");
     site.snap("known");
     checksum(&site, "known");
     // What has changed since the base makes the base no way back.
@@ -147,10 +132,7 @@ fn what_many_removals_take_is_in_a_snapshot_from_before_the_first() {
 #[test]
 fn a_few_removals_leave_no_snapshot() {
     let site = mounted("auto-few", tree);
-    rules(
-        &site,
-        "[checkpoints]\nquiet = \"off\"\nevery = \"off\"\nbulk = 20\n",
-    );
+    site.rules("[checkpoints]\nquiet = \"off\"\nevery = \"off\"\nbulk = 20\n");
     fs::write(site.path("new"), "x").unwrap();
     // What was written down already is not lost either.
     until("who did it is written down", PATIENCE, || {
@@ -163,7 +145,7 @@ fn a_few_removals_leave_no_snapshot() {
     }
     // The mark is no snapshot that anybody sees, and goes.
     assert_eq!(
-        names(&site),
+        site.names(),
         Vec::<String>::new(),
         "{}",
         site.json(&["list"])
@@ -183,31 +165,28 @@ fn a_few_removals_leave_no_snapshot() {
         fs::write(&file, "x").unwrap();
         fs::remove_file(&file).unwrap();
     }
-    assert_eq!(names(&site), ["after"]);
+    assert_eq!(site.names(), ["after"]);
 }
 
 #[test]
 fn what_a_snapshot_if_changed_relies_on_stays() {
     let site = mounted("auto-relied", tree);
-    rules(
-        &site,
-        "[checkpoints]\nquiet = \"off\"\nevery = \"off\"\nbulk = 20\n",
-    );
+    site.rules("[checkpoints]\nquiet = \"off\"\nevery = \"off\"\nbulk = 20\n");
     fs::write(site.path("new"), "x").unwrap();
     // A removal that fails begins a burst too, and changes nothing.
     let name = until("a snapshot that is the mark", PATIENCE, || {
         // On a busy machine a burst may end before it is asked about: then there must be another.
         until("the last mark is gone", PATIENCE, || {
-            (site.json(&["status"])["snapshots"] == names(&site).len()).then_some(())
+            (site.json(&["status"])["snapshots"] == site.names().len()).then_some(())
         });
-        fs::write(site.path("new"), format!("{:?}", names(&site))).unwrap();
+        fs::write(site.path("new"), format!("{:?}", site.names())).unwrap();
         fs::remove_dir(site.path("src")).unwrap_err();
         let found = site.json(&["snap", "--if-changed"]);
         found["unchanged"]["name"].as_str().map(str::to_owned)
     });
     fs::remove_file(site.path("src/0/0")).unwrap();
     until("it stays in the list", PATIENCE, || {
-        names(&site).contains(&name).then_some(())
+        site.names().contains(&name).then_some(())
     });
     site.revert(&name);
     assert!(site.path("src/0/0").exists());
@@ -224,13 +203,13 @@ fn an_agent_without_any_hook_is_undone_by_one_command() {
 c.executemany('insert into t values (?)', [(i,) for i in range(1000)]); c.commit()\"";
         Run::shell(script).dir(base).ok();
     });
-    rules(&site, "[checkpoints]\nquiet = \"1s\"\n");
+    site.rules("[checkpoints]\nquiet = \"1s\"\n");
     // It begins well.
     Run::shell("echo '// good' >> src/main.rs && git commit -qam four")
         .dir(&site.dir)
         .ok();
     let checkpoint = until("all that work is in a snapshot", PATIENCE, || {
-        let last = names(&site).pop()?;
+        let last = site.names().pop()?;
         let diff = site.llctl(&["diff", "--exit-code", &last]).finish();
         let clean = diff.code() == 0;
         clean.then_some(last)
@@ -254,7 +233,7 @@ c.executemany('insert into t values (?)', [(i,) for i in range(1000)]); c.commit
 #[test]
 fn retention_works_by_itself_and_leaves_what_was_asked_for() {
     let site = mounted("auto-retention", |_| {});
-    rules(&site, NOTHING);
+    site.rules(NOTHING);
     for n in 0..6 {
         fs::write(site.path("f"), format!("{n}")).unwrap();
         if n == 2 {
@@ -265,9 +244,9 @@ fn retention_works_by_itself_and_leaves_what_was_asked_for() {
     }
     let few =
         format!("{NOTHING}[retention]\nkeep_last = 2\nkeep_for = \"off\"\nhourly = 0\ndaily = 0\n");
-    rules(&site, &few);
+    site.rules(&few);
     until("the others go", PATIENCE, || {
-        (names(&site) == ["mine", "a4", "a5"]).then_some(())
+        (site.names() == ["mine", "a4", "a5"]).then_some(())
     });
     let acts = site.json(&["history", "--what", "prune"]);
     assert_eq!(
@@ -319,7 +298,7 @@ timeout = \"10s\"
     // The one after a revert uses the mount and llctl, and its failure stops nothing.
     site.revert("a");
     assert_eq!(fs::read(site.path("f")).unwrap(), b"0after\n");
-    assert_eq!(names(&site), ["a", "b", "from-hook"]);
+    assert_eq!(site.names(), ["a", "b", "from-hook"]);
     fs::write(site.path("forbidden"), "").unwrap();
     let refused = site.llctl(&["revert", "b"]).finish();
     assert_eq!(refused.code(), 11, "{}", refused.text());

@@ -21,29 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn automatic(name: &str) -> Mounted {
     let mut site = Mounted::prepare(name);
-    site.env.retain(|(name, _)| name != "LLFS_AUTOMATIC");
+    site.by_itself();
     site.mount();
     site
-}
-
-fn names(site: &Mounted) -> Vec<String> {
-    let list = site.json(&["list"]);
-    let snapshots = list["snapshots"].as_array().unwrap().iter();
-    snapshots
-        .map(|s| s["name"].as_str().unwrap().to_owned())
-        .collect()
 }
 
 #[test]
 fn rules_that_are_no_file_are_told_and_wait_for_nobody() {
     let site = automatic("faults-rules");
     let file = site.path("llfs.toml");
-    fs::write(
-        &file,
-        "[checkpoints]\nquiet = \"off\"\nevery = \"off\"\nbulk = 3\n",
-    )
-    .unwrap();
-    site.llctl(&["config", "trust", "--yes"]).ok();
+    site.rules("[checkpoints]\nquiet = \"off\"\nevery = \"off\"\nbulk = 3\n");
     let broken = |why: &str| {
         for command in [&["config", "check"][..], &["config", "trust", "--yes"]] {
             let refused = site.llctl(command).finish();
@@ -102,10 +89,9 @@ after_delete = \"exit 7\"
         llctl.display()
     );
     site.snap("old");
-    fs::write(site.path("llfs.toml"), text).unwrap();
-    site.llctl(&["config", "trust", "--yes"]).ok();
+    site.rules(&text);
     site.snap("a");
-    assert_eq!(names(&site), ["inner-a", "a"]);
+    assert_eq!(site.names(), ["inner-a", "a"]);
     assert_eq!(fs::read_to_string(site.path("before")).unwrap(), "a\n");
     // What a hook wrote before a snapshot is in it.
     assert_eq!(
@@ -118,12 +104,7 @@ after_delete = \"exit 7\"
 #[test]
 fn a_phase_and_a_session_take_what_there_is_and_are_never_empty() {
     let site = automatic("faults-session");
-    fs::write(
-        site.path("llfs.toml"),
-        "[checkpoints]\nquiet = \"off\"\nevery = \"off\"\n",
-    )
-    .unwrap();
-    site.llctl(&["config", "trust", "--yes"]).ok();
+    site.rules("[checkpoints]\nquiet = \"off\"\nevery = \"off\"\n");
     let first = site.json(&["session", "monday"]);
     assert_eq!(first["meta"]["session"], Value::Null);
     assert_eq!(first["message"], "before another session");
@@ -149,7 +130,7 @@ fn a_phase_and_a_session_take_what_there_is_and_are_never_empty() {
     fs::write(site.path("f"), "still tuesday's").unwrap();
     let fourth = site.json(&["session", "thursday"]);
     assert_eq!(fourth["meta"]["phase"], "next");
-    assert_eq!(names(&site).len(), 4);
+    assert_eq!(site.names().len(), 4);
     // Too long to be said by a snapshot: told at once, and not when the next one is taken.
     let refused = site.llctl(&["session", &"x".repeat(10_000)]).finish();
     assert_ne!(refused.code(), 0);
@@ -258,7 +239,7 @@ fn what_is_read_while_it_is_pruned_is_whole_or_told_to_be_gone() {
         }
         site.verify();
     }
-    assert_eq!(names(&site), ["new0", "new1", "new2", "new3"]);
+    assert_eq!(site.names(), ["new0", "new1", "new2", "new3"]);
 }
 
 #[test]
@@ -300,10 +281,10 @@ fn a_hook_at_a_daemon_that_hangs_lets_the_agent_go_on() {
             .then_some(())
     });
     fs::write(site.path("f"), "y").unwrap();
-    let before = names(&site).len();
+    let before = site.names().len();
     let done = hook();
     assert_eq!((done.code(), done.err().as_str()), (0, ""));
-    assert_eq!(names(&site).len(), before + 1);
+    assert_eq!(site.names().len(), before + 1);
     // Not mounted.
     site.unmount();
     let done = hook();
@@ -388,6 +369,6 @@ fn an_mcp_client_that_talks_nonsense_harms_nobody() {
         assert_eq!(answers[0]["result"]["serverInfo"]["name"], "llfs");
     }
     assert_eq!(fs::read(site.path("f")).unwrap(), b"x");
-    assert_eq!(names(&site), Vec::<String>::new());
+    assert_eq!(site.names(), Vec::<String>::new());
     Run::new("true").ok();
 }

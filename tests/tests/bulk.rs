@@ -18,7 +18,7 @@ const RULES: &str = "[checkpoints]\nquiet = \"off\"\nevery = \"off\"\nbulk = 20\
 /// Ten directories of 20 files each, and ten empty ones.
 fn site(name: &str, rules: &str) -> Mounted {
     let mut site = Mounted::prepare(name);
-    site.env.retain(|(name, _)| name != "LLFS_AUTOMATIC");
+    site.by_itself();
     for dir in 0..10 {
         let dir = site.dir.join(format!("src/{dir}"));
         fs::create_dir_all(&dir).unwrap();
@@ -30,17 +30,8 @@ fn site(name: &str, rules: &str) -> Mounted {
         fs::create_dir_all(site.dir.join(format!("empty/{dir}"))).unwrap();
     }
     site.mount();
-    fs::write(site.path("llfs.toml"), rules).unwrap();
-    site.llctl(&["config", "trust", "--yes"]).ok();
+    site.rules(rules);
     site
-}
-
-fn names(site: &Mounted) -> Vec<String> {
-    let list = site.json(&["list"]);
-    let snapshots = list["snapshots"].as_array().unwrap().iter();
-    snapshots
-        .map(|s| s["name"].as_str().unwrap().to_owned())
-        .collect()
 }
 
 /// Waits until marks that nobody needs are gone: what is left then is there to stay.
@@ -48,7 +39,7 @@ fn names(site: &Mounted) -> Vec<String> {
 fn settled(site: &Mounted, expected: usize) {
     until("what is not needed is given up", PATIENCE, || {
         let there = site.json(&["status"])["snapshots"] == expected;
-        (there && names(site).len() == expected).then_some(())
+        (there && site.names().len() == expected).then_some(())
     });
 }
 
@@ -85,7 +76,7 @@ fn directories_count_as_files_do() {
         "rm src/2/{0..9} & rm -r empty src/0/{0..9}; wait",
     );
     settled(&site, 1);
-    let name = names(&site).remove(0);
+    let name = site.names().remove(0);
     site.revert(&name);
     assert_eq!(fs::read_dir(site.path("empty")).unwrap().count(), 10);
     assert_eq!(fs::read(site.path("src/9/0")).unwrap(), b"work of today");
@@ -107,7 +98,7 @@ all = [threading.Thread(target=some, args=(n,)) for n in range(4)]
         .dir(&site.dir)
         .ok();
     settled(&site, 1);
-    let first = names(&site).remove(0);
+    let first = site.names().remove(0);
     site.revert(&first);
     before.assert_same(&site.manifest(), Ignore::default(), "threads");
     // A program for each file. The snapshot of a moment ago would do for it.
@@ -116,7 +107,7 @@ all = [threading.Thread(target=some, args=(n,)) for n in range(4)]
     let before = site.manifest();
     shell(&site.dir, "find src/5 src/6 -type f -exec rm {} ';'");
     settled(&site, 2);
-    let second = names(&site).pop().unwrap();
+    let second = site.names().pop().unwrap();
     site.revert(&second);
     before.assert_same(
         &site.manifest(),
@@ -144,7 +135,7 @@ fn who_begins_later_has_a_snapshot_of_later() {
     shell(&site.dir, "rm -rf src/9 made");
     slow.wait(PATIENCE);
     settled(&site, 1);
-    let name = names(&site).remove(0);
+    let name = site.names().remove(0);
     site.revert(&name);
     assert_eq!(fs::read(site.path("src/9/0")).unwrap(), b"new\n");
     assert!(site.path("made/30").exists());
@@ -164,15 +155,14 @@ after_snap = \"cd /; echo after $LLFS_SNAPSHOT >> $LLFS_TEST_LOG; sleep 600\"
 timeout = \"10m\"
 "
     );
-    fs::write(site.path("llfs.toml"), text).unwrap();
-    site.llctl(&["config", "trust", "--yes"]).ok();
+    site.rules(&text);
     fs::write(site.path("new"), "x").unwrap();
     let before = site.manifest();
     shell(&site.dir, "rm -rf src");
     let told = until("the hook after it", PATIENCE, || {
         fs::read_to_string(&log).ok().filter(|t| t.ends_with('\n'))
     });
-    let name = names(&site).remove(0);
+    let name = site.names().remove(0);
     assert_eq!(told, format!("after {name}\n"));
     // While that one hangs, everything goes on; and so does the end of the mount, which ends it.
     site.revert(&name);

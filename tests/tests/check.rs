@@ -46,6 +46,16 @@ fn bytes_of(store: &Path) -> Manifest {
     manifest
 }
 
+/// The files of a store with these endings in these directories; there is one of each at least.
+fn files_of(store: &Path, kinds: &[(&str, &str)]) -> Vec<PathBuf> {
+    let files = kinds.iter().flat_map(|(place, end)| {
+        let found = files_in(store, place, end);
+        assert!(!found.is_empty(), "{place}");
+        found
+    });
+    files.collect()
+}
+
 fn files_in(store: &Path, place: &str, end: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(store.join(place)).unwrap();
     let mut all: Vec<_> = entries
@@ -254,16 +264,15 @@ fn whatever_is_damaged_no_wrong_byte_is_served() {
     let whole = mounted.scratch.path().join("whole");
     copy(&mounted.store, &whole);
     let mut files = vec![PathBuf::from("superblock")];
-    for (place, end) in [
-        ("journal", ".log"),
-        ("layers", ".data"),
-        ("layers", ".sum"),
-        ("images", ".img"),
-    ] {
-        let found = files_in(&whole, place, end);
-        assert!(!found.is_empty(), "{place}");
-        files.extend(found);
-    }
+    files.extend(files_of(
+        &whole,
+        &[
+            ("journal", ".log"),
+            ("layers", ".data"),
+            ("layers", ".sum"),
+            ("images", ".img"),
+        ],
+    ));
     let (mut done, mut refused, mut harmless) = (0u32, 0u32, 0u32);
     for file in files {
         let end = match file.starts_with("journal") {
@@ -328,9 +337,7 @@ fn whatever_is_damaged_of_the_notes_hinders_nothing() {
     });
     mounted.allow(Duration::from_secs(600));
     for keep in [7, 9] {
-        let text = format!("[retention]\nkeep_last = {keep}\n");
-        fs::write(mounted.path("llfs.toml"), text).unwrap();
-        mounted.llctl(&["config", "trust", "--yes"]).ok();
+        mounted.rules(&format!("[retention]\nkeep_last = {keep}\n"));
     }
     fs::remove_file(mounted.path("llfs.toml")).unwrap();
     for number in 4..8 {
@@ -347,17 +354,15 @@ fn whatever_is_damaged_of_the_notes_hinders_nothing() {
     mounted.unmount();
     let whole = mounted.scratch.path().join("whole");
     copy(&mounted.store, &whole);
-    let mut files = Vec::new();
-    for (place, end) in [
-        ("history", ".acts"),
-        ("notes", ".who"),
-        ("contents", ".sums"),
-        ("rules", ".toml"),
-    ] {
-        let found = files_in(&whole, place, end);
-        assert!(!found.is_empty(), "{place}");
-        files.extend(found);
-    }
+    let files = files_of(
+        &whole,
+        &[
+            ("history", ".acts"),
+            ("notes", ".who"),
+            ("contents", ".sums"),
+            ("rules", ".toml"),
+        ],
+    );
     let mut done = 0;
     for file in &files {
         let end = fs::metadata(whole.join(file)).unwrap().len();

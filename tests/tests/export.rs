@@ -82,13 +82,6 @@ fn import(mounted: &Mounted, file: &Path) -> Vec<Value> {
     done["imported"].as_array().unwrap().clone()
 }
 
-fn names(mounted: &Mounted) -> Vec<String> {
-    let listed = mounted.json(&["list"]);
-    let all = listed["snapshots"].as_array().unwrap().iter();
-    all.map(|s| s["name"].as_str().unwrap().to_owned())
-        .collect()
-}
-
 #[test]
 fn a_checkpoint_goes_to_another_mount_and_is_the_same() {
     let here = Mounted::over("export-here", fill);
@@ -190,7 +183,7 @@ fn an_incremental_export_needs_the_other_one() {
     let there = other("export-to");
     let refused = there.llctl(&["import", more.to_str().unwrap()]).finish();
     assert_eq!(refused.code(), 4, "{}", refused.err());
-    assert!(names(&there).is_empty());
+    assert!(there.names().is_empty());
     import(&there, &whole);
     import(&there, &more);
     there.revert("two");
@@ -241,16 +234,16 @@ fn what_is_damaged_or_cut_leaves_nothing() {
         assert_ne!(refused.code(), 0, "{} bytes", bytes.len());
         assert!(refused.err().contains("export"), "{}", refused.err());
     }
-    assert!(names(&there).is_empty());
+    assert!(there.names().is_empty());
     there.verify().ok();
     // The same file, whole, is taken after that, once.
     fs::write(&wrong, &whole).unwrap();
     import(&there, &wrong);
     let again = there.llctl(&["import", wrong.to_str().unwrap()]).finish();
     assert_eq!(again.code(), 5, "{}", again.err());
-    assert_eq!(names(&there), ["one"]);
+    assert_eq!(there.names(), ["one"]);
     there.remount();
-    assert_eq!(names(&there), ["one"]);
+    assert_eq!(there.names(), ["one"]);
     there.verify().ok();
 }
 
@@ -393,10 +386,10 @@ fn an_import_that_was_broken_off_is_gone_on_with_or_leaves_nothing() {
     // The daemon dies, and with it what it had.
     let mut client = connect(&there);
     assert!(client.import(half(), Vec::new(), |_| {}).is_err());
-    assert!(names(&there).is_empty());
+    assert!(there.names().is_empty());
     there.kill9();
     there.mount();
-    assert!(names(&there).is_empty());
+    assert!(there.names().is_empty());
     there.verify().ok();
     // Others go on meanwhile, snapshots and reverts too.
     let mut client = connect(&there);
@@ -406,7 +399,7 @@ fn an_import_that_was_broken_off_is_gone_on_with_or_leaves_nothing() {
     there.revert("mine");
     drop(client);
     import(&there, &path);
-    assert_eq!(names(&there), ["mine", "one"]);
+    assert_eq!(there.names(), ["mine", "one"]);
     there.revert("one");
     one.assert_same(&walk(&there.dir), Ignore::another_tree(), "one");
     there.verify().ok();
@@ -423,7 +416,7 @@ fn a_full_disk_leaves_nothing_of_an_import() {
     there.mount_run().args(["--max-store", "32M"]).ok();
     let refused = there.llctl(&["import", path.to_str().unwrap()]).finish();
     assert_eq!(refused.code(), 8, "{}", refused.err());
-    assert!(names(&there).is_empty());
+    assert!(there.names().is_empty());
     // There is as much room as before, as often as one likes.
     for _ in 0..3 {
         let again = there.llctl(&["import", path.to_str().unwrap()]).finish();
@@ -494,12 +487,12 @@ fn cut_at_every_frame_and_wrong_in_every_region_is_refused_whole() {
         wrong[at] ^= 1 << (n % 8);
         refuse(&wrong, &format!("bit {} of byte {at}", n % 8));
     }
-    assert_eq!(names(&there), ["mine"]);
+    assert_eq!(there.names(), ["mine"]);
     // One of them had three megabytes: nothing of these stays.
     until_layers_take_less_than(&there, before + 1_000_000);
     there.verify().ok();
     there.remount();
-    assert_eq!(names(&there), ["mine"]);
+    assert_eq!(there.names(), ["mine"]);
     let imported = connect(&there).import(&whole[..], Vec::new(), |_| {});
     assert_eq!(imported.unwrap().len(), 2);
     there.verify().ok();
@@ -548,7 +541,7 @@ fn an_export_that_lies_is_refused_whole() {
         };
         let kinds = [ErrorKind::Damaged, ErrorKind::Invalid];
         assert!(kinds.contains(&failure.kind), "{what}: {failure:?}");
-        assert!(names(&there).is_empty(), "{what}");
+        assert!(there.names().is_empty(), "{what}");
     };
     let entry = |path: &'static str, lie: &dyn Fn(&mut Entry), items: &mut Vec<Item>| {
         for told in items {
@@ -638,7 +631,7 @@ fn two_exports_that_begin_alike_are_two() {
     let most = Half(&bytes[..bytes.len() - 100_000]);
     assert!(connect(&there).import(most, Vec::new(), |_| {}).is_err());
     import(&there, &files[1]);
-    assert_eq!(names(&there), ["one", "three"]);
+    assert_eq!(there.names(), ["one", "three"]);
     there.verify().ok();
 }
 
@@ -673,7 +666,7 @@ fn whatever_happens_during_an_import_it_is_what_was_exported() {
         there.snap("between");
     });
     assert_eq!(done.unwrap().len(), 1);
-    assert_eq!(names(&there), ["mine", "between", "one"]);
+    assert_eq!(there.names(), ["mine", "between", "one"]);
     assert_eq!(fs::read(there.path("later")).unwrap(), b"later");
     there.verify().ok();
     there.revert("one");
@@ -707,7 +700,7 @@ fn an_apply_during_an_import_has_it_begin_again() {
         panic!("{refused:?}");
     };
     assert_eq!(failure.kind, ErrorKind::Conflict);
-    assert!(names(&there).is_empty());
+    assert!(there.names().is_empty());
     import(&there, &path);
     there.revert("one");
     one.assert_same(&walk(&there.dir), Ignore::another_tree(), "one");
@@ -754,7 +747,7 @@ fn an_import_whose_worker_is_killed_is_made_once() {
         if round == 0 {
             took = begun.elapsed();
         }
-        let hits = names(&there).into_iter().filter(|n| *n == name);
+        let hits = there.names().into_iter().filter(|n| *n == name);
         assert_eq!(hits.count(), 1);
     }
     let acts = there.json(&["history", "--what", "import"]);
@@ -796,7 +789,7 @@ fn programs_export_and_import_without_a_file() {
     assert_eq!(acts[0]["targets"][0], "theirs");
     let too_many = connect(&there).import(&bytes[..], vec![name("a"), name("b")], |_| {});
     assert!(too_many.is_err());
-    assert_eq!(names(&there), ["theirs"]);
+    assert_eq!(there.names(), ["theirs"]);
     // Nobody has heard of this one.
     let missing = connect(&here).export(vec![name("nobody")], None, known, |_| Ok(()));
     let Err(ClientError::Failure(failure)) = missing else {

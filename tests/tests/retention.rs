@@ -6,14 +6,6 @@ use std::fs;
 use llfs_tests::manifest::Ignore;
 use llfs_tests::mounted::Mounted;
 
-fn names(mounted: &Mounted) -> Vec<String> {
-    let list = mounted.json(&["list"]);
-    let snapshots = list["snapshots"].as_array().unwrap().iter();
-    snapshots
-        .map(|s| s["name"].as_str().unwrap().to_owned())
-        .collect()
-}
-
 /// A snapshot that nobody asked for, as a hook of an agent takes them.
 fn automatic(mounted: &Mounted, name: &str) {
     mounted.llctl(&["snap", name, "--reason", "automatic"]).ok();
@@ -107,14 +99,14 @@ fn prune_gives_up_what_nobody_asked_for_and_says_what_that_frees() {
     automatic(&mounted, "tagged");
     mounted.llctl(&["tag", "tagged", "good"]).ok();
     automatic(&mounted, "newest");
-    let all = names(&mounted);
+    let all = mounted.names();
     let plan = mounted.json(&["prune", "--keep-last", "1", "-n"]);
     let going: Vec<&str> = (plan["snapshots"].as_array().unwrap().iter())
         .map(|s| s["name"].as_str().unwrap())
         .collect();
     assert_eq!(going, ["a1", "a2"]);
     assert_eq!(plan["frees"], 1 << 20);
-    assert_eq!(names(&mounted), all, "a plan changes nothing");
+    assert_eq!(mounted.names(), all, "a plan changes nothing");
     assert_eq!(
         mounted
             .llctl(&["prune", "--keep-last", "1"])
@@ -125,7 +117,7 @@ fn prune_gives_up_what_nobody_asked_for_and_says_what_that_frees() {
     let before = mounted.manifest();
     let done = mounted.json(&["prune", "--keep-last", "1", "--yes"]);
     assert_eq!(done["snapshots"], plan["snapshots"]);
-    assert_eq!(names(&mounted), ["mine", "pinned", "tagged", "newest"]);
+    assert_eq!(mounted.names(), ["mine", "pinned", "tagged", "newest"]);
     before.assert_same(&mounted.manifest(), Ignore::default(), "pruned");
     let history = mounted.json(&["history", "--what", "prune"]);
     assert_eq!(
@@ -151,7 +143,7 @@ fn undo_finds_what_was_pruned_with_everything_that_led_there() {
     fs::write(&file, "three").unwrap();
     mounted.revert("one");
     mounted.llctl(&["prune", "--keep-last", "0", "--yes"]).ok();
-    assert_eq!(names(&mounted), Vec::<String>::new());
+    assert_eq!(mounted.names(), Vec::<String>::new());
     assert_eq!(fs::read(&file).unwrap(), b"one");
     mounted.llctl(&["undo"]).ok();
     assert_eq!(fs::read(&file).unwrap(), b"three");

@@ -64,7 +64,7 @@ pub fn run(plan: Plan) {
     println!("seed {}, {:?}", plan.seed, plan.time);
     let mut random = Random::new(plan.seed);
     let mut mounted = Mounted::prepare("soak");
-    mounted.env.retain(|(name, _)| name != "LLFS_AUTOMATIC");
+    mounted.by_itself();
     mounted.allow(plan.time * 2 + Duration::from_secs(600));
     for dir in ["model", "load", "probe"] {
         fs::create_dir(mounted.path(dir)).expect("the base is empty");
@@ -74,8 +74,7 @@ pub fn run(plan: Plan) {
     let root = mounted.path("model");
     let mut history = History::below(mounted, root, sprout().iter());
     let mounted = &history.mounted;
-    fs::write(mounted.path("llfs.toml"), RULES).expect("the mount can be written");
-    mounted.llctl(&["config", "trust", "--yes"]).ok();
+    mounted.rules(RULES);
     let mut blocks = Vec::new();
     let mut kills = 0;
     let time = plan.time / plan.blocks;

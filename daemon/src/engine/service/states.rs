@@ -200,7 +200,8 @@ pub(in crate::engine) fn find(state: &State, wanted: &StateRef) -> Option<StateI
     }
 }
 
-fn time(nanos: UnixNanos) -> Time {
+/// A moment as states have it.
+pub(super) fn time(nanos: UnixNanos) -> Time {
     const SECOND: i64 = 1_000_000_000;
     Time {
         sec: nanos.0.div_euclid(SECOND),

@@ -7,12 +7,11 @@ use nix::errno::Errno;
 use super::build::{Origin, Relied};
 use super::import::first_of;
 use crate::engine::Engine;
+use crate::engine::service::states::time;
 use crate::engine::service::{failure, listing};
 use crate::relay::Passed;
 use crate::tree::staged::differences;
-use crate::tree::{
-    Delta, Difference, Digest, Imported, Meta, Record, Root, Stage, State, StateId, Time,
-};
+use crate::tree::{Delta, Difference, Digest, Imported, Meta, Record, Root, Stage, State, StateId};
 
 /// Bytes of differences that one record tells, about.
 const RECORD: usize = 1 << 20;
@@ -190,13 +189,4 @@ fn commit(
         .map_err(|errno| failure::failed(engine, "the import was not written", errno))?;
     engine.seal_written();
     Ok(ids)
-}
-
-fn time(nanos: UnixNanos) -> Time {
-    const SECOND: i64 = 1_000_000_000;
-    Time {
-        sec: nanos.0.div_euclid(SECOND),
-        // Less than a second.
-        nsec: nanos.0.rem_euclid(SECOND) as u32,
-    }
 }
