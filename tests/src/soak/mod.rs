@@ -14,7 +14,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::command::until;
+use crate::command::{Finished, until};
 use crate::dice::{Dice, Random};
 use crate::history::{History, Step};
 use crate::killer::Killer;
@@ -172,10 +172,24 @@ fn look(history: &History, random: &mut Random) {
         return;
     };
     let name = one["name"].as_str().expect("a snapshot has a name");
-    let told = history.mounted.llctl(&["diff", name]).finish();
+    let told = told_whole(history, &["diff", name]);
     // It may be one that took itself, and is given up at any moment.
     assert!([0, 4].contains(&told.code()), "{}", told.text());
-    history.mounted.llctl(&["log", "model"]).ok();
+    let told = told_whole(history, &["log", "model"]);
+    assert_eq!(told.code(), 0, "{}", told.text());
+}
+
+/// What llctl answers. A worker that is killed in the middle of an answer makes it incomplete, which is said, and it is asked again.
+fn told_whole(history: &History, args: &[&str]) -> Finished {
+    until(
+        "an answer that is not cut off",
+        Duration::from_secs(60),
+        || {
+            let told = history.mounted.llctl(args).finish();
+            let cut = "the daemon's worker died in the middle of the answer";
+            (told.code() == 0 || !told.text().contains(cut)).then_some(told)
+        },
+    )
 }
 
 /// Gives up all states but the present one, waits until no more space is given back, and tells what the store takes and what
