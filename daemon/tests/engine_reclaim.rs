@@ -5,6 +5,7 @@
 )]
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +43,23 @@ fn file(e: &Engine, name: &str) -> Ino {
     };
     let entry = e.make(ROOT, name.as_bytes(), &make, &WHO).unwrap();
     entry.attr.ino
+}
+
+/// The files with layers' data.
+fn layers(dir: &Dir) -> Vec<fs::DirEntry> {
+    let all = fs::read_dir(dir.0.join("store/layers")).unwrap();
+    all.map(|e| e.unwrap())
+        .filter(|e| e.path().extension().is_some_and(|e| e == "data"))
+        .collect()
+}
+
+/// What they take on the disk, in bytes.
+fn taken(dir: &Dir) -> u64 {
+    let files = layers(dir);
+    files
+        .iter()
+        .map(|e| e.metadata().unwrap().blocks() * 512)
+        .sum()
 }
 
 #[test]
@@ -161,30 +179,51 @@ fn snapshots_share_a_layer_and_give_their_part_of_it_back() {
             e.checkpoint().unwrap();
         }
     }
-    let layers = || fs::read_dir(dir.0.join("store/layers")).unwrap();
-    let data = |e: &fs::DirEntry| e.path().extension().is_some_and(|e| e == "data");
-    let taken = || -> u64 {
-        use std::os::unix::fs::MetadataExt;
-        let files = layers().map(|e| e.unwrap()).filter(data);
-        files.map(|e| e.metadata().unwrap().blocks() * 512).sum()
-    };
-    assert_eq!(layers().map(|e| e.unwrap()).filter(data).count(), 1);
+    assert_eq!(layers(&dir).len(), 1);
     let exact = |e: &Engine, n: u32| {
         e.revert(&name(n)).unwrap();
         let mut found = vec![0; 8192];
         assert_eq!(e.read(ino, 0, &mut found, true).unwrap(), 8192);
         assert_eq!(found, [fill(n), fill(n)].concat(), "snapshot {n}");
     };
-    let before = taken();
+    let before = taken(&dir);
     let odd: Vec<String> = (0..400).filter(|n| n % 2 == 1).map(name).collect();
     e.delete(&odd).unwrap();
     e.checkpoint().unwrap();
-    let after = taken();
+    let after = taken(&dir);
     assert!(after <= before * 6 / 10, "{before} bytes, then {after}");
     (0..400).step_by(2).for_each(|n| exact(&e, n));
     e.close().unwrap();
     drop(e);
     let e = Engine::open(&options).unwrap();
     (0..400).step_by(38).for_each(|n| exact(&e, n));
+    e.close().unwrap();
+}
+
+/// Less than what is taken back at once comes back too, when nothing more is given up.
+#[test]
+fn a_little_that_was_given_up_comes_back_by_itself() {
+    let dir = Dir(std::env::temp_dir().join(format!("llfs-resting-{}", std::process::id())));
+    fs::create_dir_all(dir.0.join("base")).unwrap();
+    let options = OpenOptions {
+        base: dir.0.join("base"),
+        store: dir.0.join("store"),
+        fresh: false,
+    };
+    let e = Engine::open(&options).unwrap();
+    let ino = file(&e, "one");
+    let bytes = vec![7; 8 << 20];
+    e.write(ino, 0, &bytes, WriteHow::default()).unwrap();
+    assert!(taken(&dir) >= 8 << 20);
+    let empty = SetAttr {
+        size: Some(0),
+        ..SetAttr::default()
+    };
+    e.setattr(ino, &empty, &WHO).unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while taken(&dir) > 1 << 20 {
+        assert!(Instant::now() < until, "{} bytes are left", taken(&dir));
+        thread::sleep(Duration::from_millis(100));
+    }
     e.close().unwrap();
 }

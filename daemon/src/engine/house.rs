@@ -13,6 +13,8 @@ use crate::tree::{Digest, Ino, Root, StateId};
 
 /// Bytes given up before space is taken back without being asked for.
 const GARBAGE_MAX: u64 = 64 << 20;
+/// Bytes given up that are worth taking back once nothing more is given up for a round.
+const GARBAGE_RESTING: u64 = 1 << 20;
 /// How often it looks without being called.
 const ROUND: Duration = Duration::from_secs(5);
 /// How long it lets be what a snapshot or a revert left: several in a row are not held up by each other's rest.
@@ -122,6 +124,7 @@ impl House {
 fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
     let mut next = Instant::now() + ROUND;
     let mut quiet: Option<Instant> = None;
+    let mut garbage = 0;
     loop {
         let errand = queue.recv_deadline(quiet.map_or(next, |quiet| quiet.min(next)));
         let Some(engine) = engine.upgrade() else {
@@ -151,8 +154,17 @@ fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
             Ok(Errand::Digest(id, digest)) => engine.record_digest(id, digest),
             Ok(Errand::WriteAuthors) => engine.write_authors(),
             Ok(Errand::LookLater) => next = next.min(Instant::now() + PAUSE),
-            Ok(Errand::Look) | Err(RecvTimeoutError::Timeout) => {
-                engine.tidy();
+            Ok(Errand::Look) => {
+                engine.tidy(GARBAGE_MAX);
+                next = Instant::now() + ROUND;
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let before = std::mem::replace(&mut garbage, engine.garbage.load(Relaxed));
+                engine.tidy(if garbage == before {
+                    GARBAGE_RESTING
+                } else {
+                    GARBAGE_MAX
+                });
                 next = Instant::now() + ROUND;
             }
         }
@@ -160,7 +172,8 @@ fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
 }
 
 impl Engine {
-    fn tidy(&self) {
+    /// Does what is due; space is taken back where that many bytes were given up.
+    fn tidy(&self, worth: u64) {
         self.write_authors();
         self.warn_of_read_only();
         if self.store.is_readonly().is_some() {
@@ -179,7 +192,7 @@ impl Engine {
                 "the reserve could not be made again",
                 self.store.refill_reserve().map(drop),
             ),
-            ("space could not be taken back", self.reclaim_if_worth()),
+            ("space could not be taken back", self.reclaim_if(worth)),
             ("the image could not be written", self.image_if_worth()),
         ];
         for (what, result) in done {
@@ -189,8 +202,8 @@ impl Engine {
         }
     }
 
-    fn reclaim_if_worth(&self) -> std::io::Result<()> {
-        if self.garbage.load(Relaxed) < GARBAGE_MAX {
+    fn reclaim_if(&self, worth: u64) -> std::io::Result<()> {
+        if self.garbage.load(Relaxed) < worth {
             return Ok(());
         }
         self.reclaim().map(|_| ())
