@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::escape::Shown;
 use serde::Deserialize;
 
 use crate::config::TEXT_MAX;
@@ -21,7 +22,7 @@ pub const FILE: &str = "llfs.toml";
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentError {
     /// The file cannot be read.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {source}", .path.shown())]
     Read {
         /// The file.
         path: PathBuf,
@@ -29,7 +30,7 @@ pub enum ComponentError {
         source: io::Error,
     },
     /// The file is no TOML, or its `components` are no lists of patterns.
-    #[error("{}: {}", .path.display(), .source.to_string().trim_end())]
+    #[error("{}: {}", .path.shown(), .source.to_string().trim_end())]
     Parse {
         /// The file.
         path: PathBuf,
@@ -37,7 +38,7 @@ pub enum ComponentError {
         source: Box<toml::de::Error>,
     },
     /// The file does not name it.
-    #[error("{} has no component named {name:?}; it has {}", .path.display(), list(.there))]
+    #[error("{} has no component named {name:?}; it has {}", .path.shown(), list(.there))]
     Unknown {
         /// The file.
         path: PathBuf,

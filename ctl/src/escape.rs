@@ -1,6 +1,7 @@
 //! Printing names that may hold anything: names are bytes, terminals obey escape sequences.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 /// The text of `bytes` with everything escaped that could steer a terminal or mislead a reader:
 /// control characters, invisible and direction-changing characters, bytes that are not UTF-8, and
@@ -18,6 +19,18 @@ pub fn escaped(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// How paths are told to people, in errors and logs too. `Path::display` would let a name break or steer lines.
+pub trait Shown {
+    /// The path as [`escaped`] does it.
+    fn shown(&self) -> String;
+}
+
+impl Shown for Path {
+    fn shown(&self) -> String {
+        escaped(self.as_os_str().as_encoded_bytes())
+    }
 }
 
 /// A command as it would be typed in a shell: words that hold more than plain characters are quoted. Not for a terminal as it is:
@@ -125,6 +138,11 @@ mod tests {
             escaped("x\u{202e}y\u{9b}".as_bytes()),
             "x\\xe2\\x80\\xaey\\xc2\\x9b"
         );
+    }
+
+    #[test]
+    fn a_path_is_one_line() {
+        assert_eq!(Path::new("/a\nb\u{1b}[31m").shown(), r"/a\nb\x1b[31m");
     }
 
     #[test]

@@ -4,13 +4,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::escape::Shown;
+
 /// Writes a page for `command` and one for each of its commands into `dir`, which is made if it is not there; gives back which.
 ///
 /// # Errors
 /// What the system says; the path is in it.
 pub fn write(command: clap::Command, dir: &Path) -> io::Result<Vec<PathBuf>> {
     let at = |path: &Path, error: io::Error| {
-        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        io::Error::new(error.kind(), format!("{}: {error}", path.shown()))
     };
     fs::create_dir_all(dir).map_err(|error| at(dir, error))?;
     let name = command.get_name().to_owned();

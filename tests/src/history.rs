@@ -183,20 +183,22 @@ impl History {
         self.compare(&format!("after {step:?}"));
     }
 
-    /// Reverts what is not modelled to a snapshot, if it is there and that can be done, and to nothing else.
+    /// Reverts some of what is not modelled to a snapshot, if it is there and that can be done, and nothing else. Whether it was done.
     ///
     /// # Panics
     /// When something else came of it.
-    pub fn revert_beside(&mut self, name: &str, pattern: &str) {
-        let part = ["revert", name, "--path", pattern, "--on-conflict", "revert"];
-        let done = self.mounted.llctl(&part).finish();
-        // No such snapshot any more; names that cannot be taken without others.
+    pub fn revert_beside(&mut self, name: &str, pattern: &str, on_conflict: &str) -> bool {
+        let part = ["revert", name, "--path", pattern];
+        let run = self.mounted.llctl(&part);
+        let done = run.arg("--on-conflict").arg(on_conflict).finish();
+        // No such snapshot any more, or nothing there that the pattern chooses; names that cannot be taken without others.
         assert!([0, 4, 10].contains(&done.code()), "{}", done.text());
         if done.code() == 0 {
             let same = self.model.snapshot();
             self.revert(&same);
         }
         self.compare("after the revert of what is beside it");
+        done.code() == 0
     }
 
     /// Prunes. What it says it gave up, and nothing else, is gone: the oldest of those that nobody asked for. Others than those of this

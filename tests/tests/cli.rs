@@ -280,6 +280,11 @@ fn names_with_escapes_do_not_reach_the_terminal() {
             let text = std::str::from_utf8(text);
             let text = text.unwrap_or_else(|_| panic!("{}: {shown}", finished.line));
             assert!(!text.contains('\u{202e}'), "{}: {shown}", finished.line);
+            // What follows the newline in the name begins no line.
+            let broken = text
+                .lines()
+                .any(|l| l.starts_with("\\xff") || l.starts_with('\u{fffd}'));
+            assert!(!broken, "{}: {shown}", finished.line);
         }
         finished
     };
@@ -368,19 +373,52 @@ fn names_with_escapes_do_not_reach_the_terminal() {
     }
     run(&["history"], None).ok();
     run(&["list"], None).ok();
+    let below = mounted.dir.join("dir");
+    let gone = mounted.dir.join(evil).join("none");
+    let refused = |args: &[&std::ffi::OsStr]| {
+        let run = told(mounted.llfs(args).finish());
+        assert_ne!(run.code(), 0, "{}", run.line);
+    };
+    // Somebody uses it.
+    refused(&["unmount".as_ref(), mounted.dir.as_ref()]);
+    refused(&["unmount".as_ref(), below.as_ref()]);
+    refused(&["unmount".as_ref(), gone.as_ref()]);
+    refused(&["upgrade".as_ref(), below.as_ref()]);
+    refused(&["check".as_ref(), mounted.dir.as_ref()]);
+    refused(&["relink".as_ref(), mounted.dir.as_ref()]);
     drop(holder);
     told(mounted.llfs(&["unmount"]).arg(&mounted.dir).finish()).ok();
     let check = mounted.llfs(&["check"]).arg(&mounted.dir);
     told(check.arg("--store").arg(&mounted.store).finish()).ok();
+    refused(&[
+        "check".as_ref(),
+        mounted.dir.as_ref(),
+        "--store".as_ref(),
+        gone.as_ref(),
+    ]);
+    for store in [&below, &gone] {
+        refused(&[
+            "mount".as_ref(),
+            mounted.dir.as_ref(),
+            "--store".as_ref(),
+            store.as_ref(),
+        ]);
+    }
+    refused(&["mount".as_ref(), gone.as_ref()]);
+    let twin = mounted.scratch.path().join("twin").join(evil);
+    fs::create_dir_all(&twin).unwrap();
+    // Another directory's store; a directory that was never mounted.
+    let store = mounted.store.as_os_str();
+    refused(&["mount".as_ref(), twin.as_ref(), "--store".as_ref(), store]);
+    refused(&["relink".as_ref(), twin.as_ref()]);
     fs::remove_file(mounted.dir.join(evil)).unwrap();
     told(mounted.mount_run().finish());
     told(mounted.llfs(&["relink"]).arg(&mounted.dir).finish());
-    told(
-        mounted
-            .llfs(&["mount"])
-            .arg(mounted.dir.join(evil))
-            .finish(),
-    );
+    let log = fs::read(mounted.store.join("llfs.log")).unwrap();
+    let log = String::from_utf8(log).expect("the log is text");
+    assert!(log.contains("evil\\x1b[31m\\r\\n\\xff"), "{log}");
+    let strange = |l: &&str| l.starts_with("\\xff") || l.contains(['\u{202e}', '\u{1b}']);
+    assert_eq!(log.lines().find(strange), None, "in the log");
 }
 
 #[test]

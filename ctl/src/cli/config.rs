@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use llctl::config::{Config, FILE, TEXT_MAX};
 use llctl::escape::escaped_text;
-use llctl::protocol::{ConfigInfo, FileState};
+use llctl::protocol::{BytePath, ConfigInfo, FileState};
 use llctl::{Client, exit, locate};
 use serde::Serialize;
 use similar::TextDiff;
@@ -66,7 +66,7 @@ pub enum ConfigCommand {
 
 #[derive(Serialize)]
 struct Checked {
-    file: String,
+    file: BytePath,
     valid: bool,
 }
 
@@ -95,7 +95,7 @@ fn check(global: &Global, file: Option<PathBuf>, out: &mut Output) -> Outcome {
     parsed(&file, &text)?;
     if out.json {
         out.object(&Checked {
-            file: file.to_string_lossy().into_owned(),
+            file: BytePath::from(file.as_path()),
             valid: true,
         })?;
     } else {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::codec::CodecError;
+use crate::escape::Shown;
 use crate::locate::{LocateError, MOUNT_VAR};
 use crate::protocol::{ErrorKind, Failure, Refused};
 
@@ -14,7 +15,7 @@ pub enum ClientError {
     #[error(transparent)]
     Locate(#[from] LocateError),
     /// No daemon answers at the socket.
-    #[error("no llfs daemon answers at {}: {source}", .socket.display())]
+    #[error("no llfs daemon answers at {}: {source}", .socket.shown())]
     Unreachable {
         /// The socket that was tried.
         socket: PathBuf,
@@ -38,7 +39,7 @@ pub enum ClientError {
     #[error("the daemon refused the connection: {}", .0.why)]
     Refused(Refused),
     /// The socket is served by somebody who has nothing to do with the mount.
-    #[error("the socket {} is served by the user {uid}, who does not own the mount", .socket.display())]
+    #[error("the socket {} is served by the user {uid}, who does not own the mount", .socket.shown())]
     Stranger {
         /// The socket.
         socket: PathBuf,

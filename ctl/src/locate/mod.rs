@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::escape::Shown;
 pub use mountinfo::{FSTYPE, Mount, parse};
 pub use socket::{
     create_runtime_dir, plain_name, runtime_dir, socket_candidates, socket_name, socket_path,
@@ -38,7 +39,7 @@ pub enum LocateError {
     #[error("cannot read /proc/self/mountinfo: {0}")]
     Mounts(io::Error),
     /// The directory for sockets cannot be used.
-    #[error("cannot use the directory for control sockets {}: {why}", .path.display())]
+    #[error("cannot use the directory for control sockets {}: {why}", .path.shown())]
     RuntimeDir {
         /// The directory.
         path: PathBuf,

@@ -7,6 +7,7 @@ mod signals;
 mod terminal;
 
 use std::io;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::Serialize;
 
 use crate::client::{Client, ClientError};
+use crate::escape::Shown;
 use crate::name::{NameError, SnapName};
 use crate::protocol::{RevertInfo, SnapMeta};
 
@@ -126,7 +128,7 @@ pub enum RunError {
     /// The command could not be started; the snapshot is deleted again.
     #[error("{command} cannot be run: {source}")]
     Start {
-        /// The program.
+        /// The program, as it is shown to people.
         command: String,
         /// What the system said.
         source: io::Error,
@@ -237,7 +239,7 @@ pub fn run(
 
 fn not_started(command: &Command, source: io::Error) -> RunError {
     RunError::Start {
-        command: command.get_program().to_string_lossy().into_owned(),
+        command: Path::new(command.get_program()).shown(),
         source,
     }
 }

@@ -14,6 +14,7 @@ mod superblock;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use llctl::escape::Shown;
 use llctl::exit;
 
 use crate::engine::{OpenError, check_private};
@@ -40,15 +41,14 @@ pub(crate) struct Order {
 pub(crate) fn run(order: &Order) -> Result<u8, Trouble> {
     if !order.store.is_dir() {
         return Err(
-            Trouble::new(format!("there is no store at {}", order.store.display()))
+            Trouble::new(format!("there is no store at {}", order.store.shown()))
                 .hint("name another with --store DIR"),
         );
     }
-    check_private(&order.store).map_err(|error| {
-        Trouble::because(format!("cannot use {}", order.store.display()), error)
-    })?;
+    check_private(&order.store)
+        .map_err(|error| Trouble::because(format!("cannot use {}", order.store.shown()), error))?;
     let disk = Arc::new(HostDisk::open(&order.store).map_err(|error| {
-        Trouble::because(format!("cannot open {}", order.store.display()), error)
+        Trouble::because(format!("cannot open {}", order.store.shown()), error)
     })?);
     let mut report = Report::new(order);
     let renewed = match superblock::missing(&*disk) {
@@ -118,5 +118,5 @@ fn trouble(order: &Order, error: store::OpenError) -> Trouble {
 
 /// The path of a file of the store.
 fn in_store(order: &Order, path: &Path) -> String {
-    llctl::escape::escaped(order.store.join(path).as_os_str().as_encoded_bytes())
+    order.store.join(path).shown()
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanDuration};
-use llctl::escape::{escaped, escaped_text};
+use llctl::escape::{Shown, escaped, escaped_text};
 use llctl::exit;
 use llctl::protocol::{BytePath, Finding, UnixNanos, VerifySummary};
 use serde_json::{Map, Value, json};
@@ -38,10 +38,7 @@ impl<'a> Report<'a> {
             findings: Vec::new(),
             unsound: false,
         };
-        report.line(
-            "store",
-            &escaped(order.store.as_os_str().as_encoded_bytes()),
-        );
+        report.line("store", &order.store.shown());
         report
     }
 
@@ -77,10 +74,7 @@ impl<'a> Report<'a> {
             .insert("last_change".into(), json!(account.last_time.map(nanos)));
         let names: Vec<&String> = account.snapshots.iter().map(|(name, _)| name).collect();
         self.object.insert("snapshots".into(), json!(names));
-        self.line(
-            "directory",
-            &escaped(account.superblock.base_path.as_os_str().as_encoded_bytes()),
-        );
+        self.line("directory", &account.superblock.base_path.shown());
         self.line(
             "journal",
             &format!("up to record {}{}", account.last, of(account.last_time)),

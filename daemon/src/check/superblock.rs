@@ -7,6 +7,7 @@ use crate::base::Base;
 use crate::engine::OpenError;
 use crate::store::{self, Disk, Superblock};
 use crate::supervisor::trouble::Trouble;
+use llctl::escape::Shown;
 
 /// What is wrong with the superblock, if that could be put right.
 pub(super) fn missing(disk: &dyn Disk) -> Option<store::OpenError> {
@@ -32,7 +33,7 @@ pub(super) fn renew(
     };
     report.would(&[format!(
         "write a new superblock for {}, with the store's number from its journal; the old one is kept aside",
-        order.base.display()
+        order.base.shown()
     )]);
     if !order.repair {
         return Ok(false);

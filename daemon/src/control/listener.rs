@@ -7,14 +7,16 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use llctl::escape::Shown;
+
 /// Why the socket could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another daemon answers there.
-    #[error("another daemon already answers at {}", .0.display())]
+    #[error("another daemon already answers at {}", .0.shown())]
     InUse(PathBuf),
     /// The system refused.
-    #[error("cannot make the control socket {}: {source}", .path.display())]
+    #[error("cannot make the control socket {}: {source}", .path.shown())]
     Io {
         /// The socket.
         path: PathBuf,
@@ -90,7 +92,7 @@ impl Drop for Listener {
         let ours =
             fs::symlink_metadata(&self.path).is_ok_and(|m| Some((m.dev(), m.ino())) == self.file);
         if ours && let Err(error) = remove_if_there(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "the control socket stays behind");
+            tracing::warn!(path = %self.path.shown(), %error, "the control socket stays behind");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
+use llctl::escape::Shown;
 use parking_lot::{Mutex, RwLock};
 
 use super::house::House;
@@ -33,7 +34,7 @@ pub enum OpenError {
     #[error(transparent)]
     Base(#[from] BaseError),
     /// The store.
-    #[error("the store {path}: {error}", path = .path.display())]
+    #[error("the store {path}: {error}", path = .path.shown())]
     Store {
         /// Its directory.
         path: PathBuf,
@@ -41,7 +42,7 @@ pub enum OpenError {
         error: store::OpenError,
     },
     /// The store's directory cannot be made or moved.
-    #[error("{what} {path}: {error}", path = .path.display())]
+    #[error("{what} {path}: {error}", path = .path.shown())]
     Directory {
         /// What was tried.
         what: &'static str,
@@ -63,7 +64,7 @@ pub enum OpenError {
         same: bool,
     },
     /// The journal or the image don't make a state.
-    #[error("the store {path} cannot be read: {error}", path = .path.display())]
+    #[error("the store {path} cannot be read: {error}", path = .path.shown())]
     State {
         /// The store.
         path: PathBuf,
@@ -85,10 +86,10 @@ pub enum OpenError {
     #[error("an interrupted apply could not be finished: {0}")]
     Apply(String),
     /// The same, and the store that could is to be set aside.
-    #[error("an apply to {base} was interrupted, and only the store that is there can finish it", base = .0.display())]
+    #[error("an apply to {base} was interrupted, and only the store that is there can finish it", base = .0.shown())]
     HalfApplied(PathBuf),
     /// The same, and it may not even be tried.
-    #[error("an apply to {base} was interrupted, which a read-only mount cannot finish", base = .0.display())]
+    #[error("an apply to {base} was interrupted, which a read-only mount cannot finish", base = .0.shown())]
     Unfinished(PathBuf),
 }
 
@@ -103,11 +104,11 @@ impl OpenError {
                 ours, same: true, ..
             } => Some(format!(
                 "if it is the same directory, moved or renamed: llfs relink {}",
-                ours.display()
+                ours.shown()
             )),
             OpenError::OtherBase { theirs, .. } => Some(format!(
                 "give another directory with --store, or mount {}",
-                theirs.display()
+                theirs.shown()
             )),
             OpenError::Drifted { .. } => Some(
                 "put these back as they were, or begin anew with --fresh: the old store is kept beside the new one"
@@ -147,8 +148,8 @@ impl OpenError {
 
 /// A directory is known by its inode number: one that was made anew is another one.
 fn other_text(store: &Path, theirs: &Path, ours: &Path) -> String {
-    let (store, theirs, ours) = (store.display(), theirs.display(), ours.display());
-    match theirs.to_string() == ours.to_string() {
+    let (store, theirs, ours) = (store.shown(), theirs.shown(), ours.shown());
+    match theirs == ours {
         true => format!(
             "the store {store} belongs to the directory that was at {ours} before the one that is there now"
         ),
@@ -169,7 +170,7 @@ fn drift_text(base: &Path, drifts: &[Drift]) -> String {
         } else {
             format!("{} files", drifts.len())
         },
-        base.display()
+        base.shown()
     );
     for d in drifts.iter().take(NAMED) {
         let what = match d.what {
@@ -178,7 +179,7 @@ fn drift_text(base: &Path, drifts: &[Drift]) -> String {
             What::Changed { .. } => "was changed",
             What::Unreadable(_) => "cannot be looked at",
         };
-        let path = llctl::escape::escaped(d.path.as_os_str().as_encoded_bytes());
+        let path = d.path.shown();
         write!(text, "\n  {path} {what}").unwrap_or_default();
     }
     if drifts.len() > NAMED {
@@ -513,11 +514,12 @@ fn check_whole(base: &Base, store: &Path) -> Result<(), OpenError> {
 
 /// Renames the store out of the way; nothing of it is lost.
 fn set_aside(path: &Path) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
     for n in 1.. {
-        let aside = path.with_file_name(format!("{name}.old-{n}"));
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".old-{n}"));
+        let aside = path.with_file_name(name);
         if !aside.exists() {
-            tracing::info!("the old store is {}", aside.display());
+            tracing::info!("the old store is {}", aside.shown());
             return std::fs::rename(path, aside);
         }
     }

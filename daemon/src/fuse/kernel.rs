@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fuser::{INodeNo, Notifier};
+use llctl::escape::Shown;
 
 use super::device::Device;
 use super::visitor::Visitor;
@@ -90,7 +91,7 @@ impl Kernel for Cache {
 
     fn look_up(&self, path: &Path) {
         if let Err(error) = self.visitor.look_up(path) {
-            tracing::debug!(path = %path.display(), %error, "not looked up");
+            tracing::debug!(path = %path.shown(), %error, "not looked up");
         }
     }
 

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use llctl::escape::Shown;
 use nix::NixPath;
 use nix::errno::Errno;
 use nix::mount::MsFlags;
@@ -36,7 +37,7 @@ pub enum MountError {
     #[error("{0}")]
     FusermountRefused(io::Error),
     /// The kernel said no.
-    #[error("mounting over {} failed: {}", .path.display(), .errno.desc())]
+    #[error("mounting over {} failed: {}", .path.shown(), .errno.desc())]
     Refused {
         /// The directory.
         path: PathBuf,
@@ -44,7 +45,7 @@ pub enum MountError {
         errno: Errno,
     },
     /// The directory cannot be looked at.
-    #[error("cannot use {}: {}", .path.display(), .errno.desc())]
+    #[error("cannot use {}: {}", .path.shown(), .errno.desc())]
     Directory {
         /// The directory.
         path: PathBuf,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use llctl::escape::Shown;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::unistd::geteuid;
@@ -20,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum UnmountError {
     /// Somebody uses it.
-    #[error("{} is in use", .path.display())]
+    #[error("{} is in use", .path.shown())]
     Busy {
         /// The mount.
         path: PathBuf,
@@ -28,13 +29,13 @@ pub enum UnmountError {
         users: Vec<User>,
     },
     /// There is no mount.
-    #[error("nothing is mounted at {}", .0.display())]
+    #[error("nothing is mounted at {}", .0.shown())]
     NotMounted(PathBuf),
     /// Not ours to unmount.
-    #[error("not permitted to unmount {}", .0.display())]
+    #[error("not permitted to unmount {}", .0.shown())]
     NotPermitted(PathBuf),
     /// Something else.
-    #[error("cannot unmount {}: {source}", .path.display())]
+    #[error("cannot unmount {}: {source}", .path.shown())]
     Failed {
         /// The mount.
         path: PathBuf,

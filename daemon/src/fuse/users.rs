@@ -7,6 +7,8 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use llctl::escape::Shown;
+
 /// A process that keeps a mount busy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -40,7 +42,7 @@ impl fmt::Display for User {
             Use::Open(path) => ("has open", path),
             Use::Mapped(path) => ("has mapped", path),
         };
-        let path = llctl::escape::escaped(path.as_os_str().as_encoded_bytes());
+        let path = path.shown();
         write!(f, "{name} (pid {}) {does} {path}", self.pid)
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use llctl::escape::Shown;
 use llctl::locate;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -49,14 +50,13 @@ pub(super) fn make_parent(store: &Path) -> Result<(), Trouble> {
         return Ok(());
     };
     let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
-    made.map_err(|error| Trouble::because(format!("cannot make {}", parent.display()), error))
+    made.map_err(|error| Trouble::because(format!("cannot make {}", parent.shown()), error))
 }
 
 /// Has a worker open the store, and mounts.
 pub(super) fn begin(order: &Order, open: &Open, signals: &UnixStream) -> Result<Parts, Trouble> {
-    let below = File::open(&order.base).map_err(|error| {
-        Trouble::because(format!("cannot open {}", order.base.display()), error)
-    })?;
+    let below = File::open(&order.base)
+        .map_err(|error| Trouble::because(format!("cannot open {}", order.base.shown()), error))?;
     let relay = Relay::new().map_err(failed)?;
     relay.set_supervisor(std::process::id());
     let program = Program::own().map_err(failed)?;

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use llctl::escape::Shown;
 use llctl::exit;
 use llctl::locate::{self, FSTYPE, Mount, parse};
 use nix::errno::Errno;
@@ -73,8 +74,8 @@ pub(super) fn base(base: &Path) -> Result<bool, Trouble> {
         } else if base.starts_with(&mount.mountpoint) {
             return Err(Trouble::new(format!(
                 "{} is inside the llfs mount at {}",
-                base.display(),
-                mount.mountpoint.display()
+                base.shown(),
+                mount.mountpoint.shown()
             ))
             .hint("that mount's snapshots cover it already"));
         }
@@ -90,12 +91,12 @@ pub(super) fn base(base: &Path) -> Result<bool, Trouble> {
         };
         return Err(Trouble::new(format!(
             "{} has {what} below it, at {}",
-            base.display(),
-            mount.mountpoint.display()
+            base.shown(),
+            mount.mountpoint.shown()
         ))
         .hint(format!(
             "its files would not be visible through the overlay: unmount {} before",
-            mount.mountpoint.display()
+            mount.mountpoint.shown()
         )));
     }
     if base == Path::new("/") {
@@ -103,19 +104,16 @@ pub(super) fn base(base: &Path) -> Result<bool, Trouble> {
             .hint("choose a directory below it"));
     }
     let meta = fs::metadata(base)
-        .map_err(|error| Trouble::because(format!("cannot use {}", base.display()), error))?;
+        .map_err(|error| Trouble::because(format!("cannot use {}", base.shown()), error))?;
     if !meta.is_dir() {
-        return Err(Trouble::new(format!(
-            "{} is not a directory",
-            base.display()
-        )));
+        return Err(Trouble::new(format!("{} is not a directory", base.shown())));
     }
     Ok(revived)
 }
 
 /// Takes a mount away that lost its daemon; one that is served is an error.
 fn clean(mount: &Mount) -> Result<(), Trouble> {
-    let path = mount.mountpoint.display();
+    let path = mount.mountpoint.shown();
     if let Some(socket) = killed(mount)
         && !buried(&socket, BURIAL)
     {
@@ -183,12 +181,12 @@ pub(super) fn apart(base: &Path, store: &Path) -> Result<(), Trouble> {
     let (inner, outer) = match (store.starts_with(base), base.starts_with(store)) {
         (false, false) => return Ok(()),
         (true, _) => (
-            format!("the store {}", store.display()),
-            format!("the directory {}", base.display()),
+            format!("the store {}", store.shown()),
+            format!("the directory {}", base.shown()),
         ),
         (_, true) => (
-            format!("the directory {}", base.display()),
-            format!("the store {}", store.display()),
+            format!("the directory {}", base.shown()),
+            format!("the store {}", store.shown()),
         ),
     };
     Err(Trouble::new(format!("{inner} is inside {outer}"))
@@ -197,7 +195,7 @@ pub(super) fn apart(base: &Path, store: &Path) -> Result<(), Trouble> {
 
 /// `path`, which need not exist, as an absolute path without symbolic links.
 pub(super) fn canonical(path: &Path) -> Result<PathBuf, Trouble> {
-    let failed = |error| Trouble::because(format!("cannot use {}", path.display()), error);
+    let failed = |error| Trouble::because(format!("cannot use {}", path.shown()), error);
     let absolute = std::path::absolute(path).map_err(failed)?;
     let mut existing = absolute.as_path();
     let mut missing: Vec<OsString> = Vec::new();

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use llctl::escape::Shown;
 use llctl::escape::escaped;
 use llctl::exit;
 use llctl::locate::{self, FSTYPE};
@@ -182,7 +183,7 @@ fn remove(place: &Place, unit: &str, account: &mut Account) -> Result<(), Troubl
     if !template.exists() {
         return Err(Trouble::new(format!(
             "no service of llfs is installed in {}",
-            place.units.display()
+            place.units.shown()
         ))
         .code(exit::NO_MOUNT));
     }

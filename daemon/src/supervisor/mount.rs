@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use llctl::escape::escaped;
+use llctl::escape::Shown;
 use llctl::locate;
 
 use super::args::{CheckArgs, MountArgs};
@@ -142,7 +142,7 @@ fn start_daemon(order: &Order) -> Result<Mounted, Trouble> {
             ))
             .hint(format!(
                 "its log may tell more: {}",
-                order.store.join(logging::LOG).display()
+                order.store.join(logging::LOG).shown()
             )))
         }
         Err(error) => Err(Trouble::because(
@@ -163,7 +163,7 @@ fn own_program() -> io::Result<PathBuf> {
 }
 
 fn print(mounted: &Mounted, json: bool, stands_there: bool) {
-    let shown = |path: &Path| escaped(path.as_os_str().as_encoded_bytes());
+    let shown = |path: &Path| path.shown();
     let line = if json {
         serde_json::json!({
             "mountpoint": mounted.mountpoint,

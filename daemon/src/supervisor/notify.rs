@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use llctl::escape::Shown;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use super::checks::{Health, health};
@@ -45,10 +46,7 @@ impl Manager {
 
     /// The mount is usable. If the manager wants signs of life, it gets them as long as the mount answers.
     pub(super) fn ready(&self, mountpoint: PathBuf) {
-        self.tell(&format!(
-            "READY=1\nSTATUS=mounted {}\n",
-            mountpoint.display()
-        ));
+        self.tell(&format!("READY=1\nSTATUS=mounted {}\n", mountpoint.shown()));
         let watched =
             env::var("WATCHDOG_PID").map_or(true, |pid| pid == std::process::id().to_string());
         let limit = env::var("WATCHDOG_USEC")

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use clap::CommandFactory;
+use llctl::escape::Shown;
 
 use super::args::Args;
 use super::trouble::Trouble;
@@ -12,7 +13,7 @@ use super::trouble::Trouble;
 pub(super) fn man(dir: &Path) -> Result<(), Trouble> {
     let pages = llctl::man::write(Args::command(), dir)
         .map_err(|error| Trouble::because("the manual pages are not written", error))?;
-    println!("{} manual pages in {}", pages.len(), dir.display());
+    println!("{} manual pages in {}", pages.len(), dir.shown());
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use llctl::escape::escaped;
+use llctl::escape::Shown;
 use llctl::locate;
 use llctl::protocol::BytePath;
 
@@ -40,8 +40,8 @@ pub(super) fn run(args: &RelinkArgs) -> Result<(), Trouble> {
     if let Some(place) = place.as_ref().filter(|place| place.exists()) {
         return Err(Trouble::new(format!(
             "{} has a store of its own already, at {}",
-            dir.display(),
-            place.display()
+            dir.shown(),
+            place.shown()
         ))
         .hint(format!(
             "move that away if you can do without it, or use the other one: llfs relink {} --store {}, and the same --store at each mount",
@@ -58,8 +58,7 @@ pub(super) fn run(args: &RelinkArgs) -> Result<(), Trouble> {
     let store = match place {
         // Killed before this, it is found and moved by the next relink.
         Some(place) => {
-            let failed =
-                |error| Trouble::because(format!("cannot move {}", store.display()), error);
+            let failed = |error| Trouble::because(format!("cannot move {}", store.shown()), error);
             fs::rename(&store, &place).map_err(failed)?;
             place
         }
@@ -85,7 +84,7 @@ pub(super) fn run(args: &RelinkArgs) -> Result<(), Trouble> {
 }
 
 fn shown(path: &Path) -> String {
-    escaped(path.as_os_str().as_encoded_bytes())
+    path.shown()
 }
 
 fn superblock(store: &Path) -> Option<Superblock> {
@@ -96,7 +95,7 @@ fn superblock(store: &Path) -> Option<Superblock> {
 /// The store that the user names.
 fn named(store: &Path) -> Result<Moved, Trouble> {
     let superblock = superblock(store)
-        .ok_or_else(|| Trouble::new(format!("there is no store at {}", store.display())))?;
+        .ok_or_else(|| Trouble::new(format!("there is no store at {}", store.shown())))?;
     Ok(Moved {
         store: store.to_path_buf(),
         was: superblock.base_path,
@@ -105,7 +104,7 @@ fn named(store: &Path) -> Result<Moved, Trouble> {
 
 /// Stores beside the one that the path of `dir` would have, which were made for a directory with its inode number.
 fn candidates(dir: &Path) -> Result<Vec<Moved>, Trouble> {
-    let failed = |error| Trouble::because(format!("cannot look at {}", dir.display()), error);
+    let failed = |error| Trouble::because(format!("cannot look at {}", dir.shown()), error);
     let ino = fs::metadata(dir).map_err(failed)?.ino();
     let own = place::default_store(dir);
     let Some(stores) = own.as_deref().and_then(Path::parent) else {
@@ -131,16 +130,16 @@ fn only(dir: &Path, mut candidates: Vec<Moved>) -> Result<Moved, Trouble> {
     match (candidates.pop(), candidates.as_slice()) {
         (None, _) => Err(Trouble::new(format!(
             "no store was made for {} when it was somewhere else",
-            dir.display()
+            dir.shown()
         ))
         .hint("name the store with --store DIR; a copy of a directory is another directory and has no store")),
         (Some(one), []) => Ok(one),
         (Some(last), others) => {
-            let mut all: Vec<String> = others.iter().map(|m| m.store.display().to_string()).collect();
-            all.push(last.store.display().to_string());
+            let mut all: Vec<String> = others.iter().map(|m| m.store.shown().to_string()).collect();
+            all.push(last.store.shown().to_string());
             Err(Trouble::new(format!(
                 "several stores may be that of {}:\n  {}",
-                dir.display(),
+                dir.shown(),
                 all.join("\n  ")
             ))
             .hint("name one with --store DIR"))
@@ -170,8 +169,8 @@ pub(super) fn check_not_moved(dir: &Path) -> Result<(), Trouble> {
         None => Ok(()),
         Some(moved) => Err(Trouble::new(format!(
             "{} has snapshots from when it was {}",
-            dir.display(),
-            moved.was.display()
+            dir.shown(),
+            moved.was.shown()
         ))
         .hint(format!(
             "take them along: llfs relink {dir}; or begin anew: llfs mount --fresh {dir}",

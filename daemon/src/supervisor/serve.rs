@@ -8,10 +8,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use llctl::escape::Shown;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -109,8 +110,8 @@ pub(super) fn serve(
     let ended = supervisor.run(&mut || {
         tracing::info!(
             "mounted {} with the store {}",
-            shown(&order.base),
-            shown(&order.store)
+            order.base.shown(),
+            order.store.shown()
         );
         if let Err(error) = ready(&Mounted::new(
             &order.base,
@@ -122,14 +123,9 @@ pub(super) fn serve(
         }
     });
     if ended.is_ok() {
-        tracing::info!("unmounted {}", shown(&order.base));
+        tracing::info!("unmounted {}", order.base.shown());
     }
     ended
-}
-
-/// A path for the log, which may be a terminal.
-fn shown(path: &Path) -> String {
-    llctl::escape::escaped(path.as_os_str().as_encoded_bytes())
 }
 
 pub(super) fn failed(error: impl std::fmt::Display) -> Trouble {
@@ -400,7 +396,7 @@ impl Supervisor {
             Ends::Detached(_) if reason != Reason::Asked => return self.quit(),
             _ => return,
         }
-        tracing::info!(?reason, "unmounting {}", shown(&self.base));
+        tracing::info!(?reason, "unmounting {}", self.base.shown());
         self.manager.stopping();
         match Ending::begin(&self.base) {
             Ok(ending) => self.ends = Ends::Unmounting(ending, reason),
@@ -440,12 +436,12 @@ impl Supervisor {
         }
         match Program::on_disk(&self.path) {
             Ok(program) => {
-                tracing::info!("exchanging the worker for {}", shown(&self.path));
+                tracing::info!("exchanging the worker for {}", self.path.shown());
                 self.proven = Some(std::mem::replace(&mut self.program, program));
                 self.upgrading = true;
                 self.tell(&ToWorker::Leave);
             }
-            Err(error) => tracing::error!(%error, "no upgrade: {}", shown(&self.path)),
+            Err(error) => tracing::error!(%error, "no upgrade: {}", self.path.shown()),
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
-use llctl::escape::{escaped, escaped_text};
+use llctl::escape::{Shown, escaped_text};
 use llctl::{ClientError, exit};
 use serde::{Deserialize, Serialize};
 
@@ -69,14 +69,16 @@ impl Trouble {
 
 /// `path` as an argument that can be pasted into a shell.
 pub(crate) fn argument(path: &Path) -> String {
-    let text = escaped(path.as_os_str().as_encoded_bytes());
-    if text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"/-_.+,@%".contains(&b))
-    {
+    let text = path.shown();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-_.+,@%".contains(&b);
+    if text.bytes().all(plain) {
         return text;
     }
-    format!("'{}'", text.replace('\'', "'\\''"))
+    match text.contains('\\') {
+        // The escapes are those of the shells' `$'...'`.
+        true => format!("$'{}'", text.replace('\'', "\\'")),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
 }
 
 /// Our own line ends stay; escape sequences from names do not reach the terminal.
@@ -168,6 +170,7 @@ mod tests {
         assert_eq!(argument(Path::new("/srv/repo-1")), "/srv/repo-1");
         assert_eq!(argument(Path::new("/srv/a b")), "'/srv/a b'");
         assert_eq!(argument(Path::new("/it's")), "'/it'\\''s'");
+        assert_eq!(argument(Path::new("/a'\n\\")), r"$'/a\'\n\\'");
     }
 
     #[test]

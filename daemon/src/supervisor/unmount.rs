@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use llctl::client::ApplyEvent;
-use llctl::escape::{escaped, escaped_text};
+use llctl::escape::Shown;
+use llctl::escape::escaped_text;
 use llctl::locate::{self, LocateError, Mount};
 use llctl::protocol::{ApplyDone, ApplyPlan, BytePath, ChangeCounts};
 use llctl::{Client, exit};
@@ -43,7 +44,7 @@ pub(super) fn run(args: &UnmountArgs) -> Result<(), Trouble> {
             result.was_dead = true;
         }
         Health::Silent => {
-            return Err(Trouble::new(format!("the daemon of {} does not answer", mount.mountpoint.display()))
+            return Err(Trouble::new(format!("the daemon of {} does not answer", mount.mountpoint.shown()))
                 .hint("wait, or kill it and run `llfs unmount` again: nothing that was acknowledged is lost")
                 .code(exit::NO_MOUNT));
         }
@@ -62,10 +63,10 @@ pub(super) fn find(dir: &Path) -> Result<Mount, Trouble> {
     let path = locate::resolve(dir).map_err(none)?;
     let mount = locate::locate_path(&path).map_err(none)?;
     if mount.mountpoint != path {
-        let root = mount.mountpoint.display();
+        let root = mount.mountpoint.shown();
         return Err(Trouble::new(format!(
             "{} is inside the llfs mount at {root}",
-            path.display()
+            path.shown()
         ))
         .hint(format!(
             "unmount that: llfs unmount {}",
@@ -77,7 +78,7 @@ pub(super) fn find(dir: &Path) -> Result<Mount, Trouble> {
 }
 
 fn clean(mount: &Mount, apply: bool) -> Result<(), Trouble> {
-    let path = mount.mountpoint.display();
+    let path = mount.mountpoint.shown();
     if apply {
         return Err(Trouble::new(format!(
             "the daemon of {path} has died, so nothing can be applied"
@@ -171,7 +172,7 @@ fn apply(
 
 /// Shows what is about to happen and asks, on a terminal; elsewhere `--yes` must have been given.
 fn confirm(plan: &ApplyPlan, mountpoint: &Path, args: &UnmountArgs) -> Result<(), Trouble> {
-    let path = escaped(mountpoint.as_os_str().as_encoded_bytes());
+    let path = mountpoint.shown();
     if !args.json {
         let changes = &plan.changes;
         eprintln!("This writes the present state of the tree into {path}:");
@@ -211,7 +212,7 @@ fn confirm(plan: &ApplyPlan, mountpoint: &Path, args: &UnmountArgs) -> Result<()
 }
 
 fn print(mountpoint: &Path, result: &Outcome, json: bool) {
-    let path = escaped(mountpoint.as_os_str().as_encoded_bytes());
+    let path = mountpoint.shown();
     let line = if json {
         serde_json::json!({
             "unmounted": BytePath::from(mountpoint),

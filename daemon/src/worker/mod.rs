@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, select};
+use llctl::escape::Shown;
 use llctl::protocol::{Event, Happening};
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -238,7 +239,7 @@ impl Mount {
             && end.is_empty()
             && how.first
         {
-            let what = format!("the mount at {} does not answer", point.display());
+            let what = format!("the mount at {} does not answer", point.shown());
             return Err(Trouble::because(what, error));
         }
         if !how.first {

@@ -133,7 +133,7 @@ fn one_block(
             block.operations += 1;
         }
         history.follow_retention();
-        let step = match random.below(24) {
+        let step = match random.below(28) {
             0..6 if history.snapshots() < SNAPSHOTS => Step::Snap,
             0..12 if history.snapshots() < SNAPSHOTS => Step::Automatic,
             0..14 => Step::Delete(random.next_u64() as u16),
@@ -141,6 +141,10 @@ fn one_block(
             17..19 => Step::Prune(random.below(PRUNED_TO) as u16),
             19 => {
                 look(history, random);
+                continue;
+            }
+            20..24 => {
+                block.parts += u64::from(revert_beside(history, random));
                 continue;
             }
             _ if history.can_undo() => Step::Undo(1),
@@ -162,17 +166,37 @@ fn one_block(
     block
 }
 
+/// Some of what the load changes meanwhile, all of it or what is below one directory or one file, becomes what it was in a snapshot.
+fn revert_beside(history: &mut History, random: &mut Random) -> bool {
+    let Some(name) = any_of(&history.mounted.names(), random) else {
+        return false;
+    };
+    let dir = &history.mounted.dir;
+    let there = tree::paths(&dir.join("load"));
+    let chosen = match random.below(4) {
+        0 => None,
+        _ => there.get(random.below(there.len().max(1))),
+    };
+    let path = chosen.and_then(|path| path.strip_prefix(dir).ok()?.to_str());
+    let pattern = format!("{}/**", path.unwrap_or("load"));
+    let pattern = match random.below(2) {
+        0 if path.is_some() => pattern.trim_end_matches("/**"),
+        _ => &pattern,
+    };
+    let on_conflict = ["stop", "keep", "revert"][random.below(3)];
+    history.revert_beside(&name, pattern, on_conflict)
+}
+
+fn any_of(names: &[String], random: &mut Random) -> Option<String> {
+    names.get(random.below(names.len().max(1))).cloned()
+}
+
 /// What differs from a snapshot is told, and what changed when.
 fn look(history: &History, random: &mut Random) {
-    let listed = history.mounted.json(&["list"]);
-    let all = listed["snapshots"]
-        .as_array()
-        .expect("snapshots are listed");
-    let Some(one) = all.get(random.below(all.len().max(1))) else {
+    let Some(name) = any_of(&history.mounted.names(), random) else {
         return;
     };
-    let name = one["name"].as_str().expect("a snapshot has a name");
-    let told = told_whole(history, &["diff", name]);
+    let told = told_whole(history, &["diff", &name]);
     // It may be one that took itself, and is given up at any moment.
     assert!([0, 4].contains(&told.code()), "{}", told.text());
     let told = told_whole(history, &["log", "model"]);
@@ -201,7 +225,9 @@ fn settle(history: &mut History) -> (u64, u64) {
     let mounted = &history.mounted;
     mounted.llctl(&["prune", "--keep-last", "0", "--yes"]).ok();
     mounted.snap("settle");
-    for _ in 0..=DISCARDED {
+    for number in 0..=DISCARDED {
+        // A revert that changes nothing may leave nothing to undo.
+        fs::write(mounted.path("settle"), number.to_string()).expect("there is space");
         mounted.revert("settle");
     }
     mounted.delete("settle");

@@ -13,6 +13,8 @@ pub(super) struct Block {
     pub operations: u64,
     snapshots: u64,
     reverts: u64,
+    /// Reverts of a part.
+    pub parts: u64,
     deletions: u64,
     prunes: u64,
     /// Workers killed.
@@ -32,6 +34,9 @@ pub(super) struct Block {
 const STORE_ROOM: u64 = 256 << 20;
 /// Descriptors and threads that may come and go: clients of the control socket.
 const COMING_AND_GOING: u64 = 24;
+/// Descriptors of the base that the worker keeps at most: 256 of directories and 128 of files. A first block in which little was done has
+/// not filled that yet.
+const KEPT_DESCRIPTORS: u64 = 256 + 128;
 /// Memory that one block may take more than the first, in KiB and by part of that of the first.
 const MEMORY_ROOM: u64 = 24 << 10;
 const MEMORY_MORE: f64 = 1.5;
@@ -64,11 +69,12 @@ impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} operations, {} snapshots, {} reverts and undos, {} deletions, {} prunes, {} kills; {:.1} MiB, {} descriptors, {} threads; \
+            "{} operations, {} snapshots, {} reverts and undos, {} reverts of a part, {} deletions, {} prunes, {} kills; {:.1} MiB, {} descriptors, {} threads; \
              {} probes of {:?} ({:?} beside, ratio {:.2}); store {:.1} MiB for {:.1} MiB",
             self.operations,
             self.snapshots,
             self.reverts,
+            self.parts,
             self.deletions,
             self.prunes,
             self.kills,
@@ -111,7 +117,7 @@ pub(super) fn judge(blocks: &[Block], drift: Option<f64>) {
     for (what, first, last) in [
         (
             "descriptors",
-            first.most(|s| s.descriptors),
+            first.most(|s| s.descriptors).max(KEPT_DESCRIPTORS),
             last.most(|s| s.descriptors),
         ),
         (

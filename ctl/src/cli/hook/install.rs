@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use llctl::hook::{Agent, Scope, edit};
+use llctl::protocol::BytePath;
 use llctl::{exit, locate};
 use serde::Serialize;
 use similar::TextDiff;
@@ -23,7 +24,7 @@ const SETTINGS_MAX: usize = 16 << 20;
 #[derive(Serialize)]
 struct Report {
     agent: &'static str,
-    file: String,
+    file: BytePath,
     changed: bool,
     diff: String,
 }
@@ -75,7 +76,7 @@ pub fn run(global: &Global, args: InstallArgs, out: &mut Output) -> Outcome {
     if out.json {
         out.object(&Report {
             agent: agent.name(),
-            file: file.to_string_lossy().into_owned(),
+            file: BytePath::from(file.as_path()),
             changed: changed && !args.dry_run,
             diff,
         })?;

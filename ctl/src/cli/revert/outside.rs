@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use llctl::escape::Shown;
 use llctl::{exit, locate};
 
 use crate::cli::fail::Fail;
@@ -46,8 +47,8 @@ pub fn underway(mountpoint: &Path) -> Option<String> {
         let (_, what) = MARKS.iter().find(|(mark, _)| git_dir.join(mark).exists())?;
         Some(format!(
             "a git {what} is in progress in {}, whose repository {} the revert does not reach",
-            tree.display(),
-            git_dir.display()
+            tree.shown(),
+            git_dir.shown()
         ))
     })
 }

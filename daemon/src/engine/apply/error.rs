@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use llctl::escape::Shown;
 use nix::errno::Errno;
 
 use super::super::Answer;
@@ -10,7 +11,7 @@ use super::super::Answer;
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// Something about an object of the base, or of the head, would not work. The base is untouched.
-    #[error("{}: {why}; the directory is untouched", path.display())]
+    #[error("{}: {why}; the directory is untouched", path.shown())]
     Refused {
         /// Which object, below the base directory.
         path: PathBuf,
@@ -34,7 +35,7 @@ pub enum ApplyError {
     #[error("{0}; the directory is half written, and mounting it again goes on from here")]
     Halfway(Trouble),
     /// What was prepared is not there any more, so that the apply cannot be finished.
-    #[error("{}: what was prepared for the apply was taken away by somebody else", path.display())]
+    #[error("{}: what was prepared for the apply was taken away by somebody else", path.shown())]
     Lost {
         /// What is missing, below the base directory.
         path: PathBuf,
@@ -43,7 +44,7 @@ pub enum ApplyError {
 
 /// One step that failed.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{}: cannot {doing}: {error}", path.display(), error = .errno.desc())]
+#[error("{}: cannot {doing}: {error}", path.shown(), error = .errno.desc())]
 pub struct Trouble {
     /// What was being done.
     pub doing: &'static str,
