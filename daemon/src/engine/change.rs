@@ -68,7 +68,7 @@ impl Tx<'_> {
 
     /// A change of size or times of an inode, cheaper than `edit` once the overlay has it.
     pub fn touch(&mut self, ino: Ino, seed: &Seed, size: Option<u64>, mtime: bool) -> Answer<()> {
-        if self.state.head.inode(ino).is_none() || self.inodes.iter().any(|(i, _)| *i == ino) {
+        if self.overlaid(ino).is_none() {
             return self.edit(ino, seed, |i, now| {
                 i.size = size.unwrap_or(i.size);
                 if mtime {
@@ -85,6 +85,32 @@ impl Tx<'_> {
             nlink: None,
         });
         Ok(())
+    }
+
+    /// One name of a file less.
+    pub fn drop_link(&mut self, ino: Ino, seed: &Seed) -> Answer<()> {
+        let fewer = |nlink: u32| nlink.saturating_sub(1);
+        let Some(nlink) = self.overlaid(ino).map(|inode| fewer(inode.nlink)) else {
+            return self.edit(ino, seed, |i, now| {
+                i.nlink = fewer(i.nlink);
+                i.ctime = now;
+            });
+        };
+        self.deltas.push(Delta::Touch {
+            ino,
+            size: None,
+            mtime: None,
+            ctime: self.now,
+            nlink: Some(nlink),
+        });
+        Ok(())
+    }
+
+    /// The overlay's inode, which this change has not written.
+    fn overlaid(&self, ino: Ino) -> Option<&Inode> {
+        let untouched = !self.inodes.iter().any(|(i, _)| *i == ino);
+        let inode = untouched.then(|| self.state.head.inode(ino))?;
+        inode.map(|inode| &**inode)
     }
 
     /// The number for a new inode.

@@ -103,7 +103,7 @@ impl Engine {
         self.change(|tx| {
             let slot = Slot::new(parent, name);
             tx.unlink(&slot, probe.0.is_some());
-            self.drop_link(tx, ino, &seed)?;
+            tx.drop_link(ino, &seed)?;
             self.touch_dir(tx, parent, &dir_seed, 0)
         })?;
         self.did(ino, Did::REMOVED);
@@ -162,14 +162,6 @@ impl Engine {
         }
         let listed = self.base.list(dir)?;
         Ok(listed.into_iter().map(|e| e.name.into()).collect())
-    }
-
-    /// One name of a file less.
-    pub(super) fn drop_link(&self, tx: &mut Tx<'_>, ino: Ino, seed: &Seed) -> Answer<()> {
-        tx.edit(ino, seed, |i, now| {
-            i.nlink = i.nlink.saturating_sub(1);
-            i.ctime = now;
-        })
     }
 
     /// Takes the last name of a directory, which must be empty; `below` is what the base has in it.

@@ -114,10 +114,10 @@ impl Engine {
                 self.bury_dir(tx, *target, target_seed, below)?;
                 came -= 1;
             } else {
-                self.drop_link(tx, *target, target_seed)?;
+                tx.drop_link(*target, target_seed)?;
             }
         }
-        tx.edit(*ino, seed, |i, now| i.ctime = now)?;
+        tx.touch(*ino, seed, None, false)?;
         tx.unlink(&from.slot, from.probe.0.is_some());
         tx.link(&to.slot, *ino, *kind);
         if from.slot.parent == to.slot.parent {
@@ -136,8 +136,8 @@ impl Engine {
             return Ok(());
         }
         self.change(|tx| {
-            tx.edit(*a, a_seed, |i, now| i.ctime = now)?;
-            tx.edit(*b, b_seed, |i, now| i.ctime = now)?;
+            tx.touch(*a, a_seed, None, false)?;
+            tx.touch(*b, b_seed, None, false)?;
             tx.link(&to.slot, *a, *a_kind);
             tx.link(&from.slot, *b, *b_kind);
             let dirs = |k: &Kind| i32::from(*k == Kind::Dir);

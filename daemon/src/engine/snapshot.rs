@@ -539,10 +539,11 @@ impl Engine {
         for some in inos.chunks(FORGET_MAX) {
             let mut state = self.state.write();
             // What was given up twice (once by the kernel, once by who only looked) goes once.
-            let still: BTreeSet<Ino> = (some.iter().copied())
+            let mut still: Vec<Ino> = (some.iter().copied())
                 .filter(|i| state.head.orphans.contains(i))
                 .collect();
-            let still: Vec<Ino> = still.into_iter().collect();
+            still.sort_unstable();
+            still.dedup();
             if still.is_empty() {
                 continue;
             }
