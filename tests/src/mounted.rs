@@ -156,6 +156,19 @@ impl Mounted {
             .args(args)
     }
 
+    /// A typed client of the mount.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    #[must_use]
+    pub fn client(&self) -> llctl::Client {
+        let run = self.store.with_file_name("run").join("llfs");
+        let found = std::fs::read_dir(run).expect("there is a directory of sockets");
+        let mut alive =
+            found.filter_map(|found| llctl::Client::connect_socket(&found.ok()?.path()).ok());
+        alive.next().expect("a daemon answers")
+    }
+
     /// `llfs mount DIR --store STORE`, which must succeed.
     #[track_caller]
     pub fn mount(&self) {

@@ -320,7 +320,7 @@ fn import_meanwhile(
         at: bytes.len() / 2,
         act: Some(act),
     };
-    connect(mounted).import(from, Vec::new(), |_| {})
+    mounted.client().import(from, Vec::new(), |_| {})
 }
 
 /// Bytes of layers that the store has.
@@ -362,15 +362,6 @@ fn noise(bytes: usize) -> Vec<u8> {
     (0..bytes).map(step).collect()
 }
 
-fn connect(mounted: &Mounted) -> llctl::Client {
-    let run = mounted.store.with_file_name("run").join("llfs");
-    let sockets = fs::read_dir(run)
-        .unwrap()
-        .map(|found| found.unwrap().path());
-    let mut alive = sockets.filter_map(|path| llctl::Client::connect_socket(&path).ok());
-    alive.next().unwrap()
-}
-
 #[test]
 fn an_import_that_was_broken_off_is_gone_on_with_or_leaves_nothing() {
     let here = Mounted::over("export-half", |base| {
@@ -384,7 +375,7 @@ fn an_import_that_was_broken_off_is_gone_on_with_or_leaves_nothing() {
     let half = || Half(&whole[..whole.len() / 2]);
     let there = other("export-halves");
     // The daemon dies, and with it what it had.
-    let mut client = connect(&there);
+    let mut client = there.client();
     assert!(client.import(half(), Vec::new(), |_| {}).is_err());
     assert!(there.names().is_empty());
     there.kill9();
@@ -392,7 +383,7 @@ fn an_import_that_was_broken_off_is_gone_on_with_or_leaves_nothing() {
     assert!(there.names().is_empty());
     there.verify().ok();
     // Others go on meanwhile, snapshots and reverts too.
-    let mut client = connect(&there);
+    let mut client = there.client();
     assert!(client.import(half(), Vec::new(), |_| {}).is_err());
     there.snap("mine");
     fs::write(there.path("dir/a"), "later").unwrap();
@@ -454,7 +445,7 @@ fn cut_at_every_frame_and_wrong_in_every_region_is_refused_whole() {
     let mut there = other("export-wrong");
     there.allow(Duration::from_secs(300));
     there.snap("mine");
-    let mut client = connect(&there);
+    let mut client = there.client();
     let before = layers(&there);
     let mut refuse = |bytes: &[u8], what: &str| {
         let refused = client.import(bytes, Vec::new(), |_| {});
@@ -493,7 +484,7 @@ fn cut_at_every_frame_and_wrong_in_every_region_is_refused_whole() {
     there.verify().ok();
     there.remount();
     assert_eq!(there.names(), ["mine"]);
-    let imported = connect(&there).import(&whole[..], Vec::new(), |_| {});
+    let imported = there.client().import(&whole[..], Vec::new(), |_| {});
     assert_eq!(imported.unwrap().len(), 2);
     there.verify().ok();
 }
@@ -535,7 +526,9 @@ fn an_export_that_lies_is_refused_whole() {
         let mut items = truth.clone();
         lie(&mut items);
         assert!(items != truth, "{what}");
-        let refused = connect(&there).import(&made_of(&items)[..], Vec::new(), |_| {});
+        let refused = there
+            .client()
+            .import(&made_of(&items)[..], Vec::new(), |_| {});
         let Err(ClientError::Failure(failure)) = refused else {
             panic!("{what}: {refused:?}");
         };
@@ -606,7 +599,8 @@ fn an_export_that_lies_is_refused_whole() {
     });
     until_layers_take_less_than(&there, before + 250_000);
     there.verify().ok();
-    connect(&there)
+    there
+        .client()
         .import(&made_of(&truth)[..], Vec::new(), |_| {})
         .unwrap();
     there.verify().ok();
@@ -629,7 +623,7 @@ fn two_exports_that_begin_alike_are_two() {
     let there = other("export-alikes");
     let bytes = fs::read(&files[0]).unwrap();
     let most = Half(&bytes[..bytes.len() - 100_000]);
-    assert!(connect(&there).import(most, Vec::new(), |_| {}).is_err());
+    assert!(there.client().import(most, Vec::new(), |_| {}).is_err());
     import(&there, &files[1]);
     assert_eq!(there.names(), ["one", "three"]);
     there.verify().ok();
@@ -771,13 +765,14 @@ fn programs_export_and_import_without_a_file() {
     let name = |text: &str| SnapName::new(text).unwrap();
     let mut writer = llctl::transfer::Writer::new(Vec::new()).unwrap();
     let known = llctl::client::Known::default();
-    connect(&here)
+    here.client()
         .export(vec![name("one")], None, known, |block| writer.block(block))
         .unwrap();
     let (bytes, _) = writer.finish().unwrap();
     let there = other("export-librarian");
     let mut seen = Vec::new();
-    let imported = connect(&there)
+    let imported = there
+        .client()
         .import(&bytes[..], vec![name("theirs")], |done| seen.push(done))
         .unwrap();
     assert_eq!(imported[0].name, "theirs");
@@ -787,11 +782,15 @@ fn programs_export_and_import_without_a_file() {
     let acts = there.json(&["history"])["acts"].clone();
     assert_eq!(acts[0]["what"], "import");
     assert_eq!(acts[0]["targets"][0], "theirs");
-    let too_many = connect(&there).import(&bytes[..], vec![name("a"), name("b")], |_| {});
+    let too_many = there
+        .client()
+        .import(&bytes[..], vec![name("a"), name("b")], |_| {});
     assert!(too_many.is_err());
     assert_eq!(there.names(), ["theirs"]);
     // Nobody has heard of this one.
-    let missing = connect(&here).export(vec![name("nobody")], None, known, |_| Ok(()));
+    let missing = here
+        .client()
+        .export(vec![name("nobody")], None, known, |_| Ok(()));
     let Err(ClientError::Failure(failure)) = missing else {
         panic!("{missing:?}");
     };

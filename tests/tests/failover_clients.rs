@@ -7,10 +7,12 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+use std::collections::HashSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use llfs_tests::command::{Finished, Run};
+use llctl::client::VerifyEvent;
+use llfs_tests::command::{Finished, Run, until};
 use llfs_tests::dice::Random;
 use llfs_tests::killer::{kill_worker, worker_of};
 use llfs_tests::manifest::{Ignore, walk};
@@ -92,6 +94,43 @@ fn a_diff_and_a_verify_are_whole_whatever_dies_meanwhile() {
         }
         println!("{args:?}: {kills} kills");
     }
+}
+
+/// More workers die than a request may kill, each as soon as it has told that it is further.
+#[test]
+fn a_verify_ends_however_many_workers_die_as_long_as_it_gets_further() {
+    let mut mounted = Mounted::over("clients-verify", |base| {
+        fs::write(base.join("base"), "base").unwrap();
+    });
+    mounted.allow(Duration::from_secs(300));
+    let snapshots = 30;
+    for number in 0..snapshots {
+        fs::write(mounted.path(&format!("file{number}")), [number; 9000]).unwrap();
+        mounted.snap(&format!("s{number}"));
+    }
+    // Each has its checksum then, and the comparison with it is a step.
+    until("the checksums", Duration::from_secs(120), || {
+        let listed = mounted.json(&["list"]);
+        let all = listed["snapshots"].as_array().unwrap();
+        let there = all.iter().filter(|s| !s["hash"].is_null()).count();
+        (there == usize::from(snapshots)).then_some(())
+    });
+    let supervisor = mounted.pid();
+    let mut kills = 0;
+    let mut told = HashSet::new();
+    let verified = mounted.client().verify(|event| {
+        if let VerifyEvent::Progress(progress) = event
+            && told.insert((progress.what, progress.done))
+        {
+            kill_worker(supervisor);
+            kills += 1;
+        }
+        Ok(())
+    });
+    let verified = verified.unwrap();
+    assert_eq!(verified.findings, 0);
+    assert_eq!(verified.snapshots, u64::from(snapshots));
+    assert!(kills > 25, "{kills}");
 }
 
 #[test]

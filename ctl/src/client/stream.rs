@@ -22,6 +22,22 @@ struct Beginning {
     hasher: DefaultHasher,
 }
 
+/// How far an operation was said to be.
+#[derive(Default)]
+struct Reached {
+    done: u64,
+    doing: HashSet<String>,
+}
+
+impl Reached {
+    /// Whether it is further than it ever was.
+    fn further(&mut self, progress: &Progress) -> bool {
+        let new = self.doing.insert(progress.what.clone()) | (progress.done > self.done);
+        self.done = self.done.max(progress.done);
+        new
+    }
+}
+
 impl Beginning {
     fn add(&mut self, change: &Change) {
         change.hash(&mut self.hasher);
@@ -112,8 +128,8 @@ impl Client {
         }
     }
 
-    /// Reads and checks everything stored. An error from `each` ends the connection. After the death of a worker it begins
-    /// anew, but what was found before is not told again.
+    /// Reads and checks everything stored. An error from `each` ends the connection. After the death of a worker the next one goes
+    /// on, however many die as long as that gets further, and what was found before is not told again.
     ///
     /// # Errors
     /// Those of every request.
@@ -121,19 +137,35 @@ impl Client {
         &mut self,
         mut each: impl FnMut(VerifyEvent) -> io::Result<()>,
     ) -> Result<VerifySummary> {
-        let mut told = HashSet::new();
-        self.repeatedly(|client| client.verify_once(&mut told, &mut each))
+        let begun = Instant::now();
+        let (mut told, mut reached) = (HashSet::new(), Reached::default());
+        let mut workers = 0;
+        let mut done = self.repeatedly(|client| {
+            workers += 1;
+            client.verify_once(&mut told, &mut reached, &mut each)
+        })?;
+        if workers > 1 {
+            done.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        }
+        Ok(done)
     }
 
     fn verify_once(
         &mut self,
         told: &mut HashSet<u64>,
+        reached: &mut Reached,
         each: &mut impl FnMut(VerifyEvent) -> io::Result<()>,
     ) -> Result<VerifySummary> {
         self.send(&Request::Verify)?;
         loop {
             let event = match self.receive()? {
-                Response::Progress(progress) => VerifyEvent::Progress(progress),
+                Response::Progress(progress) => {
+                    // As long as it goes on, it does not matter how many workers that takes.
+                    if reached.further(&progress) {
+                        self.losses = 0;
+                    }
+                    VerifyEvent::Progress(progress)
+                }
                 Response::Finding(finding) => {
                     let mut hasher = DefaultHasher::new();
                     finding.hash(&mut hasher);
@@ -243,10 +275,11 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
+    use super::super::again::LOSSES_MAX;
     use super::super::greet::greet;
     use super::*;
     use crate::codec::{self, REPLY_MAX, REQUEST_MAX};
-    use crate::protocol::{ApplyPlan, ChangeKind, Finding, FindingKind};
+    use crate::protocol::{ApplyPlan, ChangeKind, Finding, FindingKind, ProgressUnit};
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
 
@@ -374,6 +407,43 @@ mod tests {
         });
         assert_eq!(summary.unwrap().findings, 2);
         assert_eq!(told, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_verification_that_gets_further_outlives_any_number_of_workers() {
+        let progress = |done, what: &str| {
+            Response::Progress(Progress {
+                what: what.to_owned(),
+                done,
+                total: None,
+                unit: ProgressUnit::Bytes,
+            })
+        };
+        let end = || {
+            Response::Verified(VerifySummary {
+                files: 9,
+                bytes: 9,
+                snapshots: 1,
+                findings: 0,
+                took_ms: 1,
+            })
+        };
+        let many = u64::from(LOSSES_MAX) + 5;
+        for name in ["bytes", "steps"] {
+            let further = |n| match name {
+                "bytes" => progress(n, "reading"),
+                _ => progress(0, &format!("state {n}")),
+            };
+            let mut answers: Vec<_> = (1..=many).map(|n| vec![further(n)]).collect();
+            answers.push(vec![end()]);
+            let daemon = Daemon::new(name, answers);
+            assert_eq!(daemon.client().verify(|_| Ok(())).unwrap().files, 9);
+        }
+        // One that stays where it is kills every worker.
+        let answers = (0..=many).map(|_| vec![progress(1, "reading")]).collect();
+        let daemon = Daemon::new("stands", answers);
+        let done = daemon.client().verify(|_| Ok(()));
+        assert!(matches!(done, Err(ClientError::Lost(_))), "{done:?}");
     }
 
     #[test]

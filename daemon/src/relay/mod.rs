@@ -7,6 +7,7 @@
 //! * [`Table`]: the inodes that the kernel holds. * [`requests`](self): what was being asked when the worker died, and
 //!   whether it was done (`requests.rs`). * `errands.rs`: the same for the control socket. * `progress.rs`: reverts and
 //!   applies whose invalidations are not complete. * `views.rs`: which states were shown below `.llfs`. * `events.rs`: what happened last.
+//!   `scrub.rs`: how far a verification is.
 //!
 //! This module knows nothing of the rest of the daemon.
 
@@ -15,6 +16,7 @@ mod events;
 mod memory;
 mod progress;
 mod requests;
+mod scrub;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -32,11 +34,12 @@ pub use errands::{Errand, Passed, Turn};
 pub use events::{EVENT_MAX, EVENTS};
 pub use progress::Reverting;
 pub use requests::{Asked, InPool, Notifying, Op, aside};
+pub use scrub::Scrubbed;
 pub use table::{Entry, Table};
 pub use views::{VIEWS, Viewed};
 
 /// Changes with every change of what is in the memory: a worker of another version does not touch it.
-const VERSION: u64 = 0x4c4c_4653_0000_0004;
+const VERSION: u64 = 0x4c4c_4653_0000_0005;
 
 /// Bytes in front of the first table.
 const HEAD: u64 = 4 << 20;
@@ -64,6 +67,7 @@ struct Head {
     /// Tells this mount from all others.
     mount: AtomicU64,
     events: events::Events,
+    scrub: scrub::Place,
 }
 
 const _: () = assert!(size_of::<Head>() as u64 <= HEAD);

@@ -182,6 +182,7 @@ impl Service for Host {
     }
 
     fn end(&self) {
+        verify::asked_by(None);
         self.engine.relay().end_errand();
     }
 

@@ -27,6 +27,9 @@ pub(super) fn begin(
             | Request::Apply { yes: true }
             | Request::ImportEnd { .. }
     );
+    if matches!(request, Request::Verify) {
+        super::verify::asked_by(Some(errand));
+    }
     if !changes {
         return None;
     }

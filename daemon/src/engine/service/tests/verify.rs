@@ -8,6 +8,7 @@ use llctl::protocol::{Finding, FindingKind, VerifySummary};
 
 use super::*;
 use crate::engine::service::digest;
+use crate::relay::Errand;
 use crate::tree::{Delta, Record};
 
 fn bench() -> Bench {
@@ -341,4 +342,71 @@ fn a_base_that_was_changed_is_told_by_the_checksums() {
         [(FindingKind::Base, &["s".to_owned()][..])],
         "{findings:?}"
     );
+}
+
+/// Workers that die one after the other, each a little further: what was looked at is not looked at again, and nothing that is damaged
+/// gets lost on the way.
+#[test]
+fn the_next_worker_goes_on_with_a_verification() {
+    let b = bench();
+    for number in 0..8 {
+        b.file(format!("keep{number}"), &[number; 4096]);
+        b.file(format!("gone{number}"), &[number; 4096]);
+    }
+    for number in 0..8 {
+        b.remove(format!("gone{number}"));
+        b.snap(&format!("s{number}"));
+    }
+    digest::check_all(&b);
+    b.engine.house.stop();
+    // So that the parts of the layer that are in use don't touch.
+    b.host.delete(&[SnapName::new("s0").unwrap()]).unwrap();
+    seal(&b);
+    for (client, damaged) in [(1, false), (2, true)] {
+        if damaged {
+            let [layer] = &layer_files(&b)[..] else {
+                panic!()
+            };
+            flip(&b, &format!("layers/{layer}"), 8 * 4096 + 1);
+        }
+        let (expected, whole) = verify(&b);
+        assert_eq!(expected.is_empty(), !damaged, "{expected:?}");
+        let errand = Errand { client, number: 1 };
+        let (mut found, mut furthest) = (Vec::new(), 0);
+        let ended = (0..200).find_map(|workers| {
+            let (mut left, mut cut) = (2 + workers / 20, false);
+            let mut first = None;
+            let mut sink = |event| {
+                match event {
+                    VerifyEvent::Progress(progress) => {
+                        first.get_or_insert(progress.done);
+                        furthest = furthest.max(progress.done);
+                    }
+                    VerifyEvent::Finding(finding) if !found.contains(&finding) => {
+                        found.push(finding);
+                    }
+                    VerifyEvent::Finding(_) => {}
+                }
+                left -= 1;
+                cut |= left == 0;
+                match cut {
+                    true => Err(std::io::ErrorKind::BrokenPipe.into()),
+                    false => Ok(()),
+                }
+            };
+            let before = b.engine.relay().begin_scrub(errand);
+            crate::engine::service::verify::asked_by(Some(errand));
+            let summary = b.host.verify(&mut sink).unwrap();
+            assert!(first.is_none_or(|first| first >= before.bytes));
+            (!cut).then_some((workers, summary))
+        });
+        let (workers, summary) = ended.expect("it ends");
+        assert!(workers > 8, "{workers}");
+        assert_eq!(found, expected);
+        assert_eq!((summary.bytes, summary.files), (whole.bytes, whole.files));
+        assert!(
+            furthest <= whole.bytes,
+            "{furthest}: something was read twice"
+        );
+    }
 }

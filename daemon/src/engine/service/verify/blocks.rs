@@ -11,7 +11,7 @@ use llctl::protocol::{BytePath, Failure, Finding, FindingKind};
 
 use super::damage::{self, Damaged};
 use super::gently::gently;
-use super::{Scrub, Step, bytes};
+use super::{BLOCKS, Scrub, Step, bytes};
 use crate::engine::Engine;
 use crate::engine::reclaim::{Live, live};
 use crate::engine::service::states::View;
@@ -34,9 +34,16 @@ pub(super) fn check(engine: &Engine, scrub: &mut Scrub<'_>) -> Step<Result<(), F
     };
     let mut damaged = Damaged::new();
     let mut suspects = Vec::new();
+    let done = scrub.done_of(BLOCKS);
+    // What is damaged is told at the end, so nothing behind it counts as done before.
+    let mut whole = true;
     let layers: BTreeMap<LayerId, &Vec<Range<u32>>> = live.iter().map(|(l, r)| (*l, r)).collect();
     for (layer, ranges) in layers {
+        if at(layer, u32::MAX) <= done {
+            continue;
+        }
         if !present.contains(&layer) {
+            whole = false;
             damaged
                 .entry(layer)
                 .or_default()
@@ -44,11 +51,21 @@ pub(super) fn check(engine: &Engine, scrub: &mut Scrub<'_>) -> Step<Result<(), F
             continue;
         }
         if bad_sums(engine, layer).is_some() {
+            whole = false;
             suspects.push(layer);
         }
         for part in parts(ranges) {
-            let bad = read(engine, scrub, layer, &part)?;
+            if at(layer, part.end) <= done {
+                continue;
+            }
+            let (bad, blocks) = read(engine, layer, &part);
+            whole &= bad.is_empty();
             damaged.entry(layer).or_default().extend(bad);
+            scrub.count(bytes(blocks));
+            if whole {
+                scrub.reached(BLOCKS, at(layer, part.end));
+            }
+            scrub.tell(&format!("reading layer {layer}"))?;
         }
     }
     for finding in confirm(engine, &mut damaged, &suspects) {
@@ -56,6 +73,11 @@ pub(super) fn check(engine: &Engine, scrub: &mut Scrub<'_>) -> Step<Result<(), F
     }
     damage::tell(engine, scrub, &damaged)?;
     Ok(Ok(()))
+}
+
+/// How far it is at a block of a layer.
+fn at(layer: LayerId, block: u32) -> u64 {
+    u64::from(layer) << 32 | u64::from(block)
 }
 
 /// What is wrong with the checksum file of a layer.
@@ -73,13 +95,8 @@ fn bad_sums(engine: &Engine, layer: LayerId) -> Option<Finding> {
     })
 }
 
-/// The blocks that are damaged; all of them if the layer cannot be read.
-fn read(
-    engine: &Engine,
-    scrub: &mut Scrub<'_>,
-    layer: LayerId,
-    part: &Range<u32>,
-) -> Step<Vec<Range<u32>>> {
+/// The blocks that are damaged, all of them if the layer cannot be read; and how many were read.
+fn read(engine: &Engine, layer: LayerId, part: &Range<u32>) -> (Vec<Range<u32>>, u32) {
     let mut done = 0;
     let mut count = |blocks: u32| {
         done += blocks;
@@ -94,8 +111,7 @@ fn read(
             part.to_vec()
         }
     };
-    scrub.read(bytes(done), &format!("reading layer {layer}"))?;
-    Ok(bad)
+    (bad, done)
 }
 
 fn parts(ranges: &[Range<u32>]) -> impl Iterator<Item = Range<u32>> {
