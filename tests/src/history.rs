@@ -150,8 +150,9 @@ impl History {
                 }
                 let index = usize::from(*which) % self.snapshots.len();
                 let kept = self.snapshots[index].clone();
+                let before = self.newest_discarded();
                 self.mounted.revert(&kept.name);
-                self.revert(&kept.state);
+                self.revert(&kept.state, before);
             }
             Step::Undo(steps) => self.walk("undo", *steps),
             Step::Redo(steps) => self.walk("redo", *steps),
@@ -188,6 +189,7 @@ impl History {
     /// # Panics
     /// When something else came of it.
     pub fn revert_beside(&mut self, name: &str, pattern: &str, on_conflict: &str) -> bool {
+        let before = self.newest_discarded();
         let part = ["revert", name, "--path", pattern];
         let run = self.mounted.llctl(&part);
         let done = run.arg("--on-conflict").arg(on_conflict).finish();
@@ -195,7 +197,7 @@ impl History {
         assert!([0, 4, 10].contains(&done.code()), "{}", done.text());
         if done.code() == 0 {
             let same = self.model.snapshot();
-            self.revert(&same);
+            self.revert(&same, before);
         }
         self.compare("after the revert of what is beside it");
         done.code() == 0
@@ -247,9 +249,21 @@ impl History {
         self.snapshots.retain(|kept| there.contains(&kept.name));
     }
 
-    /// A revert was done: what it discarded goes to the pile of undo, and all of the pile of redo with it.
-    fn revert(&mut self, state: &State) {
+    /// The number of the state that was discarded last.
+    fn newest_discarded(&self) -> Option<u64> {
+        let listed = self.mounted.json(&["list"]);
+        let all = listed["discarded"].as_array();
+        let ids = all.expect("discarded states are listed").iter();
+        ids.filter_map(|state| state["id"].as_u64()).max()
+    }
+
+    /// A revert was done, before which this was what had been discarded last: what it discarded goes to the pile of undo, and all of the pile
+    /// of redo with it. One that changed nothing may leave nothing to undo.
+    fn revert(&mut self, state: &State, before: Option<u64>) {
         let discarded = self.switch(state);
+        if self.newest_discarded() == before {
+            return;
+        }
         self.discarded.push((false, discarded));
         self.discarded.iter_mut().for_each(|d| d.0 = false);
         let excess = self.discarded.len().saturating_sub(DISCARDED_KEPT);
@@ -343,8 +357,9 @@ impl History {
     /// When one is not what it was.
     pub fn compare_all(&mut self) {
         for Kept { name, state, .. } in self.snapshots.clone() {
+            let before = self.newest_discarded();
             self.mounted.revert(&name);
-            self.revert(&state);
+            self.revert(&state, before);
             self.compare(&format!("snapshot {name}"));
         }
     }

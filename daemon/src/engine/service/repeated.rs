@@ -1,6 +1,6 @@
 //! Requests that a worker did and did not live to answer: the next one finds the answer in what was done.
 
-use llctl::protocol::{ErrorKind, Failure, Request, Response, RevertInfo};
+use llctl::protocol::{ErrorKind, Failure, PruneInfo, Request, Response, RevertInfo};
 use llctl::{SnapName, StateRef};
 
 use super::listing;
@@ -23,6 +23,7 @@ pub(super) fn begin(
             | Request::Redo { .. }
             | Request::Describe { .. }
             | Request::Delete { .. }
+            | Request::Prune { yes: true, .. }
             | Request::Rename { .. }
             | Request::Apply { yes: true }
             | Request::ImportEnd { .. }
@@ -59,6 +60,15 @@ fn answer(engine: &Engine, request: &Request, record: &[u8]) -> Result<Response,
             let ids: Vec<StateId> = rmp_serde::from_slice(record).map_err(|_| unknown())?;
             let all = ids.into_iter().map(|id| listing::brief(engine, id));
             all.collect::<Result<_, _>>().map(Response::Imported)
+        }
+        // With many long names the answer is not kept whole.
+        Request::Prune { .. } => {
+            let mut info: PruneInfo = rmp_serde::from_slice(record).map_err(|_| unknown())?;
+            let state = engine.state.read();
+            // One that was about to go may have been pinned just then.
+            info.snapshots
+                .retain(|gone| state.snapshot(&gone.name).is_none());
+            Ok(Response::Pruned(info))
         }
         Request::Undo { .. } => reverted(engine, StateRef::Undo.to_string(), record),
         Request::Redo { .. } => reverted(engine, StateRef::Redo.to_string(), record),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use llctl::config::{AppliesTo, Retention, Size, Span};
-use llctl::protocol::MetaEdit;
+use llctl::protocol::{MetaEdit, Request, Response};
 use proptest::prelude::*;
 
 use super::random::{Manifest, Op, config, manifest, op, run};
@@ -336,6 +336,40 @@ fn check(b: &Bench, model: &Model) {
         assert_eq!(manifest(b, &state), kept.holds, "{}", kept.name);
     }
     check_all(b);
+}
+
+/// The worker that did it died before it could say so.
+#[test]
+fn what_was_pruned_is_told_to_who_asks_again() {
+    let place = Place::new();
+    place.put("a", b"a");
+    let b = place.open();
+    for number in 0..4 {
+        b.write("a", 0, &[number; 3000]);
+        let meta = SnapMeta {
+            reason: Some("automatic".to_owned()),
+            ..SnapMeta::default()
+        };
+        snap_at(&b, &format!("s{number}"), meta, i64::from(number));
+    }
+    let rules = Retention {
+        keep_last: 1,
+        ..Retention::default()
+    };
+    let request = Request::Prune {
+        rules: Some(rules.clone()),
+        yes: true,
+    };
+    assert!(b.host.begin(7, 1, &request).is_none());
+    let told = b.host.prune(Some(&rules), true).unwrap();
+    b.host.end();
+    assert_eq!(told.snapshots.len(), 3, "{told:?}");
+    let again = b.host.begin(7, 1, &request);
+    assert_eq!(again.unwrap().unwrap(), Response::Pruned(told));
+    // Another request is another one.
+    assert!(b.host.begin(7, 2, &request).is_none());
+    assert_eq!(b.host.prune(Some(&rules), true).unwrap().snapshots, []);
+    b.host.end();
 }
 
 proptest! {
