@@ -11,7 +11,7 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// There is no llfs mount here, or its daemon cannot be reached.
 pub const NO_MOUNT: u8 = 3;
-/// There is no such snapshot or state.
+/// There is no such snapshot, state or path.
 pub const NOT_FOUND: u8 = 4;
 /// A snapshot of that name exists.
 pub const EXISTS: u8 = 5;
@@ -44,7 +44,7 @@ Exit codes:
   1  the operation failed (diff --exit-code: there are differences)
   2  wrong usage
   3  no llfs mount here, or its daemon cannot be reached
-  4  no such snapshot or state
+  4  no such snapshot, state or path
   5  a snapshot of that name exists
   6  refused: not permitted, busy, another protocol version, or it needs --yes
   7  damage was found

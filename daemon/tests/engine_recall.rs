@@ -221,10 +221,10 @@ fn a_revert_of_which_the_kernel_was_not_told_is_told_by_the_next_worker() {
     e.snapshot(|_| "s".to_owned(), "").unwrap();
     let file = ino_of(&e, "a/d/f3");
     e.write(file, 0, b"later", WriteHow::default()).unwrap();
-    let done = e.revert("s").unwrap();
+    let kept = e.revert("s").unwrap().kept.unwrap();
     let relay = e.relay().clone();
     drop(e);
-    relay.begin_revert(done.kept);
+    relay.begin_revert(kept);
     let next = site.worker();
     let cached = WriteHow {
         cached: true,
@@ -238,7 +238,7 @@ fn a_revert_of_which_the_kernel_was_not_told_is_told_by_the_next_worker() {
     next.write(file, 0, b"new page", cached).unwrap();
     assert_eq!(&now(&next, file).1[..8], b"new page");
     // One whose record was never written is none.
-    next.relay().begin_revert(done.kept + 1);
+    next.relay().begin_revert(kept + 1);
     drop(next);
     let last = site.worker();
     last.write(file, 0, b"newer one", cached).unwrap();

@@ -129,6 +129,9 @@ fn merges_and_checksums_of_version_3_are_read() {
                 "0a69c9f91557875f20a3e342f71b0f9dc048cc14858b9fc15ed55a6d14a10db1"
             ]
         );
+        // Images of that version have no lines: the numbers tell.
+        assert_eq!((state.came_from(1), state.came_from(2)), (0, 1));
+        assert_eq!(state.led_to(4), [3, 4]);
         // What was discarded was discarded for no other state, but for parts of one.
         assert_eq!(piles::top(&state.discarded, false), Some(3));
         assert_eq!((state.discarded[&3].became, state.next_state), (3, 4));
@@ -155,5 +158,30 @@ fn merges_and_checksums_of_version_3_are_read() {
             state.head.inodes.len(),
             state.discarded[&3].root.inodes.len() - 1
         );
+    }
+}
+
+/// Two snapshots, a revert to the first, an undo, a third snapshot, the redo of the revert; then a part of a directory was brought back
+/// that had been removed.
+#[test]
+fn lines_and_hidden_names_of_version_4_are_read() {
+    for fixture in ["state_v4/live", "state_v4/closed"] {
+        let state = state(fixture);
+        let line = |id: u64| {
+            let line = state.line(id).unwrap();
+            (line.from, line.by.clone())
+        };
+        assert_eq!(line(1), (0, vec![1]));
+        assert_eq!(line(2), (1, vec![2]));
+        assert_eq!(line(5), (2, vec![3, 5]));
+        assert_eq!(line(6), (5, vec![6]));
+        assert_eq!(line(7), (1, vec![4, 7]));
+        assert_eq!(state.line(8), state.line(7), "the head");
+        let whiteouts = (state.head.dentries.iter())
+            .filter(|(_, dentry)| matches!(dentry, llfs::tree::Dentry::Whiteout));
+        let names: Vec<_> = whiteouts
+            .map(|(slot, _)| slot.name.as_bytes().to_vec())
+            .collect();
+        assert_eq!(names, [b"b"]);
     }
 }

@@ -92,7 +92,7 @@ fn a_store_of_this_version_is_read() {
 
 #[test]
 fn a_store_of_an_older_version_is_read_and_becomes_one_of_this_version() {
-    for (version, partly) in [(1, false), (2, true)] {
+    for (version, partly) in [(1, false), (2, true), (3, true)] {
         let name = format!("store_v{version}");
         let dir = fixture(&name);
         let says = |dir: &Path| std::fs::read(dir.join("superblock")).unwrap()[8];
@@ -116,8 +116,8 @@ fn a_store_of_an_older_version_is_read_and_becomes_one_of_this_version() {
 }
 
 #[test]
-fn a_store_of_version_3_is_read() {
-    check(&fixture("store_v3"), true);
+fn a_store_of_version_4_is_read() {
+    check(&fixture("store_v4"), true);
 }
 
 /// A copy of a fixture.

@@ -191,6 +191,7 @@ pub fn record(input: &mut Input<'_>) -> Record {
             set: (0..input.u8() % 2)
                 .map(|_| (ino(input), Box::new(inode(input))))
                 .collect(),
+            hidden: (0..input.u8() % 2).map(|_| slot(input)).collect(),
         },
         _ => Record::Change(
             (0..input.one(&[1, 1, 1, 2, 5]))

@@ -172,6 +172,14 @@ fn nothing_in_it_can_be_changed() {
         let mut file = OpenOptions::new().write(true).open(old(name)).unwrap();
         assert_eq!(errno(file.write(b"x")), Errno::EROFS);
         assert_eq!(errno(file.set_len(0)), Errno::EROFS);
+        let truncating = OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(old(name));
+        assert_eq!(errno(truncating), Errno::EROFS);
+        assert_eq!(errno(fs::write(old(name), "x")), Errno::EROFS);
+        let time = file.set_modified(std::time::SystemTime::now());
+        assert_eq!(errno(time), Errno::EROFS);
         let mode = fs::Permissions::from_mode(0o600);
         assert_eq!(errno(fs::set_permissions(old(name), mode)), Errno::EROFS);
         assert_eq!(errno(fs::remove_file(old(name))), Errno::EROFS);

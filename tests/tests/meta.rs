@@ -64,11 +64,11 @@ fn what_is_said_of_a_snapshot_is_kept_and_changed_and_survives_everything() {
         "reason": "pre-change", "session": "s", "task": "t", "parent_task": "p",
         "entity": {"type": "ticket", "id": "7"}, "tags": ["x"],
         "metrics": {"n": 1, "r": -0.5, "v": "1.2.3"}, "pinned": true,
-        "format": 3,
+        "format": 4,
     });
     assert_eq!(show(&mounted, "a")["meta"], expected);
     mounted.snap("b");
-    assert_eq!(show(&mounted, "b")["meta"], json!({"format": 3}));
+    assert_eq!(show(&mounted, "b")["meta"], json!({"format": 4}));
     mounted.kill9();
     mounted.mount();
     assert_eq!(show(&mounted, "a")["meta"], expected, "from the journal");
@@ -83,7 +83,7 @@ fn what_is_said_of_a_snapshot_is_kept_and_changed_and_survives_everything() {
     let expected = json!({
         "reason": "pre-change", "session": "s", "phase": "end", "task": "t", "parent_task": "p",
         "entity": {"type": "ticket", "id": "7"}, "tags": ["y", "z"],
-        "metrics": {"n": 2, "r": -0.5}, "format": 3,
+        "metrics": {"n": 2, "r": -0.5}, "format": 4,
     });
     for how in ["changed", "from an image"] {
         let shown = show(&mounted, "c");

@@ -197,6 +197,32 @@ fn a_preview_is_what_the_revert_then_does() {
 }
 
 #[test]
+fn a_pattern_for_nothing_is_told_and_leaves_nothing() {
+    let mounted = mounted("part-nothing");
+    mounted.snap("s");
+    let before = mounted.manifest();
+    let steps = || {
+        mounted.json(&["list"])["discarded"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    for more in [&[][..], &["--dry-run"], &["--json"]] {
+        let run = mounted.llctl(&["revert", "s", "--path", "absent/*.rs"]);
+        let refused = more.iter().fold(run, |run, arg| run.arg(arg)).finish();
+        let refused = refused.expect_code(4);
+        assert!(refused.err().contains("absent/*.rs"), "{}", refused.err());
+    }
+    // What is there and as it was is no mistake.
+    let done = mounted.llctl(&["revert", "s", "--path", "**"]).ok().out();
+    assert!(done.contains("already"), "{done}");
+    mounted.llctl(&["revert", "s"]).ok();
+    assert_eq!(steps(), 0);
+    mounted.llctl(&["undo"]).finish().expect_code(4);
+    before.assert_same(&mounted.manifest(), Ignore::default(), "nothing was done");
+}
+
+#[test]
 fn git_in_the_middle_of_a_merge_is_not_reverted_away() {
     let mounted = Mounted::new("part-git");
     let git = |script: &str| {

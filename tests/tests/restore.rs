@@ -7,12 +7,13 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use llfs_tests::command::{Finished, Run};
 use llfs_tests::manifest::{Ignore, Manifest};
 use llfs_tests::mounted::Mounted;
-use llfs_tests::{seeded, tree};
+use llfs_tests::{seeded, sys, tree};
 
 fn site(name: &str) -> Mounted {
     Mounted::over(name, |base| {
@@ -129,10 +130,69 @@ fn what_cannot_be_restored_alone_is_named() {
     changed.assert_same(&mounted.manifest(), Ignore::default(), "nothing was done");
     restore(&mounted, &["s", "src/main.rs", "--on-conflict=revert"]).ok();
     assert!(mounted.path("src/main.rs").exists() && !mounted.path("src/new.rs").exists());
+    // Something else is where the directory was.
+    shell(&mounted, "echo file > src/deep");
     let part = restore(&mounted, &["s", "src/deep/er.rs"]).expect_code(10);
     assert!(part.err().contains("src/deep"), "{}", part.err());
     restore(&mounted, &["s", "src/deep"]).ok();
     assert_eq!(fs::read(mounted.path("src/deep/er.rs")).unwrap(), b"deeper");
+}
+
+/// Directories above what is restored come back as they were, with nothing else in them.
+#[test]
+fn a_part_of_a_directory_that_was_removed_comes_back() {
+    let mounted = Mounted::over("restore-parents", |base| {
+        fs::create_dir_all(base.join("a/b/c")).unwrap();
+        for path in ["a/x", "a/b/y", "a/b/c/z", "a/b/c/other"] {
+            fs::write(base.join(path), path).unwrap();
+        }
+    });
+    shell(
+        &mounted,
+        "mkdir a/b/new; echo n > a/b/new/n; echo m > a/b/new/m",
+    );
+    shell(
+        &mounted,
+        "chmod 2750 a; chmod 711 a/b; chown 12:34 a/b || true",
+    );
+    sys::set_xattr(&mounted.path("a/b"), b"user.colour", b"green", 0).unwrap();
+    mounted.snap("s");
+    let before = mounted.manifest();
+    for (chosen, expected) in [
+        ("a/b/c/z", &["a", "a/b", "a/b/c", "a/b/c/z"][..]),
+        ("a/b/new/n", &["a", "a/b", "a/b/new", "a/b/new/n"]),
+        (
+            "a/b/new",
+            &["a", "a/b", "a/b/new", "a/b/new/m", "a/b/new/n"],
+        ),
+    ] {
+        shell(&mounted, "rm -r a");
+        restore(&mounted, &["s", chosen]).ok();
+        let now = mounted.manifest();
+        let paths: Vec<&str> = (now.0.keys().filter(|path| !path.is_empty()))
+            .map(|path| std::str::from_utf8(path).unwrap())
+            .collect();
+        assert_eq!(paths, expected);
+        for path in expected {
+            let of = |all: &Manifest| {
+                Manifest([(path.as_bytes().to_vec(), all.0[path.as_bytes()].clone())].into())
+            };
+            let ignore = Ignore {
+                dir_links: true,
+                times: before.0[path.as_bytes()].is_dir(),
+                ..Ignore::default()
+            };
+            of(&before).assert_same(&of(&now), ignore, path);
+        }
+        let links = |path: &str| fs::metadata(mounted.path(path)).unwrap().nlink();
+        assert_eq!((links("a"), links("a/b")), (3, 3), "one directory in each");
+        mounted.verify().ok();
+        mounted.remount();
+        now.assert_same(&mounted.manifest(), Ignore::default(), "mounted again");
+        shell(&mounted, "test ! -e a/x && rm -r a");
+        mounted.llctl(&["revert", "s"]).ok();
+        before.assert_same(&mounted.manifest(), Ignore::default(), "all of it");
+    }
 }
 
 #[test]

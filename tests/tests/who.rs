@@ -185,6 +185,47 @@ fn reverts_and_undos_keep_who_did_what() {
 }
 
 /// What is not restored is still of whom it was before.
+/// What was undone is redone after a snapshot of something else: what there is then came from `a`, and `c` from `b`.
+#[test]
+fn undo_snap_and_redo_keep_what_came_from_what() {
+    let mounted = base("who-lines");
+    shell(&mounted, "echo a > other");
+    mounted.snap("a");
+    shell(&mounted, "echo b > other");
+    mounted.snap("b");
+    mounted.revert("a");
+    mounted.undo();
+    mounted.snap("c");
+    mounted.llctl(&["redo"]).ok();
+    let expected = ["b modified bash:wrote", "a modified bash:wrote"];
+    assert_eq!(log(&mounted, "other"), expected);
+    shell(&mounted, "cp other copy");
+    mounted.remount();
+    assert_eq!(log(&mounted, "other"), expected);
+    assert_eq!(log(&mounted, "copy"), ["@live added cp:made+wrote"]);
+}
+
+#[test]
+fn what_led_to_a_snapshot_that_is_given_up_led_to_the_next_one() {
+    let mounted = base("who-given-up");
+    for (name, script) in [
+        ("a", "echo a > other"),
+        ("b", "sed -i s/a/b/ other"),
+        ("c", "cp src/main.rs other"),
+    ] {
+        shell(&mounted, script);
+        mounted.snap(name);
+    }
+    mounted.llctl(&["delete", "-y", "a", "b"]).ok();
+    let told = log(&mounted, "other");
+    assert_eq!(told.len(), 1);
+    for by in ["c modified", "bash:", "sed:", "cp:"] {
+        assert!(told[0].contains(by), "{told:?}");
+    }
+    mounted.remount();
+    assert_eq!(log(&mounted, "other"), told);
+}
+
 #[test]
 fn a_partial_revert_keeps_who_did_the_rest() {
     let mounted = base("who-partial");

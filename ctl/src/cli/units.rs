@@ -1,6 +1,9 @@
 //! Sizes, times and counts for people.
 
+use std::sync::LazyLock;
 use std::time::Duration;
+
+use jiff::tz::TimeZone;
 
 use llctl::protocol::{ChangeCounts, UnixNanos};
 
@@ -26,8 +29,18 @@ pub fn size(bytes: u64) -> String {
 
 /// `2026-11-21 11:44:02` in the local time zone.
 pub fn local(time: UnixNanos) -> String {
-    let zoned = time.timestamp().to_zoned(jiff::tz::TimeZone::system());
-    zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    // Looked up once: a list shows thousands.
+    static ZONE: LazyLock<TimeZone> = LazyLock::new(TimeZone::system);
+    let at = ZONE.to_datetime(time.timestamp());
+    format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+        at.year(),
+        at.month(),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second()
+    )
 }
 
 /// `1 file`, `2 files`.

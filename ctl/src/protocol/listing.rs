@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{SnapInfo, UnixNanos};
+use super::{SnapInfo, SnapMeta, UnixNanos};
 
 /// What a list is sorted by; what is equal keeps the order of age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,18 +58,17 @@ impl ListQuery {
         *self == order
     }
 
-    /// Whether it asks for this snapshot; order and paging are not looked at.
-    pub fn selects(&self, snap: &SnapInfo) -> bool {
+    /// Whether it asks for a snapshot that says this of itself; order and paging are not looked at.
+    pub fn selects(&self, created: UnixNanos, meta: &SnapMeta) -> bool {
         let same =
             |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
-        let meta = &snap.meta;
         same(&self.session, &meta.session)
             && same(&self.phase, &meta.phase)
             && same(&self.task, &meta.task)
             && same(&self.reason, &meta.reason)
             && self.tags.iter().all(|tag| meta.tags.contains(tag))
-            && self.since.is_none_or(|since| snap.created >= since)
-            && self.until.is_none_or(|until| snap.created <= until)
+            && self.since.is_none_or(|since| created >= since)
+            && self.until.is_none_or(|until| created <= until)
     }
 
     /// Puts what was selected, oldest first, into order.

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use super::authors::Family;
 use super::{Engine, unchanged};
 use crate::relay;
-use crate::tree::{At, BLOCK, Dentry, Ino, Meta, Record, Root, Src, State, StateId, Time};
+use crate::tree::{At, BLOCK, Dentry, Ino, Meta, Record, Root, Src, StateId, Time};
 
 /// A process has stopped removing when it removed nothing for so long,
 const GAP: Duration = Duration::from_secs(2);
@@ -158,14 +158,12 @@ impl GoingOn {
         Some(removed)
     }
 
-    /// Keeps a mark, if this is one; whether it was.
-    fn keep(&mut self, id: StateId) -> bool {
-        if let Some(at) = self.stale.iter().position(|stale| *stale == id) {
-            self.stale.swap_remove(at);
-            return true;
+    /// Keeps a mark, if this is one.
+    fn keep(&mut self, id: StateId) {
+        self.stale.retain(|stale| *stale != id);
+        if let Some(mark) = self.marks.iter_mut().find(|mark| mark.id == id) {
+            mark.kept = true;
         }
-        let mark = self.marks.iter_mut().find(|m| m.id == id && !m.kept);
-        mark.map(|mark| mark.kept = true).is_some()
     }
 
     fn is_undecided(&self, id: StateId) -> bool {
@@ -274,7 +272,6 @@ impl Engine {
             tracing::debug!(%error, "no snapshot before a removal");
             return None;
         }
-        self.authors.hold(id);
         self.seal_written();
         self.bulk.going_on.lock().marks.push(mark(id));
         Some(Some(id))
@@ -296,9 +293,7 @@ impl Engine {
 
     /// Somebody relies on a snapshot, which may be a mark. With the state held, so that it is not given up before.
     pub(super) fn keep_mark(&self, id: StateId) {
-        if self.bulk.going_on.lock().keep(id) {
-            self.authors.settle(id, id);
-        }
+        self.bulk.going_on.lock().keep(id);
     }
 
     /// The snapshot that is there only until it is known whether many files are removed.
@@ -323,9 +318,6 @@ impl Engine {
                 going_on.stale.clone(),
             )
         };
-        for id in &kept {
-            self.authors.settle(*id, *id);
-        }
         for id in stale {
             if let Err(error) = self.drop_mark(id) {
                 tracing::debug!(%error, "a mark stays");
@@ -337,20 +329,19 @@ impl Engine {
     }
 
     fn drop_mark(&self, id: StateId) -> Result<(), super::snapshot::Refusal> {
-        let (root, head, leads_to) = {
+        let (root, head) = {
             let state = self.state.read();
             // A revert went there meanwhile.
             if state.discarded.values().any(|d| d.became == id) {
                 return Ok(());
             }
             match state.snapshots.get(&id) {
-                Some(snapshot) => (snapshot.root.clone(), state.head.clone(), after(&state, id)),
+                Some(snapshot) => (snapshot.root.clone(), state.head.clone()),
                 None => return Ok(()),
             }
         };
         let held = held(&root, &head);
         drop((root, head));
-        self.hand_on_authors(id, leads_to);
         let needless = |s: &crate::tree::Snapshot| {
             let wanted = s.meta.pinned || !s.meta.tags.is_empty();
             // Somebody may have begun to rely on it.
@@ -371,14 +362,6 @@ fn begin(going_on: &mut GoingOn, who: Family, mark: Option<StateId>, young: Ino)
         Some(parent) => parent.last = now,
         None => going_on.begin(who.parent, mark, young, now),
     }
-}
-
-/// The state to which what led to this one leads when it is given up.
-fn after(state: &State, id: StateId) -> StateId {
-    let snapshot = state.snapshots.range(id + 1..).next().map(|(id, _)| *id);
-    let discarded = state.discarded.range(id + 1..).next().map(|(id, _)| *id);
-    let next = snapshot.into_iter().chain(discarded).min();
-    next.unwrap_or(state.next_state)
 }
 
 /// Bytes about that the first root has and the second does not.
@@ -453,8 +436,8 @@ mod tests {
         going_on.find(11, now).unwrap().last = now + LONGEST;
         going_on.settle(now + LONGEST);
         assert_eq!(going_on.stale, [7]);
-        assert!(going_on.keep(7), "somebody relies on it");
-        assert!(!going_on.is_undecided(7) && !going_on.keep(7));
+        going_on.keep(7);
+        assert!(!going_on.is_undecided(7), "somebody relies on it");
     }
 
     #[test]

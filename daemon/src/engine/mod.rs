@@ -117,6 +117,8 @@ pub struct Engine {
     house: house::House,
     /// About how many paths differ between two snapshots, which stays true: neither ever changes. A leaf lock.
     counted: Mutex<std::collections::HashMap<(crate::tree::StateId, crate::tree::StateId), u64>>,
+    /// What was found of the blocks that states hold alone, see `service/alone.rs`. A leaf lock.
+    spans: Mutex<service::Walk>,
     digests: service::Digests,
     /// Files of the base that have several names there, once somebody had to know; a leaf lock.
     linked: Mutex<Option<Arc<service::Linked>>>,

@@ -385,6 +385,7 @@ impl Engine {
             events: super::events::Events::default(),
             house: House::new(),
             counted: Mutex::default(),
+            spans: Mutex::default(),
             digests: super::service::Digests::default(),
             linked: Mutex::default(),
             bulk: super::bulk::Bulk::default(),

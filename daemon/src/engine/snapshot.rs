@@ -141,8 +141,8 @@ impl Taken {
 pub struct Switched {
     /// The state that the head is now.
     pub to: StateId,
-    /// The state that holds what was discarded.
-    pub kept: StateId,
+    /// The state that holds what was discarded; none if nothing differs, and nothing was done.
+    pub kept: Option<StateId>,
     /// Inodes that differ.
     pub inodes: usize,
     /// What the head was, and what it became.
@@ -347,6 +347,18 @@ impl Engine {
             };
             let Turned { to, head, record } = plan(kept)?;
             let changes = Arc::new(Changes::between(&old, &head));
+            // An undo or a redo is a step back or forth, whatever it changes.
+            let step = matches!(&record, Record::Switch { how, .. } if *how != Move::Revert);
+            if changes.is_empty() && !step {
+                return Ok(Switched {
+                    to,
+                    kept: None,
+                    inodes: 0,
+                    roots: (old, head),
+                    paused: paused.elapsed(),
+                    took: begun.elapsed(),
+                });
+            }
             if !force {
                 self.refuse_underway(&old, &head, &changes)?;
                 if let Some(missing) = self.missing_layers(&head, &changes).first() {
@@ -373,7 +385,7 @@ impl Engine {
             self.relay.revert_retired();
             let switched = Switched {
                 to,
-                kept,
+                kept: Some(kept),
                 inodes,
                 roots: (old, state.head.clone()),
                 paused: paused.elapsed(),

@@ -1,6 +1,5 @@
 //! Whether anything that a user could see has changed since a snapshot.
 
-use super::authors::came_from;
 use crate::tree::diff::key;
 use crate::tree::{Ino, Root, State, StateId};
 
@@ -8,7 +7,7 @@ use crate::tree::{Ino, Root, State, StateId};
 /// until the first difference.
 pub(super) fn since(state: &State) -> Option<StateId> {
     let newest = state.snapshots.keys().next_back().copied();
-    [Some(came_from(state, state.next_state)), newest]
+    [Some(state.line.from), newest]
         .into_iter()
         .flatten()
         .find(|id| {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::extent::Extent;
+use super::line::Line;
 use super::staged::{self, Difference};
 use super::state::{LAYER_MAX, NUMBER_MAX};
 use super::{
@@ -25,6 +26,9 @@ enum Item {
         next_state: StateId,
         next_layer: LayerId,
         applying: Option<Apply>,
+        /// The head's; images of versions before 4 have none.
+        #[serde(default)]
+        line: Option<Line>,
     },
     Place(Ino, (Slot, Fact)),
     Inode(Ino, Option<Box<Inode>>),
@@ -39,6 +43,8 @@ enum Item {
         meta: Meta,
         #[serde(default)]
         digest: Option<Digest>,
+        #[serde(default)]
+        line: Option<Line>,
     },
     Discarded {
         id: StateId,
@@ -46,6 +52,8 @@ enum Item {
         at: Time,
         #[serde(default)]
         redo: bool,
+        #[serde(default)]
+        line: Option<Line>,
     },
     Head,
 }
@@ -61,6 +69,7 @@ pub fn write(state: &State, to: &mut dyn Write) -> io::Result<()> {
         next_state: state.next_state,
         next_layer: state.next_layer,
         applying: state.applying.clone(),
+        line: Some(state.line.clone()),
     })?;
     for (ino, place) in &state.places {
         put(&Item::Place(
@@ -85,6 +94,7 @@ pub fn write(state: &State, to: &mut dyn Write) -> io::Result<()> {
                 at: s.at,
                 meta: s.meta.clone(),
                 digest: s.digest,
+                line: Some(s.line.clone()),
             };
             (&s.root, item)
         } else if let Some(d) = state.discarded.get(&id) {
@@ -93,6 +103,7 @@ pub fn write(state: &State, to: &mut dyn Write) -> io::Result<()> {
                 became: d.became,
                 at: d.at,
                 redo: d.redo,
+                line: Some(d.line.clone()),
             };
             (&d.root, item)
         } else {
@@ -128,6 +139,7 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
     let mut state = State::default();
     let mut root = Root::default();
     let mut started = false;
+    let mut lines = true;
     loop {
         let item: Item = rmp_serde::from_read(&mut *from).map_err(io::Error::other)?;
         if !started && !matches!(item, Item::Start { .. }) {
@@ -142,6 +154,7 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                 next_state,
                 next_layer,
                 applying,
+                line,
             } => {
                 if started
                     || next_ino > NUMBER_MAX
@@ -155,6 +168,8 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                 state.next_state = next_state;
                 state.next_layer = next_layer;
                 state.applying = applying;
+                lines = line.is_some();
+                state.line = line.unwrap_or_default();
             }
             Item::Place(ino, (slot, fact)) => {
                 state
@@ -173,6 +188,7 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                 at,
                 meta,
                 digest,
+                line,
             } => {
                 let snapshot = Snapshot {
                     name,
@@ -180,6 +196,7 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                     at,
                     meta,
                     digest,
+                    line: line.unwrap_or_default(),
                     root: root.clone(),
                 };
                 if !is_new(&state, id) {
@@ -192,11 +209,13 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                 became,
                 at,
                 redo,
+                line,
             } => {
                 let discarded = Discarded {
                     at,
                     became,
                     redo,
+                    line: line.unwrap_or_default(),
                     root: root.clone(),
                 };
                 if !is_new(&state, id) {
@@ -206,6 +225,9 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
             }
             Item::Head => {
                 state.head = root;
+                if !lines {
+                    state.derive_lines();
+                }
                 return Ok(state);
             }
         }
@@ -236,6 +258,7 @@ mod tests {
             next_state,
             next_layer,
             applying: None,
+            line: None,
         }
     }
 
@@ -262,6 +285,7 @@ mod tests {
             became: 0,
             at: Time::default(),
             redo: false,
+            line: None,
         };
         assert!(!refused(vec![start(1, 5, 3), discarded(3), discarded(4)]));
         assert!(refused(vec![start(1, 5, 3), discarded(4), discarded(4)]));

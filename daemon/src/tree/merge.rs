@@ -1,7 +1,7 @@
 //! Parts of one root in another: what a revert of a part does.
 
 use super::extent::{self, Extents};
-use super::root::Contradiction;
+use super::root::{Contradiction, Dentry};
 use super::{Delta, Ino, Inode, Root, Slot};
 
 impl Root {
@@ -29,6 +29,11 @@ impl Root {
             Some(dentry) => self.dentries.insert(slot.clone(), dentry),
             None => self.dentries.remove(slot),
         };
+    }
+
+    /// The name means nothing, whatever the base has.
+    pub fn hide(&mut self, slot: &Slot) {
+        self.dentries.insert(slot.clone(), Dentry::Whiteout);
     }
 
     /// The inode has these attributes; its data stay.

@@ -9,6 +9,7 @@ pub mod extent;
 pub mod image;
 pub mod inode;
 pub mod kind;
+pub mod line;
 mod merge;
 pub mod meta;
 pub mod name;
@@ -23,6 +24,7 @@ pub mod time;
 pub use extent::{Extent, Piece};
 pub use inode::{Inode, Target, Xattrs};
 pub use kind::Kind;
+pub use line::Line;
 pub use meta::Meta;
 pub use name::{At, NAME_MAX, Name, Slot};
 pub use record::{

@@ -71,6 +71,9 @@ pub enum Record {
         takes: Vec<Take>,
         /// Inodes whose attributes are those of neither state, after all that.
         set: Vec<(Ino, Box<Inode>)>,
+        /// Names that mean nothing after all that, whatever the base has; records of versions before 4 have none.
+        #[serde(default)]
+        hidden: Vec<Slot>,
     },
     /// Snapshots or discarded states are given up.
     Drop(Vec<StateId>),
@@ -120,7 +123,12 @@ pub enum Apply {
 
 impl std::fmt::Display for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // One call for all of it: a list shows thousands.
+        let digit = |n: u8| char::from(b"0123456789abcdef"[usize::from(n)]);
+        let text: String = (self.0.iter())
+            .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+            .collect();
+        f.write_str(&text)
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::extent::{self, Extent};
 use super::root::Contradiction;
-use super::{Dentry, Digest, Ino, Inode, Meta, Root, Slot, State, StateId, Time};
+use super::{BASE_STATE, Dentry, Digest, Ino, Inode, Meta, Root, Slot, State, StateId, Time};
 use std::sync::Arc;
 
 /// One step of telling states.
@@ -183,12 +183,17 @@ impl State {
         }
         for (root, imported) in staged.into_iter().zip(all) {
             self.number(imported.id)?;
+            // It is compared with what there was here.
+            let older = self
+                .snapshot_before(StateId::MAX)
+                .map_or(BASE_STATE, |(id, _)| id);
             let snapshot = super::Snapshot {
                 name: imported.name.clone(),
                 message: imported.message.clone(),
                 at: imported.at,
                 meta: imported.meta.clone(),
                 digest: Some(imported.digest),
+                line: super::Line::since(older),
                 root,
             };
             self.insert(imported.id, snapshot);

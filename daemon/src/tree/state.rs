@@ -1,9 +1,11 @@
 //! Everything that the journal rebuilds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::OrdMap;
 
+use super::line::Line;
 use super::piles::{self, Piles};
 use super::record::{Apply, BASE_STATE, Delta, Digest, Fact, LayerId, Move, Record, Src, StateId};
 use super::root::{Contradiction, Root};
@@ -22,6 +24,8 @@ pub struct Snapshot {
     pub meta: Meta,
     /// The checksum of what it holds, once it is computed.
     pub digest: Option<Digest>,
+    /// How it came about.
+    pub line: Line,
     /// What it holds.
     pub root: Root,
 }
@@ -35,6 +39,8 @@ pub struct Discarded {
     pub became: StateId,
     /// It is on the pile of `redo`, not on that of `undo`.
     pub redo: bool,
+    /// How it came about.
+    pub line: Line,
     /// What it holds.
     pub root: Root,
 }
@@ -75,6 +81,8 @@ pub type Places = OrdMap<Ino, Arc<Place>>;
 pub struct State {
     /// What the mount shows.
     pub head: Root,
+    /// How the head came about.
+    pub line: Line,
     /// By number, that is, by age.
     pub snapshots: OrdMap<StateId, Arc<Snapshot>>,
     /// The snapshots' numbers by name.
@@ -102,6 +110,7 @@ impl Default for State {
     fn default() -> Self {
         State {
             head: Root::default(),
+            line: Line::default(),
             snapshots: OrdMap::new(),
             names: OrdMap::new(),
             discarded: Piles::new(),
@@ -130,12 +139,10 @@ impl State {
     }
 
     /// Gives a snapshot up.
-    fn remove(&mut self, id: StateId) -> bool {
-        let Some(gone) = self.snapshots.remove(&id) else {
-            return false;
-        };
+    fn remove(&mut self, id: StateId) -> Option<Arc<Snapshot>> {
+        let gone = self.snapshots.remove(&id)?;
         self.unname(&gone.name, id);
-        true
+        Some(gone)
     }
 
     /// No llfs gives two snapshots one name; where a journal does, the name is the newer one's.
@@ -212,6 +219,7 @@ impl State {
                     at: *at,
                     meta: meta.clone(),
                     digest: None,
+                    line: std::mem::replace(&mut self.line, Line::since(*id)).and(*id),
                     root: self.head.clone(),
                 };
                 self.insert(*id, snapshot);
@@ -219,10 +227,16 @@ impl State {
             Record::Switch { to, kept, at, how } => {
                 let root = self.root_or_base(*to)?;
                 self.number(*kept)?;
+                // What is gone back to goes on as what it was.
+                let line = match self.discarded.get(to) {
+                    Some(state) => state.line.clone(),
+                    None => Line::since(*to),
+                };
                 let discarded = Discarded {
                     at: *at,
                     became: *to,
                     redo: false,
+                    line: std::mem::replace(&mut self.line, line).and(*kept),
                     root: std::mem::replace(&mut self.head, root),
                 };
                 let last = piles::switch(&mut self.discarded, *to, *kept, *how, discarded);
@@ -233,6 +247,7 @@ impl State {
                 at,
                 takes,
                 set,
+                hidden,
             } => {
                 let mut head = self.head.clone();
                 for take in takes {
@@ -247,21 +262,29 @@ impl State {
                 for (ino, inode) in set {
                     head.set(*ino, inode)?;
                 }
+                hidden.iter().for_each(|slot| head.hide(slot));
                 self.number(*kept)?;
+                let line = self.line.and(*kept);
+                self.line.clone_from(&line);
                 let discarded = Discarded {
                     at: *at,
                     became: *kept,
                     redo: false,
+                    line,
                     root: std::mem::replace(&mut self.head, head),
                 };
                 piles::switch(&mut self.discarded, *kept, *kept, Move::Revert, discarded);
             }
             Record::Drop(ids) => {
+                let mut given_up = BTreeMap::new();
                 for id in ids {
-                    if !self.remove(*id) && self.discarded.remove(id).is_none() {
+                    if let Some(snapshot) = self.remove(*id) {
+                        given_up.insert(*id, snapshot.line.clone());
+                    } else if self.discarded.remove(id).is_none() {
                         return Err(Contradiction(format!("there is no state {id}")));
                     }
                 }
+                self.hand_on(&given_up);
             }
             Record::Rename { id, name } => {
                 let snapshot = self.snapshot_mut(*id)?;
@@ -280,6 +303,7 @@ impl State {
             Record::Import(all) => self.import(all)?,
             Record::Apply(Apply::Done) => {
                 self.head = Root::default();
+                self.line = Line::default();
                 self.snapshots = OrdMap::new();
                 self.names = OrdMap::new();
                 self.discarded = Piles::new();

@@ -71,29 +71,6 @@ impl Notes {
         dead.into_iter().try_for_each(|n| self.remove(store, n))
     }
 
-    /// What led to a state leads to another one from here on: it is written again under that number.
-    ///
-    /// # Errors
-    /// What the disk says.
-    pub fn hand_on(&mut self, store: &Store, state: StateId, leads_to: StateId) -> io::Result<()> {
-        let of = self.known(store)?.iter();
-        let of: Vec<u32> = of
-            .filter(|(_, states)| states.contains(&state))
-            .map(|(note, _)| *note)
-            .collect();
-        let mut batches = Vec::new();
-        read_some(store, of, &mut |_, batch| {
-            if batch.state == state {
-                let state = leads_to;
-                batches.push(Batch { state, ..batch });
-            }
-        })?;
-        match batches.is_empty() {
-            true => Ok(()),
-            false => self.append(store, &batches),
-        }
-    }
-
     /// Which states' batches are in which note.
     fn known(&mut self, store: &Store) -> io::Result<&BTreeMap<u32, BTreeSet<StateId>>> {
         if self.states.is_none() {
@@ -146,12 +123,7 @@ fn append(store: &Store, batches: &[Batch]) -> io::Result<(u32, bool)> {
 /// # Errors
 /// What the disk says.
 pub(super) fn read(store: &Store, each: &mut dyn FnMut(u32, Batch)) -> io::Result<()> {
-    read_some(store, store.notes(NoteKind::Who)?, each)
-}
-
-/// The same of some notes.
-fn read_some(store: &Store, notes: Vec<u32>, each: &mut dyn FnMut(u32, Batch)) -> io::Result<()> {
-    for note in notes {
+    for note in store.notes(NoteKind::Who)? {
         let bytes = match store.read_note(NoteKind::Who, note) {
             // It went meanwhile.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,

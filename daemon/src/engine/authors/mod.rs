@@ -12,12 +12,12 @@
 //! All this is good to know and needed by nothing: it is bounded, whatever of it is damaged or missing is left out, and failing to write
 //! it fails nobody.
 
-mod lineage;
 mod log;
 mod process;
 mod seen;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::atomic::{
     AtomicBool, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release,
 };
@@ -25,9 +25,8 @@ use std::sync::atomic::{
 use parking_lot::Mutex;
 
 use super::Engine;
-use crate::tree::{Ino, StateId, Time};
+use crate::tree::{Ino, State, StateId, Time};
 
-pub(in crate::engine) use lineage::{came_from, led_to};
 pub(in crate::engine) use log::{Batch, Entry};
 pub(in crate::engine) use process::{Family, Process};
 
@@ -102,10 +101,6 @@ struct Live {
     fresh: Vec<Entry>,
     /// What belongs to states that have their number, and is not written yet.
     waiting: Vec<(StateId, Vec<Entry>)>,
-    /// What led to states that may be given up soon.
-    held: Vec<Batch>,
-    /// What was held, and is to be written.
-    ready: Vec<Batch>,
 }
 
 impl Authors {
@@ -118,8 +113,6 @@ impl Authors {
                 processes: Processes::default(),
                 fresh: Vec::new(),
                 waiting: Vec::new(),
-                held: Vec::new(),
-                ready: Vec::new(),
             }),
             generation: AtomicU64::new(0),
             outdated: AtomicBool::new(true),
@@ -171,33 +164,6 @@ impl Authors {
         }
     }
 
-    /// A state that has just got its number may be given up soon: what led to it waits until [`Authors::settle`] says.
-    pub fn hold(&self, state: StateId) {
-        let mut live = self.live.lock();
-        if let Some(at) = live.waiting.iter().position(|(of, _)| *of == state) {
-            let (_, entries) = live.waiting.remove(at);
-            let batch = live.processes.batch(state, entries);
-            live.held.push(batch);
-        }
-    }
-
-    /// A state that was held stays: `leads_to` is that state. Or it is given up, and what led to it leads to that one.
-    pub fn settle(&self, state: StateId, leads_to: StateId) {
-        let mut live = self.live.lock();
-        let Live { held, ready, .. } = &mut *live;
-        let of = |batch: &mut Batch| batch.state == state;
-        let mut settled: Vec<Batch> = held.extract_if(.., of).collect();
-        settled.extend(ready.extract_if(.., of));
-        for batch in &mut settled {
-            batch.state = leads_to;
-        }
-        // The other one may be given up, too.
-        match held.iter().any(|batch| batch.state == leads_to) {
-            true => held.extend(settled),
-            false => ready.extend(settled),
-        }
-    }
-
     /// What is new, to be written.
     pub fn take(&self) -> Vec<Batch> {
         let mut live = self.live.lock();
@@ -206,7 +172,7 @@ impl Authors {
         if !fresh.is_empty() {
             all.push((live.state, fresh));
         }
-        let mut batches = std::mem::take(&mut live.ready);
+        let mut batches = Vec::with_capacity(all.len());
         for (state, entries) in all {
             batches.push(live.processes.batch(state, entries));
         }
@@ -224,8 +190,6 @@ impl Authors {
     pub fn clear(&self) {
         let mut live = self.live.lock();
         live.waiting.clear();
-        live.held.clear();
-        live.ready.clear();
         live.fresh.clear();
         live.seen.clear();
         self.generation.fetch_add(1, Release);
@@ -274,20 +238,11 @@ impl Engine {
             && self.authors.outdated.swap(false, AcqRel)
             && !self.store.opened_read_only()
         {
-            let alive = lineage::alive(&self.state.read());
+            let alive = alive(&self.state.read());
             done = notes.tidy(&self.store, &alive);
         }
         if let Err(error) = done {
             tracing::debug!(%error, "who changed what was not written down");
-        }
-    }
-
-    /// A state is given up, and what led to it leads to another one.
-    pub(super) fn hand_on_authors(&self, state: StateId, leads_to: StateId) {
-        self.authors.settle(state, leads_to);
-        let mut notes = self.authors.notes.lock();
-        if let Err(error) = notes.hand_on(&self.store, state, leads_to) {
-            tracing::debug!(%error, "who changed what before some removals is not known any more");
         }
     }
 
@@ -309,6 +264,13 @@ impl Engine {
             tracing::debug!(%error, "who changed what before the apply was not forgotten");
         }
     }
+}
+
+/// The numbers under which something is noted of a state that there is.
+fn alive(state: &State) -> BTreeSet<StateId> {
+    let kept = state.snapshots.keys().chain(state.discarded.keys());
+    let all = kept.copied().chain([state.next_state]);
+    all.flat_map(|id| state.led_to(id)).collect()
 }
 
 #[cfg(test)]

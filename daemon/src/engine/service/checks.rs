@@ -69,15 +69,11 @@ pub(super) fn unsaved_of(
     })
 }
 
-/// The states from which the head of before `number` may have come: the last snapshot, and what the last revert went to.
+/// The states that may hold most of what ended with `number`: the last snapshot, and the one that it came from.
 fn origins(state: &State, number: StateId) -> Vec<(StateId, Root)> {
-    let mut ids: Vec<StateId> = vec![
-        state
-            .snapshot_before(number)
-            .map_or(BASE_STATE, |(id, _)| id),
-    ];
-    let switched = state.discarded.range(..number).next_back();
-    ids.extend(switched.map(|(_, discarded)| discarded.became));
+    let last = state.snapshot_before(number);
+    let mut ids: Vec<StateId> = vec![last.map_or(BASE_STATE, |(id, _)| id)];
+    ids.push(state.came_from(number));
     ids.dedup();
     let root = |id| match id {
         BASE_STATE => Some(Root::default()),

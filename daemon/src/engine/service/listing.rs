@@ -9,7 +9,6 @@ use llctl::protocol::{
 };
 use nix::errno::Errno;
 
-use super::alone::alone;
 use super::diff::Peeks;
 use super::states::View;
 use super::{diff, failure};
@@ -84,11 +83,24 @@ fn find(engine: &Engine, name: &str) -> Result<StateId, Failure> {
     found.ok_or_else(|| failure::unknown(engine, name))
 }
 
+/// A snapshot, and the one before it by age.
+struct Row<'a> {
+    id: StateId,
+    snapshot: &'a Snapshot,
+    before: (StateId, &'a Root),
+}
+
+impl Row<'_> {
+    fn between(&self) -> (StateId, StateId) {
+        (self.before.0, self.id)
+    }
+}
+
 /// Snapshots and discarded states, with counts as far as they are cheap.
 pub(super) fn some(engine: &Engine, query: &ListQuery) -> Listing {
     let state = engine.state.read().clone();
-    let alone = alone(&state);
-    let held = |id| alone.as_ref().and_then(|alone| alone.get(&id).copied());
+    let alone = engine.spans.lock().alone(&state);
+    let held = |id| alone.as_ref().and_then(|alone| alone.of(id));
     let mut left = BUDGET;
     let mut count = |old: &Root, new: &Root| {
         if left == 0 {
@@ -98,45 +110,72 @@ pub(super) fn some(engine: &Engine, query: &ListQuery) -> Listing {
         left = left.saturating_sub(cost + 1);
         Some(paths)
     };
-    let mut wanted: Vec<SnapInfo> = (state.snapshots.iter())
+    let none = Root::default();
+    let mut before = (BASE_STATE, &none);
+    let mut wanted: Vec<Row<'_>> = (state.snapshots.iter())
+        .map(|(id, snapshot)| {
+            let older = before;
+            // What was imported is none of those that were taken here.
+            if snapshot.meta.imported.is_none() {
+                before = (*id, &snapshot.root);
+            }
+            Row {
+                id: *id,
+                snapshot,
+                before: older,
+            }
+        })
         // What may be gone in a moment is not shown.
-        .filter(|(id, _)| !engine.is_mark(**id))
-        .map(|(id, snapshot)| plain(*id, snapshot))
-        .filter(|info| query.selects(info))
+        .filter(|row| query.selects(nanos(row.snapshot.at), &row.snapshot.meta))
+        .filter(|row| !engine.is_mark(row.id))
         .collect();
     // What is not shown need not be counted, unless the order depends on it.
-    let early = matches!(query.sort, SortBy::Created | SortBy::Name);
+    let early = match query.sort {
+        SortBy::Created => true,
+        SortBy::Name => {
+            wanted.sort_by(|a, b| a.snapshot.name.cmp(&b.snapshot.name));
+            true
+        }
+        SortBy::Changed | SortBy::Alone => false,
+    };
     if early {
-        query.sort(&mut wanted);
+        if query.reverse {
+            wanted.reverse();
+        }
         query.page(&mut wanted);
     }
     // The newest interest most: what is far back is left out first.
-    let mut by_age: Vec<&mut SnapInfo> = wanted.iter_mut().collect();
-    by_age.sort_unstable_by_key(|info| std::cmp::Reverse(info.id));
-    for info in by_age {
-        info.bytes = held(info.id);
-        let older = state.snapshot_before(info.id);
-        let between = (older.map_or(BASE_STATE, |(id, _)| id), info.id);
-        info.changed = engine.counted.lock().get(&between).copied();
-        if info.changed.is_none()
-            && let Some(snapshot) = state.snapshots.get(&info.id)
-        {
-            let none = Root::default();
-            info.changed = count(older.map_or(&none, |(_, s)| &s.root), &snapshot.root);
-            if let Some(paths) = info.changed {
-                let mut counted = engine.counted.lock();
-                if counted.len() >= COUNTED_MAX {
-                    counted.clear();
-                }
-                counted.insert(between, paths);
-            }
+    let mut by_age: Vec<usize> = (0..wanted.len()).collect();
+    by_age.sort_unstable_by_key(|at| std::cmp::Reverse(wanted[*at].id));
+    let mut listed: Vec<SnapInfo> = (wanted.iter())
+        .map(|row| SnapInfo {
+            bytes: held(row.id),
+            ..plain(row.id, row.snapshot)
+        })
+        .collect();
+    {
+        let counted = engine.counted.lock();
+        for (info, row) in listed.iter_mut().zip(&wanted) {
+            info.changed = counted.get(&row.between()).copied();
         }
     }
-    if !early {
-        query.sort(&mut wanted);
-        query.page(&mut wanted);
+    by_age.retain(|at| listed[*at].changed.is_none());
+    for at in by_age {
+        let row = &wanted[at];
+        let Some(paths) = count(row.before.1, &row.snapshot.root) else {
+            break;
+        };
+        listed[at].changed = Some(paths);
+        let mut counted = engine.counted.lock();
+        if counted.len() >= COUNTED_MAX {
+            counted.clear();
+        }
+        counted.insert(row.between(), paths);
     }
-    let listed = wanted;
+    if !early {
+        query.sort(&mut listed);
+        query.page(&mut listed);
+    }
     if !query.is_all() {
         return Listing {
             snapshots: listed,
@@ -199,7 +238,8 @@ pub(super) fn detail(engine: &Engine, name: &str) -> Result<SnapDetail, Failure>
     snapshot.changed = Some(since.total());
     let config = (snapshot.meta.config.as_deref()).and_then(|hash| engine.trusted_text(hash));
     let state = engine.state.read().clone();
-    snapshot.bytes = alone(&state).and_then(|alone| alone.get(&id).copied());
+    let alone = engine.spans.lock().alone(&state);
+    snapshot.bytes = alone.and_then(|alone| alone.of(id));
     let layers = reachable(std::slice::from_ref(&this.root));
     let runs = layers.values().flatten();
     let held = runs.map(|run| u64::from(run.end - run.start)).sum::<u64>() * BLOCK;

@@ -13,7 +13,7 @@ use super::diff::{Item, Names, Peeks, one, touched};
 use super::listing::nanos;
 use super::states::{View, name_of};
 use crate::control::Sink;
-use crate::engine::authors::{Batch, Did, Process, came_from, led_to};
+use crate::engine::authors::{Batch, Did, Process};
 use crate::engine::{Answer, Engine};
 use crate::tree::extent::extents_in;
 use crate::tree::{Ino, Kind, ROOT, Root, Slot, State, StateId, Time};
@@ -73,7 +73,7 @@ fn find(engine: &Engine, state: &State, path: &[u8], limit: usize) -> Answer<Vec
         if all.len() >= limit {
             break;
         }
-        let before = came_from(state, id);
+        let before = state.came_from(id);
         let is_live = id == state.next_state;
         let new = match is_live {
             true => View::live(state),
@@ -105,7 +105,7 @@ fn find(engine: &Engine, state: &State, path: &[u8], limit: usize) -> Answer<Vec
                 below: compared.below,
                 by: Vec::new(),
             },
-            states: led_to(state, id),
+            states: state.led_to(id),
             inos: compared.inos,
         });
     }

@@ -51,6 +51,7 @@ use super::snapshot::{Switched, Taken};
 use crate::control::{Feed, Service, Sink};
 use crate::relay::Errand;
 use crate::tree::StateId;
+pub(in crate::engine) use alone::Walk;
 use automatic::Labels;
 pub(super) use digest::Digests;
 use failure::failure;
@@ -134,8 +135,7 @@ impl Host {
     }
 
     fn reverted(&self, to: String, done: &Switched) -> RevertInfo {
-        // A switch to what the head was already keeps an equal state: undoing that would change nothing.
-        let discarded = (done.inodes > 0).then_some(done.kept);
+        let discarded = done.kept;
         let counted = listing::paths_soon(&self.engine, &done.roots.0, &done.roots.1);
         let unsaved = discarded.map(|kept| checks::unsaved_of(&self.engine, kept, done, counted));
         RevertInfo {

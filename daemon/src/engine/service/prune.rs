@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use llctl::config::Retention;
 use llctl::protocol::{Failure, PruneInfo, Pruned, UnixNanos};
 
-use super::alone::together;
+use super::alone::{Walk, together};
 use super::failure::failure;
 use super::listing::nanos;
 use super::retention::{Candidate, applies, going};
@@ -59,8 +59,9 @@ pub(super) fn plan(engine: &Engine, state: &State, rules: &Retention) -> Vec<Sta
         })
         .collect();
     let zone = TimeZone::system();
+    let mut walk = Walk::default();
     going(&all, rules, UnixNanos::now(), &zone, &mut |some| {
-        together(state, some)
+        walk.together(state, some)
     })
 }
 

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use llctl::protocol::{BytePath, Failure, HeldInfo, StatusInfo, StoreParts};
 
-use super::alone::alone;
 use super::listing;
 use crate::engine::Engine;
 use crate::tree::{Apply, State, StateId};
@@ -73,17 +72,17 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
         store_free: Some(sizes.free),
         base_bytes: None,
         read_only: engine.store.is_readonly(),
-        held: held(&all),
+        held: held(engine, &all),
         warnings,
     })
 }
 
 /// The snapshots that hold most alone, the largest first.
-fn held(state: &State) -> Vec<HeldInfo> {
-    let alone = alone(state).unwrap_or_default();
+fn held(engine: &Engine, state: &State) -> Vec<HeldInfo> {
+    let alone = engine.spans.lock().alone(state).unwrap_or_default();
     let mut held: Vec<HeldInfo> = (state.snapshots.iter())
         .filter_map(|(id, snapshot)| {
-            let bytes = alone.get(id).copied().filter(|bytes| *bytes > 0)?;
+            let bytes = alone.of(*id).filter(|bytes| *bytes > 0)?;
             let name = snapshot.name.clone();
             Some(HeldInfo { name, bytes })
         })

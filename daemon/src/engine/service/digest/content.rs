@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::Stop;
 use super::known::Base;
-use crate::base::BaseStat;
+use crate::base::{BaseStat, Seek};
 use crate::engine::service::diff::Names;
 use crate::engine::service::states::Pieces;
 use crate::engine::{Answer, Engine};
@@ -116,6 +116,12 @@ impl Contents {
                 at = (stop_of(piece) / CHUNK * CHUNK).max(end);
                 continue;
             }
+            if let Some(data) = behind_hole(engine, ino, &file, first, at)
+                && data >= end
+            {
+                at = (data / CHUNK * CHUNK).max(end);
+                continue;
+            }
             let hash = self.chunk(names, engine, (ino, &file), first, (at, end))?;
             if let Some(hash) = hash {
                 hasher.update(&(at / CHUNK).to_le_bytes());
@@ -156,6 +162,27 @@ impl Contents {
 
 fn stop_of(piece: &Piece) -> u64 {
     piece.from.saturating_add(piece.len).saturating_mul(BLOCK)
+}
+
+/// The byte behind a hole of a file of the base, if `at` is in one: so far it is all zeros. What is below an extent of the overlay's does not
+/// count. A base that cannot tell has no holes.
+fn behind_hole(engine: &Engine, ino: Ino, file: &Pieces, first: usize, at: u64) -> Option<u64> {
+    let piece = file.list.get(first)?;
+    if piece.src.is_some() || at < piece.from * BLOCK || at >= file.base_len {
+        return None;
+    }
+    let data = match engine.base.seek_data_hole(ino, at, Seek::Data) {
+        Ok(data) => data,
+        Err(Errno::ENXIO) => u64::MAX,
+        Err(_) => return None,
+    };
+    // Behind the base's part there are zeros as well, up to the piece's end.
+    let data = if data >= file.base_len {
+        u64::MAX
+    } else {
+        data
+    };
+    Some(data.min(stop_of(piece)).min(file.size))
 }
 
 fn is_zero(piece: &Piece, at: u64, base_len: u64) -> bool {

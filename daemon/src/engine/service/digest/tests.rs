@@ -241,6 +241,64 @@ fn contents_are_read_once() {
     assert_eq!(b.walked("sparse"), b.digest("sparse"));
 }
 
+/// A hole of the base is not read, and counts as the zeros that it is, whatever of it the overlay has cut off or written.
+#[test]
+fn holes_of_the_base_are_not_read() {
+    let (holes, zeros) = (Place::new(), Place::new());
+    let long = 9 << 20;
+    for place in [&holes, &zeros] {
+        place.put("f", b"");
+        place.put("end", b"");
+        place.put("all", b"");
+    }
+    for (name, offset) in [("f", Some(5 << 20)), ("end", Some(long - 1)), ("all", None)] {
+        for place in [&holes, &zeros] {
+            let file = std::fs::File::options()
+                .write(true)
+                .open(place.base(name))
+                .unwrap();
+            if std::ptr::eq(place, &holes) {
+                file.set_len(long).unwrap();
+            } else {
+                std::os::unix::fs::FileExt::write_all_at(&file, &vec![0; long as usize], 0)
+                    .unwrap();
+            }
+            if let Some(offset) = offset {
+                std::os::unix::fs::FileExt::write_all_at(&file, b"!", offset).unwrap();
+            }
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1000);
+            file.set_modified(time).unwrap();
+        }
+    }
+    let mut digests = Vec::new();
+    for place in [holes, zeros] {
+        let sparse = std::fs::metadata(place.base("all")).unwrap().blocks() == 0;
+        let b = place.open();
+        b.snap("one");
+        b.write("f", (2 << 20) + 5, b"x");
+        b.set_len("end", (3 << 20) + 7);
+        b.set_len("all", 1 << 30);
+        for name in ["f", "end", "all"] {
+            b.utime(name, Time::from((1000, 0)));
+        }
+        b.snap("two");
+        let mut chain = Chain::new(Stop::default());
+        for name in ["one", "two"] {
+            let (id, view) = b.kept(name);
+            digests.push(chain.of(&b.engine, id, &view).unwrap());
+        }
+        if sparse {
+            assert!(
+                chain.take_read() <= 6 << 20,
+                "two pieces, and those that changed"
+            );
+        } else {
+            assert!(chain.take_read() >= 27 << 20);
+        }
+    }
+    assert_eq!(digests[..2], digests[2..]);
+}
+
 /// States whose neighbour is deleted, and an apply below them.
 #[test]
 fn a_chain_goes_on_when_a_link_is_gone() {

@@ -7,6 +7,7 @@ use llctl::protocol::OnConflict;
 
 use super::super::diff::{Names, Peeks, links};
 use super::super::states::{View, Which};
+use super::back::{self, Back};
 use super::conflicts::{self, Since};
 use super::groups::{self, Group, alive, meaning};
 use super::{Step, conflict, inode_in};
@@ -24,6 +25,8 @@ pub(super) struct Merge<'a> {
     pub slots: BTreeMap<Slot, StateId>,
     /// Inodes as no state has them.
     pub set: BTreeMap<Ino, Inode>,
+    /// Names that mean nothing, whatever the base has.
+    pub hidden: BTreeSet<Slot>,
     /// What is in the way.
     pub conflicts: BTreeSet<Conflict>,
     globs: &'a Globs,
@@ -48,6 +51,7 @@ impl<'a> Merge<'a> {
             inodes: BTreeMap::new(),
             slots: BTreeMap::new(),
             set: BTreeMap::new(),
+            hidden: BTreeSet::new(),
             conflicts: BTreeSet::new(),
             globs,
             on_conflict,
@@ -78,15 +82,26 @@ impl<'a> Merge<'a> {
         });
         let groups = groups::find(&after, &before, &changes, self.globs)?;
         let mut wanted = Vec::new();
+        let mut returning = Vec::new();
         for group in &groups {
-            wanted.push(self.wants(group, since.as_ref())?);
+            let back = match &since {
+                None if self.is_parted(group) => {
+                    back::find((&before, &now), group, self.globs, self.now)?
+                }
+                _ => None,
+            };
+            wanted.push(back.is_none() && self.wants(group, since.as_ref())?);
+            returning.push(back);
         }
         self.keep_parents(&groups, &mut wanted, (&before, &now))?;
-        for (group, wanted) in groups.iter().zip(wanted) {
+        for ((group, wanted), back) in groups.iter().zip(wanted).zip(returning) {
             if wanted {
                 self.take(group, step, (&before, &now), &mut dirs)?;
             } else {
                 untaken.extend(group.slots.iter().map(|slot| slot.parent));
+            }
+            if let Some(back) = back {
+                self.bring_back(back, step, &mut dirs)?;
             }
         }
         self.finish_dirs((&before, &now), &dirs, &untaken)
@@ -137,6 +152,40 @@ impl<'a> Merge<'a> {
             // What stays may keep the directory above in its turn.
             keep.into_iter().for_each(|at| wanted[at] = false);
         }
+    }
+
+    /// Whether the patterns choose some of a group, and not all of it.
+    fn is_parted(&self, group: &Group) -> bool {
+        let chosen = |path: &Vec<u8>| self.globs.matches(path);
+        let any = !group.below.is_empty() || group.paths.iter().any(chosen);
+        any && !group.paths.iter().all(chosen)
+    }
+
+    /// Makes a part of what is gone what it was.
+    fn bring_back(&mut self, back: Back, step: &Step, dirs: &mut Dirs) -> Answer<()> {
+        let from = &step.before.root;
+        for slot in back.slots {
+            if self.root.dentry(slot.at()) != from.dentry(slot.at()) {
+                self.root.take_slot(from, &slot);
+                self.slots.insert(slot, step.from);
+            }
+        }
+        for ino in back.inodes {
+            if self.root.inode(ino) != from.inode(ino) || !self.root.same_data(from, ino) {
+                self.take_inode(step, ino);
+            }
+        }
+        for slot in back.hidden {
+            self.root.hide(&slot);
+            self.hidden.insert(slot);
+        }
+        for (ino, inode) in back.set {
+            self.set(ino, inode)?;
+        }
+        for (dir, more) in back.into {
+            *dirs.touched.entry(dir).or_default() += more;
+        }
+        Ok(())
     }
 
     /// Whether a group is to be taken back; where that is in question, notes the conflicts.

@@ -8,6 +8,7 @@
 //!
 //! The new head is the old one with inodes and names as other states have them: no data is copied, and one record says it.
 
+mod back;
 mod conflicts;
 mod groups;
 mod merge;
@@ -20,14 +21,13 @@ use llctl::globs::Globs;
 use llctl::protocol::{ErrorKind, Failure, OnConflict, Part, PartOf};
 use nix::errno::Errno;
 
-use super::diff::Peeks;
+use super::diff::{Names, Peeks};
 use super::failure;
 use super::states::{View, Which};
-use crate::engine::authors::came_from;
 use crate::engine::snapshot::{Conflict, Refusal, Switched, Turned};
 use crate::engine::{Answer, Engine};
 use crate::tree::diff::Changes;
-use crate::tree::{BASE_STATE, Record, Root, State, StateId, Take, Time};
+use crate::tree::{BASE_STATE, Kind, ROOT, Record, Root, State, StateId, Take, Time};
 use merge::Merge;
 
 /// Inodes and names in one record: a name takes 300 bytes at most, a frame 16 MiB.
@@ -47,6 +47,7 @@ pub(super) struct Planned {
     to: StateId,
     takes: Vec<Take>,
     set: Vec<(crate::tree::Ino, Box<crate::tree::Inode>)>,
+    hidden: Vec<crate::tree::Slot>,
 }
 
 /// Reverts a part.
@@ -71,6 +72,7 @@ pub(super) fn revert(
             at: Time::now(),
             takes: planned.takes,
             set: planned.set,
+            hidden: planned.hidden,
         };
         Ok(Turned {
             to: planned.to,
@@ -78,7 +80,56 @@ pub(super) fn revert(
             record,
         })
     });
-    done.map_err(|refusal| failure::failure(engine, &refusal))
+    let done = done.map_err(|refusal| failure::failure(engine, &refusal))?;
+    if done.kept.is_none() {
+        choose_something(engine, part, &globs, &ahead)?;
+    }
+    Ok(done)
+}
+
+/// A pattern that chooses nothing in any of the states is a mistake, unlike one of which nothing has changed.
+fn choose_something(
+    engine: &Engine,
+    part: &Part,
+    globs: &Globs,
+    steps: &[Step],
+) -> Result<(), Failure> {
+    if globs.is_all() {
+        return Ok(());
+    }
+    let peeks = Peeks::new(engine);
+    for step in steps {
+        for view in [&step.after, &step.before] {
+            let any = any_chosen(&Names::new(&peeks, view), globs);
+            if any.map_err(|errno| failure::failed(engine, "the tree", errno))? {
+                return Ok(());
+            }
+        }
+    }
+    let patterns = part.globs.join(" or ");
+    Err(
+        Failure::new(ErrorKind::NotFound, format!("nothing is called {patterns}")).with_hint(
+            "`*` stays within one directory, `**` does not; a pattern is relative to the current directory, with a `/` before it to the mount's root",
+        ),
+    )
+}
+
+fn any_chosen(names: &Names<'_>, globs: &Globs) -> Answer<bool> {
+    if globs.matches(b"") {
+        return Ok(true);
+    }
+    let mut dirs = vec![ROOT];
+    while let Some(dir) = dirs.pop() {
+        for (slot, ino, kind) in names.children(dir)? {
+            if names.path(&slot).is_some_and(|path| globs.matches(&path)) {
+                return Ok(true);
+            }
+            if kind == Kind::Dir {
+                dirs.push(ino);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Finds the names that changed files have in the base. With the gate closed a walk there could not end, so from here on what is
@@ -101,9 +152,12 @@ pub(super) fn preview(
 ) -> Result<View, Failure> {
     let globs = globs(part)?;
     let peeks = Peeks::new(engine);
-    steps(engine, part)?;
+    let (_, steps) = steps(engine, part)?;
     let planned = plan(engine, &peeks, part, &globs, on_conflict)
         .map_err(|refusal| failure::failure(engine, &refusal))?;
+    if planned.takes.is_empty() {
+        choose_something(engine, part, &globs, &steps)?;
+    }
     Ok(View {
         which: match planned.to {
             BASE_STATE => Which::Base,
@@ -141,7 +195,7 @@ fn plan(
     if !merge.conflicts.is_empty() {
         return Err(Refusal::Conflicts(merge.conflicts.into_iter().collect()));
     }
-    let many = merge.inodes.len() + merge.slots.len() + merge.set.len();
+    let many = merge.inodes.len() + merge.slots.len() + merge.set.len() + merge.hidden.len();
     if many > MOST {
         return Err(Refusal::TooMany(many));
     }
@@ -200,9 +254,9 @@ fn began_with(state: &State, id: StateId) -> StateId {
         let snapshot = state.snapshots.get(&id);
         snapshot.is_some_and(|s| s.meta.reason.as_deref() == Some(AUTOMATIC))
     };
-    let mut from = came_from(state, id);
+    let mut from = state.came_from(id);
     while !automatic(id) && automatic(from) {
-        from = came_from(state, from);
+        from = state.came_from(from);
     }
     from
 }
@@ -235,6 +289,7 @@ impl Merge<'_> {
             set: (self.set.into_iter())
                 .map(|(ino, inode)| (ino, Box::new(inode)))
                 .collect(),
+            hidden: self.hidden.into_iter().collect(),
         }
     }
 }

@@ -182,22 +182,87 @@ fn of_a_directory_that_was_made_some_may_go() {
 }
 
 #[test]
-fn a_directory_that_was_removed_comes_back_whole() {
-    let b = bench();
-    b.remove("src/deep/b");
-    b.remove("src/deep");
+fn of_a_directory_that_was_removed_a_part_comes_back() {
+    let mut b = bench();
+    b.chmod("src", 0o2750);
+    b.file("src/made", b"made");
+    b.dir("src/deep/own");
+    b.file("src/deep/own/x", b"x");
     b.remove("src/a");
+    b.link("src/deep/b", "src/linked");
+    b.snap("full");
+    for path in ["deep/own/x", "deep/own", "deep/b", "deep", "linked", "made"] {
+        b.remove(format!("src/{path}"));
+    }
     b.remove("src");
-    let told = b.conflicts(&since("s", &["src/deep/b"]));
-    assert_eq!(
-        told,
-        ["src: goes together with src/deep/b, and is not selected"]
-    );
-    b.revert_part(&since("s", &["src/deep/b"]), OnConflict::Revert)
+    let gone = b.live();
+    b.revert_part(&since("full", &["src/deep/b"]), OnConflict::Stop)
         .unwrap();
     assert_eq!(b.text("src/deep/b").unwrap(), "src/deep/b");
-    assert_eq!(b.text("src/a").unwrap(), "src/a");
+    assert_eq!(b.live().len(), gone.len() + 3, "{:?}", b.live().keys());
+    // `a` is in the base, and was not in the directory.
+    assert_eq!(b.text("src/a"), None);
+    let attr = |path: &str| b.engine.getattr(b.ino(path)).unwrap();
+    assert_eq!(attr("src").perm, 0o2750);
+    assert_eq!(attr("src/deep/b").nlink, 1);
+    assert_eq!(attr("src").nlink, attr("doc").nlink + 1);
+    assert_eq!(attr("src/deep").nlink, attr("doc").nlink);
     b.sound();
+    let after = b.live();
+    b.engine.close().unwrap();
+    let place = std::mem::replace(&mut b.place, Place::new());
+    drop(b);
+    let b = place.open();
+    assert_eq!(b.live(), after, "replayed");
+    b.host.undo(1).unwrap();
+    assert_eq!(b.live(), gone);
+    // Of what only the base has, too; and what has a file at its place is a conflict.
+    b.revert_part(&since("@base", &["src/a", "src/deep"]), OnConflict::Stop)
+        .unwrap();
+    assert_eq!(b.text("src/a").unwrap(), "src/a");
+    assert_eq!(b.text("src/deep/b").unwrap(), "src/deep/b");
+    b.sound();
+    b.host.undo(1).unwrap();
+    b.revert_part(&since("@base", &["src/a"]), OnConflict::Stop)
+        .unwrap();
+    assert_eq!(b.text("src/deep/b"), None);
+    b.host.undo(1).unwrap();
+    b.file("src", b"in the way");
+    let told = b.conflicts(&since("full", &["src/deep/b"]));
+    assert_eq!(
+        told[0],
+        "src: goes together with src/deep/b, and is not selected"
+    );
+    b.sound();
+}
+
+#[test]
+fn a_pattern_for_nothing_is_told_and_what_is_so_already_leaves_no_step() {
+    let b = bench();
+    b.write("doc/c", 0, b"1");
+    let steps = || b.engine.state.read().discarded.len();
+    let nothing = since("s", &["absent", "src/*.x"]);
+    let failure = b.revert_part(&nothing, OnConflict::Stop).unwrap_err();
+    assert_eq!(failure.kind, ErrorKind::NotFound, "{failure}");
+    assert!(failure.message.contains("absent or src/*.x"), "{failure}");
+    assert_eq!(steps(), 0);
+    let done = b.revert_part(&since("s", &["doc"]), OnConflict::Stop);
+    assert!(done.unwrap().discarded.is_some());
+    assert_eq!(steps(), 1);
+    for part in [since("s", &["doc"]), since("s", &["src", "absent"])] {
+        let info = b.revert_part(&part, OnConflict::Stop).unwrap();
+        assert_eq!((info.changed, info.discarded), (0, None));
+    }
+    // What a snapshot did in which nothing was done; and a revert of everything to what is there.
+    b.snap("nothing");
+    let info = b.revert_part(&done_by(&["nothing"]), OnConflict::Stop);
+    assert_eq!(info.unwrap().discarded, None);
+    let info = b.host.revert(&"nothing".parse().unwrap(), false).unwrap();
+    assert_eq!(info.discarded, None);
+    assert_eq!(steps(), 1);
+    // The step that there is leads back.
+    b.host.undo(1).unwrap();
+    assert_eq!(b.text("doc/c").unwrap(), "1oc/c");
 }
 
 #[test]
@@ -431,24 +496,42 @@ proptest! {
         let (wanted, _) = choose(&globs, &target);
         let (_, kept) = choose(&globs, &head);
         match b.revert_part(&part, OnConflict::Stop) {
-            Ok(_) => {
+            Ok(done) => {
                 let (inside, outside) = choose(&globs, &b.live());
                 prop_assert_eq!(&inside, &wanted, "chosen, by {:?}", globs);
-                prop_assert_eq!(&outside, &kept, "not chosen, by {:?}", globs);
+                // What is chosen comes back with the directories above it.
+                let (back, stayed): (Manifest, Manifest) = (outside.into_iter())
+                    .partition(|(path, _)| !kept.contains_key(path));
+                prop_assert_eq!(&stayed, &kept, "not chosen, by {:?}", globs);
+                for (path, seen) in &back {
+                    prop_assert_eq!(target.get(path), Some(seen), "above, by {:?}", globs);
+                    let below = [path, &b"/"[..]].concat();
+                    prop_assert!(wanted.keys().any(|path| path.starts_with(&below)), "by {:?}", globs);
+                }
                 b.sound();
-                b.host.undo(1).unwrap();
+                // What changed nothing left nothing to undo.
+                if done.discarded.is_some() {
+                    b.host.undo(1).unwrap();
+                }
                 prop_assert_eq!(b.live(), head);
+            }
+            // Neither state has such a path.
+            Err(refused) if refused.kind == ErrorKind::NotFound => {
+                prop_assert!(wanted.is_empty() && kept.len() == head.len(), "{}", refused);
+                prop_assert_eq!(&b.live(), &head);
             }
             Err(refused) => {
                 prop_assert_eq!(refused.kind, ErrorKind::Conflict, "{}", refused);
                 prop_assert!(!refused.conflicts.is_empty());
                 prop_assert_eq!(&b.live(), &head);
-                b.revert_part(&part, OnConflict::Keep).unwrap();
+                let done = b.revert_part(&part, OnConflict::Keep).unwrap();
                 let (_, outside) = choose(&globs, &b.live());
                 prop_assert_eq!(&outside, &kept, "kept, by {:?}", globs);
                 prop_assert_eq!(of_either(&b.live(), &head, &target), Ok(()));
                 b.sound();
-                b.host.undo(1).unwrap();
+                if done.discarded.is_some() {
+                    b.host.undo(1).unwrap();
+                }
                 prop_assert_eq!(&b.live(), &head);
                 b.revert_part(&part, OnConflict::Revert).unwrap();
                 // What is not chosen may come along with a directory that moves back.
@@ -544,11 +627,14 @@ proptest! {
             }
         }
         match b.revert_part(&done_by(&names), OnConflict::Stop) {
-            Ok(_) => {
+            Ok(done) => {
                 prop_assert!(!clash, "a conflict was not seen");
                 prop_assert_eq!(b.live(), expected);
                 b.sound();
-                b.host.undo(1).unwrap();
+                // What changed nothing left nothing to undo.
+                if done.discarded.is_some() {
+                    b.host.undo(1).unwrap();
+                }
                 prop_assert_eq!(b.live(), head);
             }
             Err(refused) => {
