@@ -531,13 +531,15 @@ impl World {
             }
             Op::Revert(n) if !self.snapshots.is_empty() => {
                 let (name, tree, plain) = self.snapshots[n % self.snapshots.len()].clone();
-                self.discard();
-                self.engine().revert(&name).unwrap();
+                let saved = self.save();
+                let done = self.engine().revert(&name).unwrap();
+                self.discarded(saved, done.kept.is_some())?;
                 self.restore(&tree, &plain)?;
             }
             Op::RevertBase => {
-                self.discard();
-                self.engine().revert_base().unwrap();
+                let saved = self.save();
+                let done = self.engine().revert_base().unwrap();
+                self.discarded(saved, done.kept.is_some())?;
                 let (tree, plain) = self.base.clone();
                 self.restore(&tree, &plain)?;
             }
@@ -586,11 +588,15 @@ impl World {
         Ok(())
     }
 
-    /// A revert is about to begin: what there is goes to the pile of undo, and all of the pile of redo with it.
-    fn discard(&mut self) {
-        let saved = self.save();
+    /// After a revert: what there was goes to the pile of undo, and all of the pile of redo with it; if nothing differs, nothing does.
+    fn discarded(&mut self, saved: (Tree, PathBuf), done: bool) -> Result<(), TestCaseError> {
+        if !done {
+            prop_assert_eq!(&saved.0, &self.tree());
+            return Ok(());
+        }
         self.discarded.push((false, saved));
         self.discarded.iter_mut().for_each(|d| d.0 = false);
+        Ok(())
     }
 
     /// The engine's tree, and a copy of the plain directory.

@@ -339,7 +339,7 @@ impl Engine {
         self.flush_mappings();
         let paused = Instant::now();
         let (switched, changes) = {
-            let _gate = self.gate.write();
+            let gate = self.gate.write();
             // Nothing changes the state while the gate is closed but who has the turn.
             let (old, kept) = {
                 let state = self.state.read();
@@ -350,6 +350,10 @@ impl Engine {
             // An undo or a redo is a step back or forth, whatever it changes.
             let step = matches!(&record, Record::Switch { how, .. } if *how != Move::Revert);
             if changes.is_empty() && !step {
+                drop(gate);
+                // What it says to be there is there after a power cut too, as after any revert.
+                let synced = self.store.sync().map_err(|e| errno(&e));
+                synced.map_err(Refusal::failed("what is there was not made durable"))?;
                 return Ok(Switched {
                     to,
                     kept: None,

@@ -176,7 +176,7 @@ impl Store {
     /// journal has ready, and leave the reserve to those of [`Self::append_kept`], or there would soon be nothing left to
     /// revert and to delete with.
     pub fn append_ready(&self, payload: &[u8]) -> io::Result<u64> {
-        self.watched(payload, Room::Kept)
+        self.watched(payload, Room::Ready)
     }
 
     /// As [`Self::append`], for a record that may as well not have been made: it goes with the next one, or with the next

@@ -40,6 +40,8 @@ const WAITING_MAX: usize = 4096;
 pub(crate) enum Room {
     /// Ordinary records stop before it.
     Ordinary,
+    /// Records that take what is ready: they leave a barrier's worth, or making them durable would cost the reserve.
+    Ready,
     /// Barriers, and records that free space.
     Kept,
 }
@@ -200,6 +202,7 @@ impl Journal {
         }
         let kept = match room {
             Room::Ordinary => self.sizes.kept,
+            Room::Ready => frame_len(Barrier::LEN) as u64,
             Room::Kept => 0,
         };
         let needed = tail.end() + need;
@@ -207,7 +210,7 @@ impl Journal {
             return Ok(());
         }
         match tail.prepare(needed + kept, self.sizes.prepare) {
-            Err(_) if room == Room::Kept && needed <= tail.prepared => Ok(()),
+            Err(_) if room != Room::Ordinary && needed + kept <= tail.prepared => Ok(()),
             answer => answer,
         }
     }

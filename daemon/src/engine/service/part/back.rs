@@ -41,7 +41,7 @@ struct Walk<'a> {
     elsewhere: bool,
 }
 
-/// What of a group comes back, if it was all removed and nothing is at its place: `None` otherwise.
+/// What of a group comes back, if it was all removed, nothing is at its place, and that is the path that it had: `None` otherwise.
 pub(super) fn find(
     (before, now): (&Names<'_>, &Names<'_>),
     group: &Group,
@@ -71,6 +71,10 @@ pub(super) fn find(
         let Some((ino, kind)) = meaning(before, slot)? else {
             continue;
         };
+        // In a directory that has moved it would come back at a path that nobody chose.
+        if before.path(slot) != now.path(slot) {
+            return Ok(None);
+        }
         if walk.visit(slot, ino, kind, 0)? {
             let dirs = walk.back.into.entry(slot.parent).or_default();
             *dirs += i32::from(kind == Kind::Dir);

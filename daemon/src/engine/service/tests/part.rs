@@ -236,6 +236,27 @@ fn of_a_directory_that_was_removed_a_part_comes_back() {
     b.sound();
 }
 
+/// A directory was renamed, and the renaming stays undone: what was in it has no path that was chosen.
+#[test]
+fn what_was_in_a_directory_that_moved_does_not_come_back_elsewhere() {
+    let b = bench();
+    b.dir("src/made");
+    b.rename("src", "moved", 0);
+    b.file("src", b"in its place");
+    b.snap("s2");
+    b.host.revert(&StateRef::Base, false).unwrap();
+    let before = b.live();
+    let told = b.conflicts(&since("s2", &["moved"]));
+    assert!(
+        told.contains(&"src/made: goes together with moved/made, and is not selected".to_owned()),
+        "{told:?}"
+    );
+    b.revert_part(&since("s2", &["moved"]), OnConflict::Keep)
+        .unwrap();
+    assert_eq!(b.live(), before);
+    b.sound();
+}
+
 #[test]
 fn a_pattern_for_nothing_is_told_and_what_is_so_already_leaves_no_step() {
     let b = bench();
@@ -560,9 +581,12 @@ proptest! {
         after.iter().for_each(|op| run(&b, op, &mut snaps));
         let globs: Vec<String> = globs.iter().map(text).collect();
         let part = Part { of: PartOf::To("target".parse().unwrap()), globs: globs.clone() };
+        let states = [manifest(&b, &"target".parse().unwrap()), b.live()];
+        let any = states.iter().any(|state| !choose(&globs, state).0.is_empty());
         let winner = if keep { OnConflict::Keep } else { OnConflict::Revert };
         if let Err(refused) = b.revert_part(&part, winner) {
-            prop_assert_eq!(refused.kind, ErrorKind::Conflict, "{}", refused);
+            let kind = if any { ErrorKind::Conflict } else { ErrorKind::NotFound };
+            prop_assert_eq!(refused.kind, kind, "{}", refused);
         }
         b.counted()?;
         more.iter().for_each(|op| run(&b, op, &mut snaps));
