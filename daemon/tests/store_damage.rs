@@ -76,7 +76,7 @@ fn a_newer_version_is_refused_with_both_versions() {
     let error = Superblock::decode(&bytes).unwrap_err().to_string();
     assert_eq!(
         error,
-        "the store has format version 9, this llfs knows up to version 3"
+        "the store has format version 9, this llfs knows up to version 4"
     );
 }
 
