@@ -39,11 +39,9 @@ redo [NUMBER]
 status";
 
 /// Words without a meaning of their own.
-const FILLERS: [&str; 12] = [
+const FILLERS: [&str; 10] = [
     "please",
     "the",
-    "a",
-    "an",
     "my",
     "me",
     "all",
@@ -54,11 +52,24 @@ const FILLERS: [&str; 12] = [
     "in",
 ];
 const KINDS: [&str; 4] = ["checkpoint", "checkpoints", "snapshot", "snapshots"];
+/// An article is one before these only: elsewhere it is a name.
+const ARTICLES: [&str; 2] = ["a", "an"];
+const AFTER_ARTICLES: [&str; 9] = [
+    "new",
+    "checkpoint",
+    "snapshot",
+    "session",
+    "message",
+    "diff",
+    "status",
+    "list",
+    "step",
+];
 
 /// The words that are left.
 struct Words<'a> {
     text: &'a str,
-    left: std::iter::Peekable<std::vec::IntoIter<Word>>,
+    left: std::vec::IntoIter<Word>,
 }
 
 #[derive(Clone, Debug)]
@@ -85,9 +96,9 @@ impl Word {
 pub fn parse(text: &str) -> Result<Phrase, NotUnderstood> {
     let mut words = Words {
         text,
-        left: split(text).into_iter().peekable(),
+        left: split(text).into_iter(),
     };
-    words.skip(&FILLERS);
+    words.fillers();
     let Some(first) = words.left.next() else {
         return Err(words.stuck("it says nothing"));
     };
@@ -97,7 +108,7 @@ pub fn parse(text: &str) -> Result<Phrase, NotUnderstood> {
         "roll" | "go" | "get" if words.take(&["back"]) => revert(&mut words)?,
         "snap" | "snapshot" | "checkpoint" | "save" => snap(&mut words)?,
         "take" | "make" | "create" => {
-            words.skip(&FILLERS);
+            words.fillers();
             words.skip(&["new"]);
             if !words.take(&KINDS) {
                 return Err(words.stuck(&format!("{verb} what? A checkpoint is what can be made")));
@@ -106,7 +117,7 @@ pub fn parse(text: &str) -> Result<Phrase, NotUnderstood> {
         }
         "list" | "ls" => list(&mut words)?,
         "show" => {
-            words.skip(&FILLERS);
+            words.fillers();
             if words.take(&["diff", "changes"]) {
                 diff(&mut words)?
             } else if words.take(&["status"]) {
@@ -128,7 +139,7 @@ pub fn parse(text: &str) -> Result<Phrase, NotUnderstood> {
         "status" => plain("status"),
         _ => return Err(words.stuck(&format!("no command begins with {:?}", first.text))),
     };
-    words.skip(&FILLERS);
+    words.fillers();
     match words.left.next() {
         None => Ok(phrase),
         Some(word) => Err(words.stuck(&format!("{:?} is too much", word.text))),
@@ -150,9 +161,9 @@ fn plain(command: &str) -> Phrase {
 fn revert(words: &mut Words<'_>) -> Result<Phrase, NotUnderstood> {
     let (mut to, mut session, mut paths) = (None, None, Vec::new());
     loop {
-        words.skip(&FILLERS);
+        words.fillers();
         words.skip(&["to", "for", "from", "only", "and"]);
-        words.skip(&FILLERS);
+        words.fillers();
         if words.take(&["session"]) {
             session = Some(words.text("which session?")?);
             continue;
@@ -179,7 +190,11 @@ fn revert(words: &mut Words<'_>) -> Result<Phrase, NotUnderstood> {
             args.extend(["--session".to_owned(), session]);
             None
         }
-        (None, None) => return Err(words.stuck("roll back to which checkpoint?")),
+        (None, None) => {
+            return Err(words.stuck(
+                "roll back to which checkpoint? (a name that is a word as well can be quoted)",
+            ));
+        }
     };
     for path in paths {
         args.extend(["--path".to_owned(), path]);
@@ -191,15 +206,15 @@ fn revert(words: &mut Words<'_>) -> Result<Phrase, NotUnderstood> {
 fn snap(words: &mut Words<'_>) -> Result<Phrase, NotUnderstood> {
     let mut args = vec!["snap".to_owned()];
     loop {
-        words.skip(&FILLERS);
+        words.fillers();
         words.skip(&["as", "named", "called", "for", "to", "with"]);
-        words.skip(&FILLERS);
+        words.fillers();
         words.skip(&KINDS);
         if words.take(&["session"]) {
             args.extend(["--session".to_owned(), words.text("which session?")?]);
         } else if words.take(&["message", "saying"]) {
             args.extend(["--message".to_owned(), words.text("which message?")?]);
-        } else if words.left.peek().is_none() {
+        } else if words.left.as_slice().is_empty() {
             break;
         } else if args.len() == 1 {
             let name = words.name("which name?")?;
@@ -216,9 +231,9 @@ fn snap(words: &mut Words<'_>) -> Result<Phrase, NotUnderstood> {
 }
 
 fn list(words: &mut Words<'_>) -> Result<Phrase, NotUnderstood> {
-    words.skip(&FILLERS);
+    words.fillers();
     words.skip(&KINDS);
-    words.skip(&FILLERS);
+    words.fillers();
     words.skip(&["for", "from"]);
     if words.take(&["session"]) {
         let session = words.text("which session?")?;
@@ -230,11 +245,11 @@ fn list(words: &mut Words<'_>) -> Result<Phrase, NotUnderstood> {
 fn diff(words: &mut Words<'_>) -> Result<Phrase, NotUnderstood> {
     let mut found = vec!["diff".to_owned()];
     loop {
-        words.skip(&FILLERS);
+        words.fillers();
         words.skip(&["since", "from", "between", "and", "to", "with", "against"]);
-        words.skip(&FILLERS);
+        words.fillers();
         words.skip(&KINDS);
-        if words.left.peek().is_none() || found.len() == 3 {
+        if words.left.as_slice().is_empty() || found.len() == 3 {
             break;
         }
         found.push(words.name("which checkpoint?")?);
@@ -246,9 +261,9 @@ fn diff(words: &mut Words<'_>) -> Result<Phrase, NotUnderstood> {
 }
 
 fn steps(command: &str, words: &mut Words<'_>) -> Result<Phrase, NotUnderstood> {
-    words.skip(&FILLERS);
+    words.fillers();
     words.skip(&["last", "that", "it", "revert", "rollback"]);
-    let number = words.left.next_if(|word| word.text.parse::<u32>().is_ok());
+    let number = words.next_if(|word| word.text.parse::<u32>().is_ok());
     words.skip(&["steps", "step", "times", "time", "reverts"]);
     Ok(match number {
         Some(number) => args([command, &number.text]),
@@ -257,14 +272,37 @@ fn steps(command: &str, words: &mut Words<'_>) -> Result<Phrase, NotUnderstood> 
 }
 
 impl Words<'_> {
+    fn next_if(&mut self, is: impl FnOnce(&Word) -> bool) -> Option<Word> {
+        if is(self.left.as_slice().first()?) {
+            self.left.next()
+        } else {
+            None
+        }
+    }
+
     /// Goes past all of these words that come.
     fn skip(&mut self, words: &[&str]) {
-        while self.left.next_if(|word| word.any(words)).is_some() {}
+        while self.take(words) {}
+    }
+
+    /// Goes past words without a meaning of their own.
+    fn fillers(&mut self) {
+        loop {
+            let article = match self.left.as_slice() {
+                [word, next, ..] => word.any(&ARTICLES) && next.any(&AFTER_ARTICLES),
+                _ => false,
+            };
+            if article {
+                self.left.next();
+            } else if !self.take(&FILLERS) {
+                return;
+            }
+        }
     }
 
     /// Goes past one of these words, if it comes.
     fn take(&mut self, words: &[&str]) -> bool {
-        self.left.next_if(|word| word.any(words)).is_some()
+        self.next_if(|word| word.any(words)).is_some()
     }
 
     fn text(&mut self, question: &str) -> Result<String, NotUnderstood> {
@@ -351,6 +389,16 @@ mod tests {
             ("rollback dor-checkpoint", "revert dor-checkpoint", None),
             ("Please roll back to the snapshot Dor.", "revert Dor", None),
             ("go back to @base", "revert @base", None),
+            ("rollback a", "revert a", None),
+            ("rollback to an", "revert an", None),
+            ("rollback to a checkpoint a", "revert a", None),
+            ("go back to 'the'", "revert the", None),
+            ("rollback to checkpoint a session b", "revert a", Some("b")),
+            ("snap a", "snap a", None),
+            ("diff a b", "diff a b", None),
+            ("compare a with an", "diff a an", None),
+            ("show a", "show a", None),
+            ("show a diff", "diff", None),
             ("restore @10m", "revert @10m", None),
             ("rollback session s-1", "revert --session s-1", None),
             (

@@ -505,3 +505,81 @@ fn the_demo_of_the_readme_works_as_pasted() {
     );
     assert!(out.contains("pre-refactor"), "{out}");
 }
+
+/// As people type it at an agent: shown, then done; what is not understood or not there changes nothing.
+#[test]
+fn a_sentence_does_what_it_says() {
+    let mounted = base("cli-do");
+    let say = |words: &[&str]| {
+        let all: Vec<&str> = ["do"].iter().chain(words).copied().collect();
+        mounted.llctl(&all).finish()
+    };
+    let read = || fs::read_to_string(mounted.path("changed.txt")).unwrap();
+    let original = read();
+    let done = say(&["checkpoint dor-checkpoint session feature-auth-001 saying 'it works'"]);
+    assert_eq!(
+        done.expect_code(0).err(),
+        "llctl: llctl snap dor-checkpoint --session feature-auth-001 --message 'it works'\n"
+    );
+    say(&["take", "a", "snapshot", "named", "a"]).expect_code(0);
+    let taken = mounted.json(&["show", "dor-checkpoint"])["snapshot"].clone();
+    assert_eq!(taken["meta"]["session"], "feature-auth-001");
+    assert_eq!(taken["message"], "it works");
+    for sentence in [
+        "rollback to checkpoint dor-checkpoint session feature-auth-001",
+        "rollback session feature-auth-001 to dor-checkpoint",
+        "rollback dor-checkpoint",
+        "Please go back to a.",
+    ] {
+        fs::write(mounted.path("changed.txt"), "broken").unwrap();
+        let done = say(&[sentence]).expect_code(0);
+        assert!(
+            done.err().starts_with("llctl: llctl revert "),
+            "{}",
+            done.err()
+        );
+        assert_eq!(read(), original, "{sentence}");
+    }
+    say(&["undo"]).expect_code(0);
+    assert_eq!(read(), "broken");
+    let told = out(say(&["what changed since a?"]));
+    assert!(told.contains("changed"), "{told}");
+    let told = out(say(&["list checkpoints for session feature-auth-001"]));
+    assert!(told.contains("dor-checkpoint"), "{told}");
+    assert_eq!(told.lines().count(), 2, "{told}");
+    for (sentence, code) in [
+        ("rollback to checkpoint dor-checkpoint session another", 4),
+        ("rollback to checkpoint nowhere", 4),
+        ("delete everything", 2),
+        ("rollback", 2),
+    ] {
+        let refused = say(&[sentence]).expect_code(code);
+        assert!(refused.err().contains("hint: "), "{}", refused.err());
+        assert_eq!(read(), "broken", "{sentence}");
+    }
+    let shown = say(&["-n", "rollback a"]).expect_code(0);
+    assert_eq!(shown.err(), "llctl: llctl revert a\n");
+    assert_eq!(read(), "broken");
+}
+
+/// What undo cannot bring back needs a yes; where nobody can be asked that is `--yes`, and without it nothing is done.
+#[test]
+fn what_cannot_be_undone_needs_a_yes() {
+    let mounted = base("cli-yes");
+    mounted.snap("kept");
+    fs::write(mounted.path("changed.txt"), "new").unwrap();
+    let prune = ["prune", "--keep-last", "0", "--all"];
+    for command in [&["delete", "kept"][..], &["apply"], &prune] {
+        for json in [false, true] {
+            let mut args = command.to_vec();
+            args.extend(json.then_some("--json"));
+            let refused = mounted.llctl(&args).finish().expect_code(6);
+            assert!(refused.err().contains("--yes"), "{}", refused.err());
+            assert_eq!(mounted.names(), ["kept"], "{args:?}");
+        }
+    }
+    let unapplied = out(mounted.llctl(&["diff", "@base"]).finish());
+    assert!(unapplied.contains("M  changed.txt"), "{unapplied}");
+    mounted.llctl(&["delete", "kept", "--yes"]).ok();
+    assert!(mounted.names().is_empty());
+}
