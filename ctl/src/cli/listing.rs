@@ -194,6 +194,8 @@ fn discarded(states: &[DiscardedInfo], out: &mut Output) -> io::Result<()> {
                 units::local(state.discarded),
                 match state.reverted_to.as_str() {
                     "@part" => "by the revert of a part".to_owned(),
+                    // A state that an undo or a redo brought back, or a snapshot that is no more.
+                    "@undo" => "to a state without a name".to_owned(),
                     to => format!("by the revert to {}", escaped(to.as_bytes())),
                 },
                 state.changed.map_or("-".to_owned(), |n| n.to_string()),
