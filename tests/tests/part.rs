@@ -353,6 +353,12 @@ fn a_task_is_undone_with_what_came_of_it_and_another_is_kept() {
     assert_eq!(read(&mounted, "api/v1/mod.rs"), "b\n");
     assert_eq!(read(&mounted, "Cargo.toml"), "since\n");
     mounted.undo();
+    // Of what came of it, some is kept.
+    let kept = ["revert", "--task", "A", "--cascade", "--preserve", "A2"];
+    mounted.llctl(&kept).ok();
+    same_content(&before, &mounted);
+    assert_eq!(read(&mounted, "docs/a.md"), "a2\n");
+    mounted.undo();
     mounted.llctl(&["revert", "--task", "A"]).ok();
     assert_eq!(read(&mounted, "docs/a.md"), "a2\n");
     mounted.undo();
