@@ -95,10 +95,10 @@ fn again(bytes: usize) -> Op {
 #[test]
 fn short_histories_survive_every_cut() {
     use Op::{
-        FinishSeals, Image, Kill, Record, Remove, Restart, Seal, SealBlocks, StartWriteback, Sync,
-        SyncLayers,
+        Archive, FinishSeals, Image, Kill, Record, Remove, Restart, Seal, SealBlocks,
+        StartWriteback, Sync, SyncLayers,
     };
-    let histories: [&[Op]; 15] = [
+    let histories: [&[Op]; 17] = [
         &[Record(0), Sync, Record(700), Record(0), Sync],
         &[fresh(1), Sync, again(900), Sync, again(10), Record(3)],
         &[
@@ -216,6 +216,38 @@ fn short_histories_survive_every_cut() {
             FinishSeals,
             Sync,
             Remove,
+            Sync,
+        ],
+        // A layer that is archived while others go on, and goes later; another one after a life of its own.
+        &[
+            fresh(3),
+            Seal,
+            fresh(1),
+            Sync,
+            Archive,
+            again(700),
+            Record(1),
+            Sync,
+            Kill,
+            Record(2),
+            Remove,
+            Sync,
+        ],
+        // Copies in the journal of blocks that are archived right afterwards.
+        &[
+            fresh(2),
+            Sync,
+            again(900),
+            Sync,
+            Seal,
+            fresh(1),
+            Sync,
+            Archive,
+            again(20),
+            Sync,
+            Archive,
+            Restart,
+            Record(3),
             Sync,
         ],
         &[
@@ -476,6 +508,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Seal),
         3 => Just(Op::SealBlocks),
         2 => Just(Op::FinishSeals),
+        2 => Just(Op::Archive),
         1 => Just(Op::Remove),
         1 => Just(Op::Kill),
         1 => Just(Op::Restart),

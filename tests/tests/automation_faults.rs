@@ -101,6 +101,29 @@ after_delete = \"exit 7\"
     site.verify();
 }
 
+/// What a hook leaves running holds its output open, and is neither waited for nor ended.
+#[test]
+fn a_hook_that_leaves_something_running_holds_up_nobody() {
+    let site = automatic("faults-detached");
+    let text =
+        "[checkpoints]\nquiet = \"off\"\nevery = \"off\"\nbulk = 0\n[hooks]\ntimeout = \"100s\"
+before_snap = \"sleep 90 & echo $! > pid-$LLFS_SNAPSHOT\"
+";
+    site.rules(text);
+    let begun = std::time::Instant::now();
+    for name in ["a", "b"] {
+        fs::write(site.path("f"), name).unwrap();
+        site.snap(name);
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(80));
+    for name in ["a", "b"] {
+        let pid = fs::read_to_string(site.path(&format!("pid-{name}"))).unwrap();
+        let pid = nix::unistd::Pid::from_raw(pid.trim().parse().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+    site.verify();
+}
+
 #[test]
 fn a_phase_and_a_session_take_what_there_is_and_are_never_empty() {
     let site = automatic("faults-session");

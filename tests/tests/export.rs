@@ -673,6 +673,41 @@ fn whatever_happens_during_an_import_it_is_what_was_exported() {
     there.verify().ok();
 }
 
+/// What is exported may be given up meanwhile: the file is whole and right, or there is none.
+#[test]
+fn what_is_exported_while_it_goes_is_whole_or_refused() {
+    let here = Mounted::over("export-pruned", fill);
+    fs::write(here.path("noise"), noise(40_000_000)).unwrap();
+    here.snap("goes");
+    let goes = walk(&here.dir);
+    fs::remove_file(here.path("noise")).unwrap();
+    here.snap("stays");
+    let path = file(&here, "whole");
+    let exporting = here
+        .llctl(&["export", "goes", "-o", path.to_str().unwrap()])
+        .start();
+    let before = layers(&here);
+    here.delete("goes");
+    // The space is taken back while it is read, or afterwards.
+    until_layers_take_less_than(&here, before - 30_000_000);
+    let done = exporting.finish();
+    let there = other("export-pruned-there");
+    match done.code() {
+        0 => {
+            import(&there, &path);
+            there.revert("goes");
+            goes.assert_same(&walk(&there.dir), Ignore::another_tree(), "goes");
+        }
+        code => {
+            assert!([1, 4].contains(&code), "{code}: {}", done.text());
+            let nothing = there.llctl(&["import", path.to_str().unwrap()]).finish();
+            assert_ne!(nothing.code(), 0);
+            assert!(there.names().is_empty());
+        }
+    }
+    here.verify().ok();
+}
+
 /// An apply makes another base, on which nothing that was told relies any more.
 #[test]
 fn an_apply_during_an_import_has_it_begin_again() {

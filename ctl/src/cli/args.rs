@@ -10,6 +10,7 @@ use clap_complete::engine::ArgValueCompleter;
 use llctl::protocol::OnConflict;
 use llctl::{SnapName, StateRef, exit};
 
+use super::archive::ArchiveArgs;
 use super::complete;
 use super::config::ConfigCommand;
 use super::history::HistoryArgs;
@@ -288,6 +289,8 @@ Asks, unless --yes is given; where nobody can be asked, it refuses. Undo brings 
     },
     /// Give up snapshots that retention does not keep, and free the space that only they use
     Prune(PruneArgs),
+    /// Compress what old snapshots hold, in place
+    Archive(ArchiveArgs),
     /// Say that another phase of the work begins: takes a snapshot if anything has changed
     #[command(after_help = "\
 The snapshot is what there was before the phase, and has the phase in it; so have those that llfs takes by itself from then on.

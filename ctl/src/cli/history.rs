@@ -85,15 +85,10 @@ pub fn run(client: &mut Client, args: HistoryArgs, out: &mut Output) -> Outcome 
 }
 
 /// Where a line goes on that is too long for a terminal.
-const INDENT: usize = 6;
+pub const INDENT: usize = 6;
 
-/// What was done to what, in a few words.
-pub fn words(act: &Act) -> String {
-    pieces(act).join(" ")
-}
-
-/// The same in pieces that stand together.
-fn pieces(act: &Act) -> Vec<String> {
+/// What was done to what, in pieces that stand together.
+pub fn pieces(act: &Act) -> Vec<String> {
     let mut all = vec![act.what.as_str().to_owned()];
     let last = act.targets.len().saturating_sub(1);
     for (at, target) in act.targets.iter().enumerate() {

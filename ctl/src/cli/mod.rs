@@ -1,5 +1,6 @@
 //! The `llctl` program: arguments in, one request, its answer as text or JSON out.
 mod apply;
+mod archive;
 mod args;
 mod cat;
 mod complete;
@@ -103,6 +104,7 @@ fn command(global: &Global, command: Command, out: &mut Output) -> Outcome {
             yes,
             dry_run,
         } => delete::run(&mut connect(global)?, names, yes, dry_run, out),
+        Command::Archive(args) => archive::run(&mut connect(global)?, args, out),
         Command::Prune(args) => prune::run(&mut connect(global)?, args, out),
         Command::Phase { name, session } => {
             snapshots::phase(&mut connect(global)?, name, session, out)

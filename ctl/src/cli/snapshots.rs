@@ -128,6 +128,13 @@ pub fn show(client: &mut Client, name: SnapName, out: &mut Output) -> Outcome {
             &format!("{} in common with other states", units::size(*shared)),
         )?;
     }
+    if let Some(archived) = detail.archived {
+        field(
+            out,
+            "archived",
+            &format!("{} of it are compressed", units::size(archived)),
+        )?;
+    }
     if let Some(hash) = hash {
         field(out, "hash", hash)?;
     }

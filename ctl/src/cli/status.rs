@@ -64,6 +64,10 @@ pub fn run(client: &mut Client, out: &mut Output) -> Outcome {
             units::size(parts.reserve)
         );
         field(out, "of that", &text)?;
+        if parts.saved > 0 {
+            let saved = format!("{} less by `llctl archive`", units::size(parts.saved));
+            field(out, "archived", &saved)?;
+        }
     }
     let daemon = format!(
         "llfs {}, process {}, up {}",

@@ -7,12 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use llctl::escape::{escaped, escaped_text};
-use llctl::protocol::{Deal, Event, EventKind, Happening, Stage};
+use llctl::protocol::{Act, Deal, Event, EventKind, Happening, Stage};
 use llctl::{Client, ClientError, exit};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::fitted::Line;
 use super::output::{Output, Style};
 use super::{Fail, Outcome, history, units};
 
@@ -118,35 +119,52 @@ fn end_when_told(writing: Arc<Mutex<()>>) -> io::Result<()> {
 }
 
 fn line(event: &Event, out: &mut Output) -> io::Result<()> {
-    let when = out.paint(Style::Dim, &units::local(event.at));
-    let text = match &event.act {
-        Some(act) => {
-            let words = out.paint(Style::Bold, &history::words(act));
-            let who = match act.command.as_str() {
-                "" => format!("process {}", act.pid),
-                line => escaped(line.as_bytes()),
-            };
-            match event.stage {
-                Some(Stage::Started) => format!("{words} started  (user {}: {who})", act.uid),
-                Some(Stage::Failed) => {
-                    let why = act.error.as_deref().unwrap_or("it is not known why");
-                    let failed = out.paint(Style::Bad, &format!("failed: {}", escaped_text(why)));
-                    format!("{words} {failed}  ({})", history::figures(act))
-                }
-                Some(Stage::Finished) | None => {
-                    let figures = history::figures(act);
-                    format!("{words}  ({figures}; user {}: {who})", act.uid)
-                }
-            }
-        }
-        None => own(event, out),
-    };
-    out.line(format!("{when}  {text}"))
+    let mut line = Line::default();
+    line.add("", Style::Dim, units::local(event.at));
+    match &event.act {
+        Some(act) => of_act(event.stage, act, &mut line),
+        None => own(event, &mut line),
+    }
+    line.print(history::INDENT, out)
 }
 
-fn own(event: &Event, out: &Output) -> String {
+fn of_act(stage: Option<Stage>, act: &Act, line: &mut Line) {
+    for (at, piece) in history::pieces(act).into_iter().enumerate() {
+        line.add(if at == 0 { "  " } else { " " }, Style::Bold, piece);
+    }
+    let who = match act.command.as_str() {
+        "" => format!("process {}", act.pid),
+        command => escaped(command.as_bytes()),
+    };
+    let figures = history::figures(act);
+    match stage {
+        Some(Stage::Started) => {
+            line.add(" ", Style::Plain, "started");
+            line.add("  ", Style::Plain, format!("(user {}:", act.uid));
+            line.text(" ", Style::Plain, format!("{who})"));
+        }
+        Some(Stage::Failed) => {
+            let why = act.error.as_deref().unwrap_or("it is not known why");
+            let failed = format!("failed: {}", escaped_text(why));
+            words(Style::Bad, " ", &failed, line);
+            line.add("  ", Style::Plain, format!("({figures})"));
+        }
+        Some(Stage::Finished) | None => {
+            line.add("  ", Style::Plain, format!("({figures};"));
+            line.add(" ", Style::Plain, format!("user {}:", act.uid));
+            line.text(" ", Style::Plain, format!("{who})"));
+        }
+    }
+}
+
+fn own(event: &Event, line: &mut Line) {
     let EventKind::Own(what) = event.event else {
-        return "something that this llctl does not know".to_owned();
+        line.add(
+            "  ",
+            Style::Plain,
+            "something that this llctl does not know",
+        );
+        return;
     };
     let said = event.text.as_deref().map(escaped_text);
     let said = said.map_or(String::new(), |text| format!(": {text}"));
@@ -168,5 +186,12 @@ fn own(event: &Event, out: &Output) -> String {
         Happening::ReadOnly => (Style::Bad, format!("the mount is read-only{said}")),
         Happening::Unmounting => (Style::Bold, "the mount ends".to_owned()),
     };
-    out.paint(style, &text)
+    words(style, "  ", &text, line);
+}
+
+/// A text that is broken between its words.
+fn words(style: Style, before: &'static str, text: &str, line: &mut Line) {
+    for (at, word) in text.split(' ').enumerate() {
+        line.add(if at == 0 { before } else { " " }, style, word);
+    }
 }

@@ -9,10 +9,10 @@ use std::io;
 use std::time::Instant;
 
 use super::{ApplyEvent, Client, ClientError, Result, VerifyEvent};
-use crate::name::StateRef;
+use crate::name::{SnapName, StateRef};
 use crate::protocol::{
-    ApplyDone, BytePath, Change, ChangeCounts, OnConflict, Part, Progress, Request, Response,
-    VerifySummary,
+    ApplyDone, ArchiveInfo, BytePath, Change, ChangeCounts, OnConflict, Part, Progress, Request,
+    Response, UnixNanos, VerifySummary,
 };
 
 /// The beginning of a stream: how long it is, and its hash.
@@ -183,6 +183,34 @@ impl Client {
             let done = each(event);
             self.sink(done)?;
         }
+    }
+
+    /// Compresses the data of these snapshots, and of those taken at `until` or before, in place; without `yes` says what there is to be
+    /// done. If the worker dies meanwhile, the next one goes on with it. An error from `each` ends it; what is done stays so.
+    ///
+    /// # Errors
+    /// No such snapshot; the disk. Those of every request.
+    pub fn archive(
+        &mut self,
+        names: Vec<SnapName>,
+        until: Option<UnixNanos>,
+        yes: bool,
+        mut each: impl FnMut(Progress) -> io::Result<()>,
+    ) -> Result<ArchiveInfo> {
+        let request = Request::Archive { names, until, yes };
+        self.repeatedly(|client| {
+            client.send(&request)?;
+            loop {
+                match client.receive()? {
+                    Response::Progress(progress) => {
+                        let taken = each(progress);
+                        client.sink(taken)?;
+                    }
+                    Response::Archived(info) => return Ok(info),
+                    other => return client.unexpected(other),
+                }
+            }
+        })
     }
 
     /// Writes the tree into the base. An error from `each` ends the connection, but not the apply. If a worker dies of it or

@@ -33,6 +33,8 @@ pub enum Deal {
     Apply,
     /// Snapshots came from an export.
     Import,
+    /// Data of snapshots was compressed.
+    Archive,
     /// Of a later version; never sent.
     #[serde(other)]
     Other,
@@ -40,7 +42,7 @@ pub enum Deal {
 
 impl Deal {
     /// All that there are.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Snap,
         Self::Revert,
         Self::Undo,
@@ -51,6 +53,7 @@ impl Deal {
         Self::Prune,
         Self::Apply,
         Self::Import,
+        Self::Archive,
     ];
 
     /// As it is written in JSON and on the command line.
@@ -66,6 +69,7 @@ impl Deal {
             Self::Prune => "prune",
             Self::Apply => "apply",
             Self::Import => "import",
+            Self::Archive => "archive",
             Self::Other => "other",
         }
     }

@@ -8,6 +8,7 @@
 //! In JSON (`llctl --json`) the same types are used, with paths and times in a form for people: see [`BytePath`] and
 //! [`UnixNanos`].
 mod apply;
+mod archive;
 mod bytes;
 mod change;
 mod event;
@@ -29,6 +30,7 @@ mod trace;
 mod verify;
 
 pub use apply::{ApplyDone, ApplyPlan};
+pub use archive::ArchiveInfo;
 pub use bytes::{BytePath, UnixNanos};
 pub use change::{
     CONTENT_MAX, Change, ChangeCounts, ChangeKind, Content, FileType, Patch, Side, selected,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::{BytePath, HistoryQuery, ListQuery, MetaEdit, OnConflict, Part, SnapMeta};
+use super::{BytePath, HistoryQuery, ListQuery, MetaEdit, OnConflict, Part, SnapMeta, UnixNanos};
 use crate::config::Retention;
 use crate::name::{SnapName, StateRef};
 
@@ -157,6 +157,15 @@ pub enum Request {
         /// By these rules; without any, by those in force.
         rules: Option<Retention>,
         /// Do it; else only say what would go.
+        yes: bool,
+    },
+    /// Compress the data of old snapshots in place: [`super::Response::Progress`], then `Archived`.
+    Archive {
+        /// These,
+        names: Vec<SnapName>,
+        /// and those taken at that time or before.
+        until: Option<UnixNanos>,
+        /// Do it; else only say what there is to be done.
         yes: bool,
     },
     /// Another phase of the work begins: a snapshot, if anything has changed; those that the daemon takes by itself say

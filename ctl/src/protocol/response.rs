@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::{
-    Act, ApplyDone, ApplyPlan, Change, ChangeCounts, ConfigInfo, Event, Failure, Finding, Listing,
-    LogEntry, MetricsInfo, PruneInfo, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo,
-    StatusInfo, VerifySummary,
+    Act, ApplyDone, ApplyPlan, ArchiveInfo, Change, ChangeCounts, ConfigInfo, Event, Failure,
+    Finding, Listing, LogEntry, MetricsInfo, PruneInfo, RevertCheck, RevertInfo, Side, SnapDetail,
+    SnapInfo, StatusInfo, VerifySummary,
 };
 
 /// One message of an answer.
@@ -59,6 +59,8 @@ pub enum Response {
     Config(ConfigInfo),
     /// What retention gave up, or would.
     Pruned(PruneInfo),
+    /// What was compressed, or would be.
+    Archived(ArchiveInfo),
     /// What the mount has counted.
     Metrics(Box<MetricsInfo>),
     /// The status.

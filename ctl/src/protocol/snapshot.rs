@@ -80,6 +80,9 @@ pub struct SnapDetail {
     /// What changed from this one to the live tree: what a revert to it would discard.
     #[serde(default)]
     pub to_live: Option<ChangeCounts>,
+    /// Bytes of what it holds that are compressed in the store; none where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived: Option<u64>,
     /// The text of the `llfs.toml` that was in force when it was taken, if one was and is still known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,

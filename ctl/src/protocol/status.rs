@@ -75,6 +75,9 @@ pub struct StoreParts {
     /// The history, who changed what, and other things that are good to know.
     #[serde(default)]
     pub notes: u64,
+    /// Bytes less that file data takes because `archive` has compressed it.
+    #[serde(default)]
+    pub saved: u64,
 }
 
 /// What a snapshot holds that no other state has.

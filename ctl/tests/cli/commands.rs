@@ -154,6 +154,7 @@ fn show_tells_all() {
             ..Default::default()
         }),
         to_live: Some(ChangeCounts::default()),
+        archived: None,
         config: None,
     })]);
     assert_eq!(
@@ -313,6 +314,7 @@ fn status() -> StatusInfo {
             images: 512,
             reserve: 0,
             notes: 256,
+            saved: 3 << 20,
         }),
         store_limit: Some(1 << 30),
         store_free: Some(5 << 30),
@@ -338,6 +340,7 @@ mount      /home/u/repo
 store      /st\\xffore
 space      2.0 KiB in the store of at most 1.0 GiB, 5.0 GiB free on its disk
 of that    file data 512 B, journal 1.0 KiB, images 512 B, notes 256 B, reserve 0 B
+archived   3.0 MiB less by `llctl archive`
 daemon     llfs 0.1.0, process 7, up 1 h 1 min
 snapshots  2, the last is a of 2026-11-21 11:44:02
 held alone a 3.0 MiB, b 4.0 KiB: what deleting one of them frees

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod apply;
+mod archive;
 mod commands;
 mod complete;
 mod config;

@@ -138,6 +138,7 @@ fn show_tells_all_that_is_said() {
         previous: None,
         since_previous: None,
         to_live: None,
+        archived: None,
         config: None,
     })]);
     let expected = format!(

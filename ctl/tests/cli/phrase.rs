@@ -16,6 +16,7 @@ fn daemon(session: Option<&'static str>) -> Fake {
                     previous: None,
                     since_previous: None,
                     to_live: None,
+                    archived: None,
                     config: None,
                 })
             }

@@ -239,3 +239,21 @@ fn a_history_breaks_lines_between_names() {
         ]
     );
 }
+
+#[test]
+fn what_is_watched_is_broken_between_words() {
+    let [wide, narrow] = in_widths(|| Fake::new(super::watch::answer()), &["watch"]);
+    assert_eq!(
+        wide[1],
+        "2026-11-21 11:44:02  revert a\\x1b started  (user 1000: llctl revert a)"
+    );
+    assert_eq!(
+        narrow[1..5],
+        [
+            "2026-11-21 11:44:02  revert a\\x1b",
+            "      started  (user 1000: llctl revert…",
+            "2026-11-21 11:44:02  revert a\\x1b",
+            "      (2 files, 1.5 ms; user 1000:",
+        ]
+    );
+}

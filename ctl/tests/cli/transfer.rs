@@ -284,6 +284,7 @@ fn show_tells_when_a_snapshot_was_imported() {
         previous: None,
         since_previous: None,
         to_live: None,
+        archived: None,
         config: None,
     })]);
     assert!(

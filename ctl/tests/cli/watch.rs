@@ -14,7 +14,7 @@ fn event(what: Happening, seq: u64) -> Event {
     }
 }
 
-fn answer() -> Vec<Response> {
+pub fn answer() -> Vec<Response> {
     let act = Act {
         at: WHEN,
         what: Deal::Revert,

@@ -63,6 +63,7 @@ impl Account {
             Request::Apply { yes: true } | Request::Shutdown { apply: true } => {
                 (Deal::Apply, Vec::new(), None)
             }
+            Request::Archive { yes: true, .. } => (Deal::Archive, Vec::new(), None),
             Request::ImportEnd { .. } => (Deal::Import, Vec::new(), None),
             _ => return None,
         };
@@ -101,11 +102,12 @@ impl Account {
         &self.act
     }
 
-    /// What became of it. A snapshot that was not taken, for nothing had changed, is no act, nor is a prune of nothing.
+    /// What became of it. A snapshot that was not taken, for nothing had changed, is no act, nor is a prune or an archive of nothing.
     pub(super) fn close(self, response: &Response) -> Option<Act> {
         let nothing = match response {
             Response::Unchanged(_) => true,
             Response::Pruned(done) => done.snapshots.is_empty(),
+            Response::Archived(done) => done.files == 0,
             _ => false,
         };
         if nothing {
@@ -125,6 +127,10 @@ impl Account {
             Response::Pruned(done) => {
                 act.targets = done.snapshots.iter().map(|s| s.name.clone()).collect();
                 act.bytes = done.frees;
+            }
+            Response::Archived(done) => {
+                act.bytes = done.after.map(|after| done.before.saturating_sub(after));
+                act.targets.clone_from(&done.snapshots);
             }
             Response::Imported(all) => {
                 act.targets = all.iter().map(|s| s.name.clone()).collect();

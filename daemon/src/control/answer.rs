@@ -162,6 +162,12 @@ pub(super) fn answer(
         Request::Prune { rules, yes } => {
             reply.end(service.prune(rules.as_ref(), yes), Response::Pruned)
         }
+        Request::Archive { names, until, yes } => {
+            let archived = service.archive(&names, until, yes, &mut |progress| {
+                reply.part(&Response::Progress(progress))
+            });
+            reply.end(archived, Response::Archived)
+        }
         Request::List { query } => match service.list(&query) {
             Ok(listing) => list(listing, reply),
             Err(failure) => reply.last(&Response::Error(failure)),

@@ -6,10 +6,10 @@ use std::os::fd::BorrowedFd;
 use llctl::client::{Snapped, VerifyEvent};
 use llctl::config::Retention;
 use llctl::protocol::{
-    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ConfigInfo, Event, Failure,
-    HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, MetricsInfo, OnConflict, Part, Progress,
-    PruneInfo, Request, Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo, SnapMeta,
-    StatusInfo, VerifySummary, Welcome,
+    Act, ApplyDone, ApplyPlan, ArchiveInfo, BytePath, Change, ChangeCounts, ConfigInfo, Event,
+    Failure, HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, MetricsInfo, OnConflict, Part,
+    Progress, PruneInfo, Request, Response, RevertCheck, RevertInfo, Side, SnapDetail, SnapInfo,
+    SnapMeta, StatusInfo, UnixNanos, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -150,6 +150,18 @@ pub trait Service: Send + Sync + 'static {
     /// What these rules, or those in force, do not keep; with `yes`, gives it up.
     fn prune(&self, rules: Option<&Retention>, yes: bool) -> Result<PruneInfo, Failure>;
 
+    /// Compresses the data of these snapshots, and of those taken until then; without `yes` says what there is to be done. Stops when
+    /// the sink fails.
+    fn archive(
+        &self,
+        _names: &[SnapName],
+        _until: Option<UnixNanos>,
+        _yes: bool,
+        _sink: Sink<'_, Progress>,
+    ) -> Result<ArchiveInfo, Failure> {
+        Err(unsupported())
+    }
+
     /// Another phase of the work begins.
     fn phase(&self, name: &str, session: Option<&str>) -> Result<Snapped, Failure>;
 
@@ -218,7 +230,7 @@ pub trait Service: Send + Sync + 'static {
 }
 
 fn unsupported() -> Failure {
-    let why = "nothing can be exported or imported here";
+    let why = "nothing can be exported, imported or archived here";
     Failure::new(llctl::ErrorKind::Unsupported, why)
 }
 

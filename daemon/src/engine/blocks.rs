@@ -51,6 +51,26 @@ impl Engine {
         self.sealed.store(sealed.unwrap_or(0), Release);
     }
 
+    /// Whether writes go to this layer.
+    pub(super) fn writes_to(&self, layer: LayerId) -> bool {
+        self.layer.load(Acquire) == layer
+    }
+
+    /// Writes go to another layer from here on, and all of the present one is final. As with [`Engine::seal_written`], the gate is
+    /// held exclusively.
+    pub(super) fn seal_layer(&self) {
+        let layer = self.layer.load(Acquire);
+        if layer == 0 {
+            return;
+        }
+        if let Err(e) = self.store.seal(store::LayerId(layer)) {
+            tracing::error!(layer, "the layer was not sealed: {e}");
+            return;
+        }
+        self.layer.store(0, Release);
+        self.sealed.store(0, Release);
+    }
+
     /// Blocks that nobody used before, in a row; the first one.
     pub(super) fn alloc(&self, layer: LayerId, count: u64) -> Answer<u32> {
         let count = u32::try_from(count).map_err(|_| nix::errno::Errno::EFBIG)?;

@@ -31,7 +31,7 @@ pub use error::{Damage, OpenError};
 pub use host_disk::HostDisk;
 pub use images::ImageReader;
 pub use journal::frame::MAX_PAYLOAD;
-pub use layers::{BLOCK, LayerId, LayerInfo};
+pub use layers::{Archived, BLOCK, LayerId, LayerInfo};
 pub use notes::{NoteKind, framed, next_frame};
 pub use open::{Recovered, replace_superblock, uuid_of_journal};
 pub use options::StoreOptions;
@@ -73,6 +73,8 @@ pub struct Store {
     watch: OnceLock<Arc<dyn Watch>>,
     /// Held while checksums are written.
     sums: Mutex<()>,
+    /// Held while a layer is archived.
+    archives: Mutex<()>,
     /// Blocks from which on a layer does not go on after a seal.
     layer_blocks: u32,
     read_only: bool,
@@ -91,6 +93,9 @@ pub struct StoreSizes {
     pub layers: u64,
     /// How many layers there are.
     pub layer_files: u64,
+    /// How many of them are archived, and the bytes that this gave.
+    pub archived: u64,
+    pub saved: u64,
     /// Images.
     pub images: u64,
     /// What is good to know: the history, who changed what, checksums of the base's files, rules.
@@ -304,6 +309,23 @@ impl Store {
         self.layers.list_sums()
     }
 
+    /// Compresses a layer that was sealed whole, in place; see [`Archived`]. `None`: it is archived already, takes blocks yet, has no
+    /// checksums or is gone. `progress` is told the bytes of each step, and answers whether to go on. `hold` is called when the pack is
+    /// complete: no layer may be removed, and no block given back, while what it gives is there. `EIO` if a block of it is damaged.
+    pub fn archive_layer<G>(
+        &self,
+        layer: LayerId,
+        progress: &mut dyn FnMut(u64) -> bool,
+        hold: impl FnOnce() -> G,
+    ) -> io::Result<Option<Archived>> {
+        let _one_at_a_time = self.archives.lock();
+        let Some(written) = self.layers.write_pack(layer, progress)? else {
+            return Ok(None);
+        };
+        let _held = hold();
+        self.layers.place_pack(written)
+    }
+
     /// Gives blocks back to the medium. `unreachable_since` is the sequence number of the record that
     /// dropped the last reference to them; it is made durable first.
     pub fn free(
@@ -440,6 +462,10 @@ impl Store {
         for info in self.layers.list()? {
             sizes.layer_files += 1;
             sizes.layers += info.disk_bytes;
+            if let Some(before) = info.archived {
+                sizes.archived += 1;
+                sizes.saved += before.saturating_sub(info.data_bytes);
+            }
         }
         Ok(sizes)
     }

@@ -217,6 +217,7 @@ impl Store {
             images: parking_lot::Mutex::new(()),
             watch: std::sync::OnceLock::new(),
             sums: parking_lot::Mutex::new(()),
+            archives: parking_lot::Mutex::new(()),
             layer_blocks: options.layer_blocks,
             read_only: options.read_only,
             quota,
@@ -407,6 +408,7 @@ fn settle(disk: &dyn Disk, recovered: &Recovered) -> Result<(), OpenError> {
             }
         }
     }
+    layers::drop_archived_data(disk, &recovered.uuid).naming(layers::DIR)?;
     Ok(())
 }
 

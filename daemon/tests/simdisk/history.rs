@@ -37,6 +37,8 @@ pub enum Op {
     /// What of the head was handed out is sealed; it goes on.
     SealBlocks,
     FinishSeals,
+    /// What is sealed whole and has checksums is compressed.
+    Archive,
     /// The oldest sealed layer is dropped.
     Remove,
     /// The daemon is killed and started again.
@@ -392,6 +394,15 @@ impl History {
             }
             Op::FinishSeals => {
                 self.store().finish_seals().expect("the disk works");
+            }
+            Op::Archive => {
+                let store = self.store();
+                store.finish_seals().expect("the disk works");
+                for layer in &self.sealed {
+                    store
+                        .archive_layer(*layer, &mut |_| true, || ())
+                        .expect("the disk works");
+                }
             }
             Op::Remove => {
                 if self.sealed.is_empty() {

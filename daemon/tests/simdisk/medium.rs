@@ -1,7 +1,7 @@
 //! What a medium may hold after a power cut: every version of a sector, a length or a name that was
 //! written since its last sync is possible, each independently of the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub const SECTOR: usize = 512;
@@ -49,6 +49,19 @@ struct File {
 pub struct Image {
     pub names: BTreeMap<PathBuf, Entry>,
     pub files: BTreeMap<usize, Vec<u8>>,
+}
+
+impl Image {
+    /// Files without a name go, unless `kept` says otherwise.
+    pub fn forget_nameless(&mut self, kept: impl Fn(usize) -> bool) {
+        let named: BTreeSet<usize> = (self.names.values())
+            .filter_map(|entry| match entry {
+                Entry::File(id) => Some(*id),
+                _ => None,
+            })
+            .collect();
+        self.files.retain(|id, _| named.contains(id) || kept(*id));
+    }
 }
 
 /// The medium below a history of steps.

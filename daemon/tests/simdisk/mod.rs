@@ -8,6 +8,7 @@ pub mod medium;
 
 use llfs::store::{Disk, DiskFile, OpenHow};
 pub use medium::{Entry, Image, Medium, Step};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ struct State {
     /// What another thread does just before the next sync of a file.
     meanwhile: Option<Meanwhile>,
     locked: bool,
+    /// How many have a file open: as long as somebody does, its bytes stay, with or without a name.
+    open: HashMap<usize, usize>,
 }
 
 /// A handle to the disk; clones share it.
@@ -77,7 +80,15 @@ impl SimDisk {
 
     /// What the running system sees.
     pub fn image(&self) -> Image {
-        self.state().image.clone()
+        let mut image = self.state().image.clone();
+        image.forget_nameless(|_| false);
+        image
+    }
+
+    /// How many files take space without a name, since somebody has them open.
+    pub fn nameless(&self) -> usize {
+        let named = self.image().files.len();
+        self.state().image.files.len() - named
     }
 
     pub fn set_capacity(&self, bytes: Option<u64>) {
@@ -138,6 +149,11 @@ impl SimDisk {
 }
 
 impl State {
+    fn forget_nameless(&mut self) {
+        let open = &self.open;
+        self.image.forget_nameless(|id| open.contains_key(&id));
+    }
+
     fn used(&self) -> u64 {
         self.image
             .files
@@ -219,8 +235,13 @@ struct SimFile {
 
 impl Drop for SimFile {
     fn drop(&mut self) {
-        if self.unlock {
-            self.disk.state().locked = false;
+        let mut state = self.disk.state();
+        state.locked &= !self.unlock;
+        let open = state.open.entry(self.id).or_default();
+        *open -= 1;
+        if *open == 0 {
+            state.open.remove(&self.id);
+            state.forget_nameless();
         }
     }
 }
@@ -232,7 +253,7 @@ impl SimDisk {
             return Err(os(EMFILE));
         }
         let found = state.image.names.get(path).copied();
-        match (found, how) {
+        let opened = match (found, how) {
             (Some(Entry::File(id)), OpenHow::Replace) => state.set_len(id, 0).map(|()| id),
             (Some(Entry::File(id)), _) => Ok(id),
             (None, OpenHow::Create | OpenHow::Replace) => {
@@ -243,7 +264,11 @@ impl SimDisk {
                 Ok(id)
             }
             _ => Err(os(ENOENT)),
+        };
+        if let Ok(id) = opened {
+            *state.open.entry(id).or_default() += 1;
         }
+        opened
     }
 }
 
@@ -260,17 +285,18 @@ impl Disk for SimDisk {
     fn lock(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let id = self.open_id(path, OpenHow::Create)?;
         let mut state = self.state();
-        if state.locked {
-            return Err(os(EWOULDBLOCK));
-        }
-        state.locked = true;
+        let unlock = !std::mem::replace(&mut state.locked, true);
         drop(state);
-        Ok(Arc::new(SimFile {
+        let file = SimFile {
             disk: self.clone(),
             id,
             writable: true,
-            unlock: true,
-        }))
+            unlock,
+        };
+        match unlock {
+            true => Ok(Arc::new(file)),
+            false => Err(os(EWOULDBLOCK)),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -287,11 +313,7 @@ impl Disk for SimDisk {
             return Err(os(ENOENT));
         }
         state.name(path, Entry::Nothing);
-        let named: Vec<Entry> = state.image.names.values().copied().collect();
-        state
-            .image
-            .files
-            .retain(|&id, _| named.contains(&Entry::File(id)));
+        state.forget_nameless();
         Ok(())
     }
 

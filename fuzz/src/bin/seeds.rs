@@ -210,6 +210,7 @@ fn responses() {
             previous: None,
             since_previous: Some(counts),
             to_live: None,
+            archived: None,
             config: None,
         }),
         Response::Change(change),

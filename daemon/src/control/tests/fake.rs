@@ -129,6 +129,7 @@ impl Service for Fake {
             previous: None,
             since_previous: None,
             to_live: None,
+            archived: None,
             config: None,
         })
     }

@@ -249,6 +249,7 @@ pub(super) fn detail(engine: &Engine, name: &str) -> Result<SnapDetail, Failure>
         previous,
         since_previous: Some(since),
         to_live: Some(diff::count(engine, &this, &live)?),
+        archived: super::archive::archived(engine, &layers),
         config,
     })
 }

@@ -4,6 +4,7 @@
 //! [`states::View::read`]. No lock at all is held while a client is sent something.
 
 mod alone;
+mod archive;
 mod automatic;
 mod cat;
 mod checks;
@@ -39,10 +40,10 @@ use crossbeam_channel::Sender;
 use llctl::client::{Snapped, VerifyEvent};
 use llctl::config::Retention;
 use llctl::protocol::{
-    Act, ApplyDone, ApplyPlan, BytePath, Change, ChangeCounts, ConfigInfo, Deal, Event, Failure,
-    HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, MetricsInfo, OnConflict,
+    Act, ApplyDone, ApplyPlan, ArchiveInfo, BytePath, Change, ChangeCounts, ConfigInfo, Deal,
+    Event, Failure, HistoryQuery, ListQuery, Listing, LogEntry, MetaEdit, MetricsInfo, OnConflict,
     PROTOCOL_VERSION, Part, Progress, PruneInfo, Request, Response, RevertCheck, RevertInfo, Side,
-    SnapDetail, SnapInfo, SnapMeta, StatusInfo, VerifySummary, Welcome,
+    SnapDetail, SnapInfo, SnapMeta, StatusInfo, UnixNanos, VerifySummary, Welcome,
 };
 use llctl::{SnapName, StateRef};
 
@@ -454,6 +455,16 @@ impl Service for Host {
         sink: Sink<'_, Vec<u8>>,
     ) -> Result<(), Failure> {
         transfer::export(&self.engine, names, from, skip, sink)
+    }
+
+    fn archive(
+        &self,
+        names: &[SnapName],
+        until: Option<UnixNanos>,
+        yes: bool,
+        sink: Sink<'_, Progress>,
+    ) -> Result<ArchiveInfo, Failure> {
+        archive::archive(&self.engine, names, until, yes, sink)
     }
 
     fn import_begin(&self, import: u64, names: &[SnapName]) -> Result<u64, Failure> {

@@ -66,6 +66,7 @@ pub(super) fn status(engine: &Engine, mountpoint: &Path) -> Result<StatusInfo, F
             images: sizes.images,
             reserve: sizes.reserve,
             notes: sizes.notes,
+            saved: sizes.saved,
         }),
         store_bytes: sizes.journal + sizes.layers + sizes.images + sizes.reserve + sizes.notes,
         store_limit: engine.store.limit().map(|(limit, _)| limit),

@@ -1,6 +1,6 @@
 //! A bounded number of open layer files.
 
-use super::{LayerId, data_path, sum_path};
+use super::{LayerId, data_path, pack_path, sum_path};
 use crate::store::disk::{Disk, DiskFile, OpenHow};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
     Data,
+    Pack,
     /// A file that covers at least so many blocks. A file that was opened before it was replaced by a longer one is not
     /// found under the longer one's number, whoever puts it into the cache when.
     Sums(u32),
@@ -44,6 +45,11 @@ impl FileCache {
         self.get(id, Part::Data, how)
     }
 
+    /// The layer's data, compressed.
+    pub fn pack(&self, id: LayerId, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
+        self.get(id, Part::Pack, how)
+    }
+
     /// The layer's checksums, which cover at least `blocks`: so many were on the medium before this call.
     pub fn sums(&self, id: LayerId, blocks: u32) -> io::Result<Arc<dyn DiskFile>> {
         self.get(id, Part::Sums(blocks), OpenHow::Read)
@@ -52,8 +58,13 @@ impl FileCache {
     /// The layer's checksums were replaced.
     pub fn forget_sums(&self, id: LayerId) {
         let mut cache = self.cache.lock();
-        let kept = |key: &(LayerId, Part)| key.0 != id || key.1 == Part::Data;
+        let kept = |key: &(LayerId, Part)| key.0 != id || !matches!(key.1, Part::Sums(_));
         cache.files.retain(|key, _| kept(key));
+    }
+
+    /// The layer's data has a pack in its place.
+    pub fn forget_data(&self, id: LayerId) {
+        self.cache.lock().files.remove(&(id, Part::Data));
     }
 
     /// The layer is gone.
@@ -74,6 +85,7 @@ impl FileCache {
         }
         let path = match part {
             Part::Data => data_path(id.0),
+            Part::Pack => pack_path(id.0),
             Part::Sums(_) => sum_path(id.0),
         };
         let file = self.disk.open(&path, how)?;

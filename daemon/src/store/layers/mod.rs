@@ -1,26 +1,32 @@
-//! Layers: files of 4 KiB blocks. Block `b` of a layer lies at byte `b * 4096` of its data file.
+//! Layers: files of 4 KiB blocks. Block `b` of a layer lies at byte `b * 4096` of its data file, or in its pack.
 
+mod archive;
 pub(crate) mod dirty;
 mod files;
 mod list;
+mod pack;
 mod read;
 mod seal;
 mod sums;
 mod verify;
 
-use super::disk::{Disk, OpenHow};
+pub use archive::Archived;
+pub(crate) use archive::drop_archived_data;
+
+use super::disk::{Disk, DiskFile, OpenHow};
 use super::health::Health;
 use super::journal::segment::number_of;
 use dirty::Dirty;
 use files::FileCache;
 use nix::errno::Errno;
+use pack::{Chunks, Pack};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Bytes of a block.
 pub const BLOCK: u64 = 4096;
@@ -43,6 +49,10 @@ pub struct LayerInfo {
     pub sealed: u32,
     /// Checksums of the blocks below this are durable, reads of them are checked.
     pub summed: u32,
+    /// Bytes of these that its blocks take.
+    pub data_bytes: u64,
+    /// It is archived, and its blocks took so many bytes on the medium before.
+    pub archived: Option<u64>,
 }
 
 /// The seal of a layer that takes no more blocks: all of it is final.
@@ -56,6 +66,16 @@ struct Layer {
     sealed: AtomicU32,
     /// Blocks below this have sums on the medium.
     summed: AtomicU32,
+    /// It is archived. Set once, when the pack has its name for good, and before the data file goes.
+    packed: OnceLock<Pack>,
+}
+
+/// Where a layer's blocks are.
+enum Blocks<'a> {
+    /// Each at its place.
+    Plain(Arc<dyn DiskFile>),
+    /// Compressed.
+    Packed(&'a Pack, Arc<dyn DiskFile>),
 }
 
 /// All layers of a store. No lock is held across reads and writes.
@@ -70,6 +90,8 @@ pub(crate) struct Layers {
     pub dirty: Dirty,
     /// The last page of checksums that a read used. Never waited for.
     page: Mutex<sums::Page>,
+    /// Chunks of archived layers. A leaf lock, held for a look.
+    chunks: Mutex<Chunks>,
     /// Blocks that only the journal holds, when the store may not be written.
     overlay: HashMap<(u32, u32), Vec<u8>>,
     /// The state is older than the layers: the journal was damaged, and blocks may be gone that the state still has.
@@ -95,6 +117,14 @@ impl Layers {
             let length = disk.open(&data_path(id), OpenHow::Read)?.len()?;
             let next = u32::try_from(length.div_ceil(BLOCK)).map_err(|_| Errno::EFBIG)?;
             map.insert(id, Layer::new(next));
+        }
+        for id in names.iter().filter_map(|name| number_of(name, "pack")) {
+            let file = disk.open(&pack_path(id), OpenHow::Read)?;
+            let layer = map.entry(id).or_insert_with(|| Layer::new(0));
+            match Pack::read(&*file, &uuid, LayerId(id))? {
+                Some(pack) => layer.found_pack(pack),
+                None => tracing::error!(layer = id, "an archived layer is damaged"),
+            }
         }
         let next_id = map.keys().max().map_or(1, |id| id + 1);
         let dirty = Dirty::new(inline_blocks);
@@ -126,6 +156,7 @@ impl Layers {
             pending_seals: Mutex::new(Vec::new()),
             dirty,
             page: Mutex::default(),
+            chunks: Mutex::default(),
             overlay,
             doubtful,
             listed: Mutex::new(listed),
@@ -141,9 +172,11 @@ impl Layers {
 
     /// Whether there is a layer of that number, and its file. The state may know one whose file somebody took away.
     pub fn has(&self, id: LayerId) -> bool {
-        let known = self.map.read().contains_key(&id.0);
-        let file = || self.files.data(id, self.how()).err();
-        known && file().is_none_or(|error| error.kind() != io::ErrorKind::NotFound)
+        let Some(layer) = self.map.read().get(&id.0).cloned() else {
+            return false;
+        };
+        let file = self.blocks(id, &layer, self.how());
+        !file.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// The caller knows this layer and everything below `block` in it: neither is handed out again.
@@ -199,9 +232,14 @@ impl Layers {
     /// Gives the blocks back to the medium. Nothing durable may refer to them any more.
     pub fn punch(&self, id: LayerId, blocks: &[Range<u32>]) -> io::Result<()> {
         self.health.check()?;
-        let file = match self.files.data(id, OpenHow::Write) {
+        let layer = self.layer(id)?;
+        let file = match self.blocks(id, &layer, OpenHow::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             answer => answer?,
+        };
+        let file = match file {
+            Blocks::Plain(file) => file,
+            Blocks::Packed(pack, file) => return pack.punch(&*file, blocks),
         };
         for range in blocks.iter().filter(|range| !range.is_empty()) {
             let length = u64::from(range.end - range.start) * BLOCK;
@@ -217,7 +255,7 @@ impl Layers {
         self.pending_seals.lock().retain(|&other| other != id);
         self.dirty.forget(id);
         self.files.forget(id);
-        for path in [sum_path(id.0), data_path(id.0)] {
+        for path in [sum_path(id.0), data_path(id.0), pack_path(id.0)] {
             match self.disk.remove(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 answer => answer?,
@@ -235,25 +273,34 @@ impl Layers {
         };
         let mut infos = Vec::with_capacity(layers.len());
         for (id, layer) in layers {
-            let mut disk_bytes = 0;
-            for path in [data_path(id), sum_path(id)] {
-                match self.disk.open(&path, OpenHow::Read) {
-                    Ok(file) => disk_bytes += file.disk_bytes()?,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
-                }
-            }
+            let blocks_path = match layer.packed.get() {
+                Some(_) => pack_path(id),
+                None => data_path(id),
+            };
+            let data_bytes = self.taken(&blocks_path)?;
+            let disk_bytes = data_bytes + self.taken(&sum_path(id))?;
             let blocks = layer.next.load(Ordering::Acquire);
             infos.push(LayerInfo {
                 id: LayerId(id),
                 blocks,
                 disk_bytes,
+                data_bytes,
                 sealed: layer.sealed.load(Ordering::Acquire).min(blocks),
                 summed: layer.summed.load(Ordering::Acquire),
+                archived: layer.packed.get().map(|pack| pack.plain),
             });
         }
         infos.sort_unstable_by_key(|info| info.id);
         Ok(infos)
+    }
+
+    /// Bytes that a file takes on the medium, if it is there.
+    fn taken(&self, path: &Path) -> io::Result<u64> {
+        match self.disk.open(path, OpenHow::Read) {
+            Ok(file) => file.disk_bytes(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// Notes durably which layers have checksums, so that one that loses them is noticed.
@@ -277,6 +324,21 @@ impl Layers {
         Ok(())
     }
 
+    /// The file that has a layer's blocks. Its data file goes away when it is archived, at any time.
+    fn blocks<'a>(&self, id: LayerId, layer: &'a Layer, how: OpenHow) -> io::Result<Blocks<'a>> {
+        let packed = |pack| Ok(Blocks::Packed(pack, self.files.pack(id, how)?));
+        if let Some(pack) = layer.packed.get() {
+            return packed(pack);
+        }
+        let opened = self.files.data(id, how);
+        if let Some(pack) = layer.packed.get() {
+            // Archived since. What was opened just now must not keep the space of a file that is gone.
+            self.files.forget_data(id);
+            return packed(pack);
+        }
+        opened.map(Blocks::Plain)
+    }
+
     fn layer(&self, id: LayerId) -> io::Result<Arc<Layer>> {
         self.map.read().get(&id.0).cloned().ok_or_else(|| {
             tracing::error!(layer = id.0, "there is no such layer in the store");
@@ -291,7 +353,15 @@ impl Layer {
             next: AtomicU32::new(next),
             sealed: AtomicU32::new(0),
             summed: AtomicU32::new(0),
+            packed: OnceLock::new(),
         }
+    }
+
+    /// It is archived: all that it will ever have is there.
+    fn found_pack(&mut self, pack: Pack) {
+        let next = self.next.get_mut();
+        *next = pack.blocks().max(*next);
+        self.packed = OnceLock::from(pack);
     }
 
     /// Its checksum file covers the blocks below `stated`, or does not say what it covers: then, for all that is known, all.
@@ -340,4 +410,8 @@ pub(crate) fn data_path(id: u32) -> PathBuf {
 
 pub(crate) fn sum_path(id: u32) -> PathBuf {
     Path::new(DIR).join(format!("{id:08}.sum"))
+}
+
+pub(crate) fn pack_path(id: u32) -> PathBuf {
+    Path::new(DIR).join(format!("{id:08}.pack"))
 }

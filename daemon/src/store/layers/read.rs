@@ -1,6 +1,6 @@
 //! Reads from layers, checked against the sums where there are some.
 
-use super::{BLOCK, LayerId, Layers, sums};
+use super::{BLOCK, Blocks, Layer, LayerId, Layers, pack, sums};
 use crate::store::disk::{DiskFile, OpenHow};
 use nix::errno::Errno;
 use std::io;
@@ -18,16 +18,16 @@ impl Layers {
         let first = offset / BLOCK;
         let summed = layer.summed.load(Ordering::Acquire);
         if !verify || first >= u64::from(summed) {
-            return self.read_bytes(id, offset, out);
+            return self.read_bytes(id, &layer, offset, out);
         }
         let end = (offset + out.len() as u64).div_ceil(BLOCK);
         let blocks = first as u32..end as u32;
         if offset == first * BLOCK && (offset + out.len() as u64) == end * BLOCK {
-            self.read_bytes(id, offset, out)?;
+            self.read_bytes(id, &layer, offset, out)?;
             return self.check(id, summed, blocks, out);
         }
         let mut whole = vec![0; ((end - first) * BLOCK) as usize];
-        self.read_bytes(id, first * BLOCK, &mut whole)?;
+        self.read_bytes(id, &layer, first * BLOCK, &mut whole)?;
         self.check(id, summed, blocks, &whole)?;
         let skip = (offset - first * BLOCK) as usize;
         out.copy_from_slice(&whole[skip..skip + out.len()]);
@@ -82,21 +82,33 @@ impl Layers {
 
     /// Fills `out`. The last block of the file may be short, its rest is zeros; blocks that begin
     /// behind the end of the file are lost.
-    fn read_bytes(&self, id: LayerId, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_bytes(
+        &self,
+        id: LayerId,
+        layer: &Layer,
+        offset: u64,
+        out: &mut [u8],
+    ) -> io::Result<()> {
         if !self.overlay.is_empty() {
-            return self.read_overlaid(id, offset, out);
+            return self.read_overlaid(id, layer, offset, out);
         }
-        self.read_file(id, offset, out)
+        self.read_file(id, layer, offset, out)
     }
 
-    fn read_file(&self, id: LayerId, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let file = self.files.data(id, self.how()).inspect_err(|error| {
+    fn read_file(&self, id: LayerId, layer: &Layer, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let file = self.blocks(id, layer, self.how()).inspect_err(|error| {
             tracing::error!(layer = id.0, %error, "a layer cannot be opened");
         });
         let file = file.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Errno::EIO.into(),
             _ => error,
         })?;
+        let file = match file {
+            Blocks::Plain(file) => file,
+            Blocks::Packed(pack, file) => {
+                return pack::read(pack, &*file, &self.chunks, offset, out);
+            }
+        };
         let read = file.read_at(out, offset)?;
         if read < out.len() {
             let end = file.len()?.next_multiple_of(BLOCK);
@@ -140,7 +152,13 @@ impl Layers {
     }
 
     /// As [`Self::read_file`], block by block, preferring what the journal holds.
-    fn read_overlaid(&self, id: LayerId, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read_overlaid(
+        &self,
+        id: LayerId,
+        layer: &Layer,
+        offset: u64,
+        out: &mut [u8],
+    ) -> io::Result<()> {
         let mut done = 0;
         while done < out.len() {
             let at = offset + done as u64;
@@ -149,7 +167,7 @@ impl Layers {
             let part = &mut out[done..done + count];
             match self.overlay.get(&(id.0, (at / BLOCK) as u32)) {
                 Some(bytes) => part.copy_from_slice(&bytes[within..within + count]),
-                None => self.read_file(id, at, part)?,
+                None => self.read_file(id, layer, at, part)?,
             }
             done += count;
         }

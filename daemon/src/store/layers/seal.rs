@@ -191,7 +191,7 @@ impl Layers {
 
 impl Layer {
     /// Whether all blocks that were handed out have sums.
-    fn is_summed(&self) -> bool {
+    pub(super) fn is_summed(&self) -> bool {
         self.summed.load(Ordering::Acquire) >= self.next.load(Ordering::Acquire)
     }
 }

@@ -1,6 +1,6 @@
 //! Scrubbing: reads live blocks and names those that are damaged.
 
-use super::{BLOCK, LayerId, Layers, sums};
+use super::{BLOCK, Layer, LayerId, Layers, sums};
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,11 @@ impl Layers {
         live: &[Range<u32>],
         progress: &mut dyn FnMut(u32) -> bool,
     ) -> io::Result<Vec<u32>> {
-        let summed = self.layer(id)?.summed.load(Ordering::Acquire);
+        let layer = self.layer(id)?;
+        if self.is_lost_pack(id, &layer) {
+            return Ok(live.iter().cloned().flatten().collect());
+        }
+        let summed = layer.summed.load(Ordering::Acquire);
         let mut damaged = Vec::new();
         let mut bytes = vec![0; STEP as usize * BLOCK as usize];
         for range in live {
@@ -37,6 +41,25 @@ impl Layers {
             }
         }
         Ok(damaged)
+    }
+
+    /// Whether the layer is archived, and its pack would not be found to be one at the next start. Otherwise what is read from here on
+    /// comes from the medium.
+    fn is_lost_pack(&self, id: LayerId, layer: &Layer) -> bool {
+        let Some(pack) = layer.packed.get() else {
+            return false;
+        };
+        self.chunks.lock().clear();
+        let whole = (self.files.pack(id, self.how()))
+            .and_then(|file| pack.is_whole(&*file, &self.uuid))
+            .unwrap_or(false);
+        if !whole {
+            tracing::error!(
+                layer = id.0,
+                "what an archived layer says of itself is damaged"
+            );
+        }
+        !whole
     }
 
     /// Whether the checksum file's own header is whole (`None`: the layer has no sums).
