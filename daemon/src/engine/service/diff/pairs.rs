@@ -43,10 +43,12 @@ pub(super) fn pair(old: &Names<'_>, new: &Names<'_>, mut moves: Moves) -> Vec<It
     for ino in inos {
         let mut from = loose(old, ino, moves.lost.remove(&ino));
         let mut to = loose(new, ino, moves.gained.remove(&ino));
-        for same in cancel(&mut from, &mut to) {
+        for (was, is) in cancel(&mut from, &mut to) {
+            let went_along = carried(old, new, &was.slot).is_none_or(|path| path == is.path);
             items.push(Item {
-                path: same.path,
-                from: None,
+                path: is.path,
+                // Its directory went elsewhere without it.
+                from: (!went_along).then_some(was.path),
                 old: Some(ino),
                 new: Some(ino),
             });
@@ -99,16 +101,32 @@ fn loose(names: &Names<'_>, ino: Ino, slots: Option<BTreeSet<Slot>>) -> Vec<Loos
     all
 }
 
-/// Takes out, and gives back, those of `to` whose path is in `from` as well.
-fn cancel(from: &mut Vec<Loose>, to: &mut Vec<Loose>) -> Vec<Loose> {
-    let before: BTreeSet<Vec<u8>> = from.iter().map(|l| l.path.clone()).collect();
-    let (same, other): (Vec<Loose>, Vec<Loose>) = std::mem::take(to)
+/// Takes out, and gives back, those that have a path in both.
+fn cancel(from: &mut Vec<Loose>, to: &mut Vec<Loose>) -> Vec<(Loose, Loose)> {
+    let mut before: BTreeMap<Vec<u8>, Loose> = std::mem::take(from)
         .into_iter()
-        .partition(|l| before.contains(&l.path));
-    *to = other;
-    let stays: BTreeSet<&Vec<u8>> = same.iter().map(|l| &l.path).collect();
-    from.retain(|l| !stays.contains(&l.path));
+        .map(|l| (l.path.clone(), l))
+        .collect();
+    let mut same = Vec::new();
+    for l in std::mem::take(to) {
+        match before.remove(&l.path) {
+            Some(was) => same.push((was, l)),
+            None => to.push(l),
+        }
+    }
+    from.extend(before.into_values());
     same
+}
+
+/// Where a name of the older state would be in the newer one, had it gone with its directory: with the nearest that is still there.
+fn carried(old: &Names<'_>, new: &Names<'_>, slot: &Slot) -> Option<Vec<u8>> {
+    let (mut dir, mut rest) = (slot.parent, slot.name.as_bytes().to_vec());
+    while !new.has_dir(dir) {
+        let above = old.dir_slot(dir)?;
+        rest = [above.name.as_bytes(), b"/", &rest].concat();
+        dir = above.parent;
+    }
+    new.path(&Slot::new(dir, &rest))
 }
 
 /// Moves those that have the same key on both sides to `items`, to be compared.
