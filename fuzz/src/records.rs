@@ -59,7 +59,7 @@ fn inode(input: &mut Input<'_>) -> Inode {
         atime: Time::default(),
         mtime: time(input),
         ctime: Time::default(),
-        base_len: (sparse & 1 == 1).then(|| input.number()),
+        base_len: (sparse & 1 == 1).then(|| input.number()).into(),
         layered: 0,
         covered: 0,
         home: (sparse & 2 == 2).then(|| slot(input)),

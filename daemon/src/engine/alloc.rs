@@ -42,7 +42,7 @@ impl Engine {
                 }
                 kill_capability(i);
                 i.size = size;
-                i.base_len = i.base_len.map(|b| b.min(size));
+                i.base_len = i.base_len.get().map(|b| b.min(size)).into();
                 i.mtime = now;
                 set_attr(i, set, now);
             })?;

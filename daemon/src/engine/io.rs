@@ -34,7 +34,7 @@ impl File {
     pub fn of(inode: &Inode) -> File {
         File {
             size: inode.size,
-            base_len: inode.base_len.unwrap_or(0),
+            base_len: inode.base_len.get().unwrap_or(0),
             set_id: has_set_id(inode),
             capability: has_capability(inode),
         }

@@ -1,13 +1,11 @@
 //! Names to inodes, and attributes of inodes.
 
-use std::sync::Arc;
-
 use nix::errno::Errno;
 
 use super::browse::{FIRST_VIEW, of_base};
 use super::{Answer, Attr, Engine, Entry};
 use crate::base::BaseStat;
-use crate::tree::{At, BLOCK, Dentry, FIRST_INO, Ino, Inode, Kind, NAME_MAX};
+use crate::tree::{At, BLOCK, Dentry, FIRST_INO, Ino, Inode, InodeRef, Kind, NAME_MAX};
 
 impl Engine {
     /// What a name means; `None` if nothing. Counts a lookup.
@@ -79,7 +77,7 @@ impl Engine {
     }
 
     /// The inode as the overlay has it, or as the base would be taken over.
-    pub(super) fn inode(&self, ino: Ino) -> Option<Arc<Inode>> {
+    pub(super) fn inode(&self, ino: Ino) -> Option<InodeRef> {
         self.state.read().head.inode(ino).cloned()
     }
 

@@ -9,7 +9,7 @@ use super::authors::Did;
 use super::change::{LINK_MAX, Probe, Tx};
 use super::seed::Seed;
 use super::{Answer, Caller, Engine, Entry, Make, acl};
-use crate::tree::{At, Delta, Dentry, FIRST_INO, Ino, Inode, Kind, NAME_MAX, Slot};
+use crate::tree::{At, BaseLen, Delta, Dentry, FIRST_INO, Ino, Inode, Kind, NAME_MAX, Slot};
 
 const S_ISGID: u16 = 0o2000;
 /// Whiteouts of a removed directory are taken away with it, up to so many in one record.
@@ -272,7 +272,7 @@ fn born(make: &Make<'_>, who: &Caller, dir: &Inode, now: crate::tree::Time) -> I
         atime: now,
         mtime: now,
         ctime: now,
-        base_len: None,
+        base_len: BaseLen::NONE,
         layered: 0,
         covered: 0,
         home: None,

@@ -14,7 +14,7 @@ use super::browse::FIRST_VIEW;
 use super::lookup::attr_of_base;
 use super::{Answer, Engine, Entry, Listed};
 use crate::base::{self, BaseEntry, BaseStat};
-use crate::tree::{At, Dentry, FIRST_INO, Ino, Inode, Kind, ROOT, Root};
+use crate::tree::{At, Dentry, FIRST_INO, Ino, InodeRef, Kind, ROOT, Root};
 
 const DOT: u64 = 1;
 const DOT_DOT: u64 = 2;
@@ -373,7 +373,7 @@ pub(super) fn sorted(mut all: Vec<Item>) -> Vec<Item> {
 /// What the overlay says of an entry.
 enum Over {
     /// This is it.
-    Is(Arc<Inode>),
+    Is(InodeRef),
     /// Nothing: the base has it.
     Not,
     /// It is no more.

@@ -103,7 +103,7 @@ impl Engine {
             atime: stat.atime.into(),
             mtime: stat.mtime.into(),
             ctime: stat.ctime.into(),
-            base_len: (stat.kind == Kind::File).then_some(stat.size),
+            base_len: (stat.kind == Kind::File).then_some(stat.size).into(),
             layered: 0,
             covered: 0,
             home: None,

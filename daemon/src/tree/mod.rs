@@ -22,7 +22,7 @@ pub mod state;
 pub mod time;
 
 pub use extent::{Extent, Piece};
-pub use inode::{Inode, Target, Xattrs};
+pub use inode::{BaseLen, Inode, InodeRef, Target, Xattrs};
 pub use kind::Kind;
 pub use line::Line;
 pub use meta::Meta;

@@ -1,12 +1,10 @@
 //! One state of the namespace.
 
-use std::sync::Arc;
-
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use super::extent::{self, Extents};
-use super::{At, Delta, Ino, Inode, Kind, Slot, Src};
+use super::{At, Delta, Ino, Inode, InodeRef, Kind, Slot, Src};
 
 /// What the overlay says of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +19,7 @@ pub enum Dentry {
 #[derive(Clone, Debug, Default)]
 pub struct Root {
     /// Inodes that differ from the base's, or that the base does not have.
-    pub inodes: OrdMap<Ino, Arc<Inode>>,
+    pub inodes: OrdMap<Ino, InodeRef>,
     /// Names that differ from the base's.
     pub dentries: OrdMap<Slot, Dentry>,
     /// Where the files' blocks are that are not the base's.
@@ -42,7 +40,7 @@ impl Root {
     }
 
     /// The overlay's inode of that number.
-    pub fn inode(&self, ino: Ino) -> Option<&Arc<Inode>> {
+    pub fn inode(&self, ino: Ino) -> Option<&InodeRef> {
         self.inodes.get(&ino)
     }
 
@@ -67,10 +65,10 @@ impl Root {
                         if old.home == new.home {
                             new.home.clone_from(&old.home);
                         }
-                        *old = Arc::new(new);
+                        *old = InodeRef::new(new);
                     }
                     None => {
-                        self.inodes.insert(*ino, Arc::new((**inode).clone()));
+                        self.inodes.insert(*ino, InodeRef::new((**inode).clone()));
                     }
                 }
             }
@@ -174,7 +172,7 @@ impl Root {
     fn change(&mut self, ino: Ino) -> Result<&mut Inode, Contradiction> {
         self.inodes
             .get_mut(&ino)
-            .map(Arc::make_mut)
+            .map(InodeRef::make_mut)
             .ok_or_else(|| Contradiction(format!("inode {ino} is not in the overlay")))
     }
 }

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::extent::{self, Extent};
 use super::root::Contradiction;
-use super::{BASE_STATE, Dentry, Digest, Ino, Inode, Meta, Root, Slot, State, StateId, Time};
-use std::sync::Arc;
+use super::{
+    BASE_STATE, Dentry, Digest, Ino, Inode, InodeRef, Meta, Root, Slot, State, StateId, Time,
+};
 
 /// One step of telling states.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +109,7 @@ impl Root {
                 } else {
                     self.orphans.remove(&ino);
                 }
-                self.inodes.insert(ino, Arc::new(*inode));
+                self.inodes.insert(ino, InodeRef::new(*inode));
             }
             Difference::Dentry(slot, None) => {
                 self.dentries.remove(&slot);
@@ -137,7 +138,7 @@ impl Root {
             && let Some(inode) = self.inodes.get_mut(&ino)
             && inode.home.as_ref() == Some(slot)
         {
-            Arc::make_mut(inode).home = Some(slot.clone());
+            InodeRef::make_mut(inode).home = Some(slot.clone());
         }
     }
 }

@@ -390,7 +390,7 @@ fn next_layer(layer: LayerId) -> Result<LayerId, Contradiction> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Inode, Kind, Move};
+    use crate::tree::{BaseLen, Inode, Kind, Move};
 
     /// A record of numbers at the end of their range is a contradiction, at once: no llfs writes one.
     #[test]
@@ -406,7 +406,7 @@ mod tests {
             atime: Time::default(),
             mtime: Time::default(),
             ctime: Time::default(),
-            base_len: None,
+            base_len: BaseLen::NONE,
             layered: 0,
             covered: 0,
             home: None,

@@ -36,7 +36,7 @@ pub(super) fn layered(head: &Root, ino: Ino, inode: &Inode) -> u64 {
 /// Whether the head has other bytes, or another size, than the base had.
 pub(super) fn changed(head: &Root, ino: Ino, inode: &Inode, place: Option<&Place>) -> bool {
     let same_size = place.is_some_and(|p| {
-        p.fact.size == inode.size && inode.base_len.is_some_and(|len| len >= inode.size)
+        p.fact.size == inode.size && inode.base_len.get().is_some_and(|len| len >= inode.size)
     });
     !same_size || parts(head, ino, inode).next().is_some()
 }
@@ -84,7 +84,7 @@ pub(super) fn write_changes(
     meter: &mut dyn FnMut(u64),
 ) -> Answer<()> {
     // What the base has after this was cut off; growing again brings zeros.
-    let kept = inode.base_len.unwrap_or(0).min(inode.size);
+    let kept = inode.base_len.get().unwrap_or(0).min(inode.size);
     let size = || fstat(file).map(|s| u64::try_from(s.st_size).unwrap_or(0));
     if size()? > kept {
         hand.truncate(file, kept)?;
@@ -173,7 +173,7 @@ pub(super) fn growth(
 ) -> Answer<u64> {
     use nix::unistd::{Whence, lseek};
     let end = fstat(file).map(|s| u64::try_from(s.st_size).unwrap_or(0))?;
-    let kept = end.min(inode.base_len.unwrap_or(0));
+    let kept = end.min(inode.base_len.get().unwrap_or(0));
     let mut bytes = 0;
     for p in parts(head, ino, inode) {
         if !matches!(p.src, Some(Src::Layer { .. })) {

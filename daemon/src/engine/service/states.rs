@@ -137,7 +137,7 @@ impl View {
     pub fn pieces(&self, engine: &Engine, ino: Ino, off: u64, len: u64) -> Answer<Pieces> {
         let (size, base_len) = match self.root.inode(ino) {
             Some(inode) if inode.kind != Kind::File => return Err(Errno::EINVAL),
-            Some(inode) => (inode.size, inode.base_len.unwrap_or(0)),
+            Some(inode) => (inode.size, inode.base_len.get().unwrap_or(0)),
             None if ino >= FIRST_INO => return Err(Errno::ESTALE),
             None => {
                 let stat = engine.base.stat(ino)?;

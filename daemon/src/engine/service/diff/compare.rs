@@ -166,7 +166,7 @@ impl<'a> Comparison<'a> {
     /// A file was cut and grew again: the base's part of it is shorter, though no extent says so.
     fn lengths_differ(&self, ino: Ino) -> bool {
         let part = |names: &Names<'_>| match names.object(ino) {
-            Ok(Object::Over(i)) => i.base_len.unwrap_or(0),
+            Ok(Object::Over(i)) => i.base_len.get().unwrap_or(0),
             Ok(Object::Base(s)) => s.size,
             Err(_) => 0,
         };

@@ -13,8 +13,8 @@ use crate::engine::service::log::resolve;
 use crate::engine::service::states::{View, Which};
 use crate::engine::{Answer, Engine};
 use crate::tree::{
-    BLOCK, Delta, Dentry, FIRST_INO, Fact, Ino, Inode, Kind, ROOT, Root, Slot, Src, StateId, Time,
-    Xattrs,
+    BLOCK, BaseLen, Delta, Dentry, FIRST_INO, Fact, Ino, Inode, InodeRef, Kind, ROOT, Root, Slot,
+    Src, StateId, Time, Xattrs,
 };
 
 /// Inode numbers that are set apart at a time. No record says so: what was not used is used by the next life.
@@ -160,7 +160,7 @@ impl Building {
                 && let Some(root) = self.root.inodes.get_mut(&ROOT)
             {
                 // None of the directories that the base has in it counts.
-                Arc::make_mut(root).nlink = 2;
+                InodeRef::make_mut(root).nlink = 2;
             }
             self.dirs.insert(Vec::new(), ROOT);
             return Ok(());
@@ -289,7 +289,7 @@ impl Building {
         };
         self.apply(&delta)?;
         let left = self.root.inodes.get_mut(&ino).map(|inode| {
-            let inode = Arc::make_mut(inode);
+            let inode = InodeRef::make_mut(inode);
             inode.nlink = match kind {
                 Kind::Dir => 0,
                 _ => inode.nlink.saturating_sub(1),
@@ -353,7 +353,7 @@ impl Building {
     /// Gives a directory that is there the attributes that are told.
     fn set(&mut self, ino: Ino, entry: &Entry) -> Answer<()> {
         let there = self.root.inodes.get_mut(&ino).ok_or(Errno::ESTALE)?;
-        let there = Arc::make_mut(there);
+        let there = InodeRef::make_mut(there);
         let told = inode(entry, Kind::Dir);
         (there.perm, there.uid, there.gid) = (told.perm, told.uid, told.gid);
         (there.atime, there.mtime, there.ctime) = (told.atime, told.mtime, told.ctime);
@@ -365,7 +365,7 @@ impl Building {
     fn count_dir(&mut self, engine: &Engine, dir: Ino, more: i32) -> Answer<()> {
         self.own(engine, dir)?;
         let there = self.root.inodes.get_mut(&dir).ok_or(Errno::ESTALE)?;
-        let there = Arc::make_mut(there);
+        let there = InodeRef::make_mut(there);
         there.nlink = there.nlink.saturating_add_signed(more).max(2);
         Ok(())
     }
@@ -395,7 +395,7 @@ fn inode(entry: &Entry, kind: Kind) -> Inode {
         atime: Time::from(entry.atime),
         mtime: Time::from(entry.mtime),
         ctime: Time::from(entry.ctime),
-        base_len: None,
+        base_len: BaseLen::NONE,
         layered: 0,
         covered: 0,
         home: None,
