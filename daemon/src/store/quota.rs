@@ -275,3 +275,27 @@ impl DiskFile for QuotaFile {
         self.file.disk_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::HostDisk;
+
+    /// They are made by whoever asks, again and again.
+    #[test]
+    fn notes_and_the_log_count() {
+        let place = std::env::temp_dir().join(format!("llfs-quota-{}", std::process::id()));
+        let dirs = NoteKind::ALL.map(NoteKind::dir).map(|dir| place.join(dir));
+        let files = dirs.iter().map(|dir| dir.join("1"));
+        let files: Vec<_> = files.chain([place.join("llfs.log")]).collect();
+        for file in &files {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, vec![1; 64 << 10]).unwrap();
+        }
+        let disk = Arc::new(HostDisk::open(&place).unwrap());
+        let (limit, taken) = Quota::over(disk, 8 << 20).unwrap().usage();
+        std::fs::remove_dir_all(&place).unwrap();
+        assert_eq!(limit, 8 << 20);
+        assert!(taken >= (files.len() as u64) << 16, "{taken}");
+    }
+}
