@@ -111,17 +111,19 @@ def flat(before, after, growth):
 def reclaimed(llfs):
     """With all files and snapshots gone, the store has to give their space back.
 
-    The journal goes on holding the newest 200,000 changes until the next image: that has its own bound. Of blocks that
-    nothing refers to less than 1 MiB stays, once nothing more is given up.
+    The journal goes on holding the newest 200,000 changes until the next image, and the two images what there was when
+    they were written: these have bounds of their own. Of blocks that nothing refers to less than 1 MiB stays, once
+    nothing more is given up.
     """
+
     def parts():
         entries = sorted(os.scandir(llfs.store), key=lambda entry: entry.name)
         return {entry.name: disk(entry.path) for entry in entries if entry.is_dir()}
 
     def small():
         used = parts()
-        journal = used.pop("journal")
-        return sum(used.values()) < 32 << 20 and journal < 1 << 30
+        records = used.pop("journal") + used.pop("images")
+        return sum(used.values()) < 32 << 20 and records < 1 << 30
 
     try:
         poll("the space back", 90, small, 0.5)
