@@ -167,12 +167,11 @@ fn nothing_is_lost_whenever_the_daemon_is_killed() {
         let mut running = mounted.llctl(&["archive", &name]).start();
         let wait = Duration::from_millis(random.below(250) as u64);
         let whole = round % 3 == 2;
-        if running.wait(wait).is_none() {
-            if whole {
-                mounted.kill9();
-            } else if worker_of(supervisor).is_some() {
-                kill_worker(supervisor);
-            }
+        let over = running.wait(wait).is_some();
+        if whole {
+            mounted.kill9();
+        } else if !over && worker_of(supervisor).is_some() {
+            kill_worker(supervisor);
         }
         let done = running.finish();
         if whole {

@@ -212,6 +212,11 @@ fn requests_that_make_no_sense_are_errors() {
         stream.shutdown(Shutdown::Both).unwrap();
     }
     assert_eq!(fs::read(mounted.path("f")).unwrap(), b"x");
+    let there = "d/".repeat(300);
+    fs::create_dir_all(mounted.path(&there)).unwrap();
+    mounted
+        .llctl(&["revert", "s", "--path", there.trim_end_matches('/')])
+        .ok();
     // A long target is cut, so that it fits into an event and hides nothing.
     let acts = mounted.json(&["history", "--what", "revert"]);
     let targets = acts["acts"].as_array().unwrap().iter().flat_map(|act| {
