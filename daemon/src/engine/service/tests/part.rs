@@ -453,6 +453,28 @@ fn of_either(now: &Manifest, a: &Manifest, b: &Manifest) -> Result<(), Vec<u8>> 
     strange.map_or(Ok(()), |(path, _)| Err(path.clone()))
 }
 
+/// Whether of what is not chosen all that was kept is there as it was, and besides only directories above what came back, as they
+/// were in `target`.
+fn back_above(
+    outside: Manifest,
+    kept: &Manifest,
+    inside: &Manifest,
+    target: &Manifest,
+) -> Result<(), String> {
+    let (back, stayed): (Manifest, Manifest) =
+        (outside.into_iter()).partition(|(path, _)| !kept.contains_key(path));
+    if &stayed != kept {
+        return Err(format!("not chosen: {stayed:?}, and {kept:?} before"));
+    }
+    for (path, seen) in &back {
+        let below = [path, &b"/"[..]].concat();
+        if target.get(path) != Some(seen) || !inside.keys().any(|path| path.starts_with(&below)) {
+            return Err(format!("above: {path:?}, {seen:?}"));
+        }
+    }
+    Ok(())
+}
+
 fn base() -> Bench {
     let place = Place::new();
     for path in ["a/a/a", "a/a/b", "a/b/c", "a/c", "b/a/a", "b/b", "d"] {
@@ -520,15 +542,7 @@ proptest! {
             Ok(done) => {
                 let (inside, outside) = choose(&globs, &b.live());
                 prop_assert_eq!(&inside, &wanted, "chosen, by {:?}", globs);
-                // What is chosen comes back with the directories above it.
-                let (back, stayed): (Manifest, Manifest) = (outside.into_iter())
-                    .partition(|(path, _)| !kept.contains_key(path));
-                prop_assert_eq!(&stayed, &kept, "not chosen, by {:?}", globs);
-                for (path, seen) in &back {
-                    prop_assert_eq!(target.get(path), Some(seen), "above, by {:?}", globs);
-                    let below = [path, &b"/"[..]].concat();
-                    prop_assert!(wanted.keys().any(|path| path.starts_with(&below)), "by {:?}", globs);
-                }
+                prop_assert_eq!(back_above(outside, &kept, &inside, &target), Ok(()), "by {:?}", globs);
                 b.sound();
                 // What changed nothing left nothing to undo.
                 if done.discarded.is_some() {
@@ -546,8 +560,8 @@ proptest! {
                 prop_assert!(!refused.conflicts.is_empty());
                 prop_assert_eq!(&b.live(), &head);
                 let done = b.revert_part(&part, OnConflict::Keep).unwrap();
-                let (_, outside) = choose(&globs, &b.live());
-                prop_assert_eq!(&outside, &kept, "kept, by {:?}", globs);
+                let (inside, outside) = choose(&globs, &b.live());
+                prop_assert_eq!(back_above(outside, &kept, &inside, &target), Ok(()), "by {:?}", globs);
                 prop_assert_eq!(of_either(&b.live(), &head, &target), Ok(()));
                 b.sound();
                 if done.discarded.is_some() {
