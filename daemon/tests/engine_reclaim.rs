@@ -45,6 +45,18 @@ fn file(e: &Engine, name: &str) -> Ino {
     entry.attr.ino
 }
 
+/// A base and the place for a store.
+fn directories(name: &str) -> (Dir, OpenOptions) {
+    let dir = Dir(std::env::temp_dir().join(format!("llfs-{name}-{}", std::process::id())));
+    fs::create_dir_all(dir.0.join("base")).unwrap();
+    let options = OpenOptions {
+        base: dir.0.join("base"),
+        store: dir.0.join("store"),
+        fresh: false,
+    };
+    (dir, options)
+}
+
 /// The files with layers' data.
 fn layers(dir: &Dir) -> Vec<fs::DirEntry> {
     let all = fs::read_dir(dir.0.join("store/layers")).unwrap();
@@ -158,13 +170,7 @@ fn churn(name: &str, layer_blocks: u32) {
 /// Many snapshots with a small change each share a layer, and its space comes back when they go.
 #[test]
 fn snapshots_share_a_layer_and_give_their_part_of_it_back() {
-    let dir = Dir(std::env::temp_dir().join(format!("llfs-share-{}", std::process::id())));
-    fs::create_dir_all(dir.0.join("base")).unwrap();
-    let options = OpenOptions {
-        base: dir.0.join("base"),
-        store: dir.0.join("store"),
-        fresh: false,
-    };
+    let (dir, options) = directories("share");
     let e = Engine::open(&options).unwrap();
     let ino = file(&e, "one");
     let name = |n: u32| format!("s{n:03}");
@@ -203,13 +209,7 @@ fn snapshots_share_a_layer_and_give_their_part_of_it_back() {
 /// Less than what is taken back at once comes back too, when nothing more is given up.
 #[test]
 fn a_little_that_was_given_up_comes_back_by_itself() {
-    let dir = Dir(std::env::temp_dir().join(format!("llfs-resting-{}", std::process::id())));
-    fs::create_dir_all(dir.0.join("base")).unwrap();
-    let options = OpenOptions {
-        base: dir.0.join("base"),
-        store: dir.0.join("store"),
-        fresh: false,
-    };
+    let (dir, options) = directories("resting");
     let e = Engine::open(&options).unwrap();
     let ino = file(&e, "one");
     let bytes = vec![7; 8 << 20];

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod fixture;
+
+use fixture::{checked_in, copy, scratch};
 use llfs::store::{
     BLOCK, BootToken, Disk, HostDisk, LayerId, OpenHow, Store, StoreOptions, Superblock,
 };
@@ -87,23 +90,6 @@ fn check(dir: &Path) {
     std::fs::remove_dir_all(dir).unwrap();
 }
 
-fn scratch(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("llfs-archived-{name}-{}", std::process::id()))
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// With `LLFS_FIXTURE=DIR` (empty) the store is written there and stays: for a new version's fixture.
 #[test]
 fn an_archived_layer_of_this_version_is_read() {
@@ -121,9 +107,7 @@ fn an_archived_layer_of_this_version_is_read() {
 
 #[test]
 fn an_archived_layer_of_version_4_is_read() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let dir = scratch("v4");
-    copy(&tests.join("store_v4_archived"), &dir);
+    let dir = checked_in("store_v4_archived");
     // Empty, which git does not keep.
     std::fs::create_dir_all(dir.join("images")).unwrap();
     check(&dir);

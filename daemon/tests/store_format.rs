@@ -7,6 +7,9 @@
     reason = "one range of blocks is meant"
 )]
 
+mod fixture;
+
+use fixture::{checked_in, copy, scratch};
 use llfs::store::{
     BLOCK, BootToken, FORMAT_VERSION, HostDisk, LayerId, Store, StoreOptions, Superblock,
 };
@@ -94,7 +97,7 @@ fn a_store_of_this_version_is_read() {
 fn a_store_of_an_older_version_is_read_and_becomes_one_of_this_version() {
     for (version, partly) in [(1, false), (2, true), (3, true)] {
         let name = format!("store_v{version}");
-        let dir = fixture(&name);
+        let dir = checked_in(&name);
         let says = |dir: &Path| std::fs::read(dir.join("superblock")).unwrap()[8];
         assert_eq!(says(&dir), version);
         let looking = StoreOptions {
@@ -104,7 +107,7 @@ fn a_store_of_an_older_version_is_read_and_becomes_one_of_this_version() {
         let disk = Arc::new(HostDisk::open(&dir).unwrap());
         drop(Store::open(disk, &looking).unwrap());
         assert_eq!(says(&dir), version);
-        let other = fixture(&name);
+        let other = checked_in(&name);
         check(&other, partly);
         let disk = Arc::new(HostDisk::open(&dir).unwrap());
         drop(Store::open(disk, &options()).unwrap());
@@ -117,37 +120,7 @@ fn a_store_of_an_older_version_is_read_and_becomes_one_of_this_version() {
 
 #[test]
 fn a_store_of_version_4_is_read() {
-    check(&fixture("store_v4"), true);
-}
-
-/// A copy of a fixture.
-fn fixture(name: &str) -> PathBuf {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static COPIES: AtomicU32 = AtomicU32::new(0);
-    let dir = scratch(&format!(
-        "{name}-{}",
-        COPIES.fetch_add(1, Ordering::Relaxed)
-    ));
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    copy(&tests.join(name), &dir);
-    dir
-}
-
-fn scratch(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("llfs-format-{name}-{}", std::process::id()))
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
+    check(&checked_in("store_v4"), true);
 }
 
 /// Checks what [`write_store`] wrote, and deletes it. `partly`: with the layer that version 1 did not have.

@@ -77,13 +77,8 @@ impl Tx<'_> {
                 i.ctime = now;
             });
         }
-        self.deltas.push(Delta::Touch {
-            ino,
-            size,
-            mtime: mtime.then_some(self.now),
-            ctime: self.now,
-            nlink: None,
-        });
+        let mtime = mtime.then_some(self.now);
+        self.touched(ino, size, mtime, None);
         Ok(())
     }
 
@@ -96,14 +91,18 @@ impl Tx<'_> {
                 i.ctime = now;
             });
         };
+        self.touched(ino, None, None, Some(nlink));
+        Ok(())
+    }
+
+    fn touched(&mut self, ino: Ino, size: Option<u64>, mtime: Option<Time>, nlink: Option<u32>) {
         self.deltas.push(Delta::Touch {
             ino,
-            size: None,
-            mtime: None,
+            size,
+            mtime,
             ctime: self.now,
-            nlink: Some(nlink),
+            nlink,
         });
-        Ok(())
     }
 
     /// The overlay's inode, which this change has not written.

@@ -64,13 +64,7 @@ impl Layers {
         damaged: &mut dyn FnMut(u32),
     ) -> io::Result<()> {
         let blocks = blocks.start..blocks.end.min(summed);
-        let file = || {
-            let opened = self.files.sums(id, summed);
-            opened.map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => Errno::EIO.into(),
-                _ => error,
-            })
-        };
+        let file = || self.files.sums(id, summed).map_err(lost);
         for (block, bytes) in blocks.zip(bytes.chunks(BLOCK as usize)) {
             match page.sum(file, &self.uuid, (id, summed), block)? {
                 Some(sum) if sum == sums::block_sum(&self.uuid, bytes) => {}
@@ -99,11 +93,7 @@ impl Layers {
         let file = self.blocks(id, layer, self.how()).inspect_err(|error| {
             tracing::error!(layer = id.0, %error, "a layer cannot be opened");
         });
-        let file = file.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Errno::EIO.into(),
-            _ => error,
-        })?;
-        let file = match file {
+        let file = match file.map_err(lost)? {
             Blocks::Plain(file) => file,
             Blocks::Packed(pack, file) => {
                 return pack::read(pack, &*file, &self.chunks, offset, out);
@@ -181,5 +171,13 @@ impl Layers {
         let read = file.read_at(&mut bytes, u64::from(block) * BLOCK)?;
         bytes[read..].fill(0);
         Ok(bytes)
+    }
+}
+
+/// A file that should be there and is not is damage.
+fn lost(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Errno::EIO.into(),
+        _ => error,
     }
 }
