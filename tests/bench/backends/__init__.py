@@ -1,9 +1,9 @@
 """What the workloads run on. Each backend shows a base directory in its own way."""
 
 from .btrfs import Btrfs
+from .floor import KeepingFuse, NullFuse
 from .fuse_overlayfs import FuseOverlayfs
 from .llfs import Llfs
-from .null_fuse import KeepingFuse, NullFuse
 from .overlayfs import Overlayfs
 from .plain import Plain
 from .shadow_git import ShadowGit

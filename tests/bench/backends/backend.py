@@ -35,6 +35,7 @@ class Backend:
     name = ""
     snapshots = False  # has snap and revert
     workloads = True  # runs the ordinary workloads
+    checked = False  # must do what a plain directory does
     only = None  # of these, only the groups named
 
     def missing(self, ctx):

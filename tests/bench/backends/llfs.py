@@ -58,6 +58,7 @@ class LlfsSession(Session):
 class Llfs(Backend):
     name = "llfs"
     snapshots = True
+    checked = True
 
     def missing(self, ctx):
         return None if os.path.exists("/dev/fuse") else "no /dev/fuse"

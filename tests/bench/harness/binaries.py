@@ -7,10 +7,12 @@ from pathlib import Path
 from .proc import Failed, run
 
 HERE = Path(__file__).resolve().parent.parent
+CFLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread"]
+SOURCES = {"ops": [HERE / "ops.c"], "floor": sorted((HERE / "floor").glob("*.c"))}
 
 
 def provide(ctx):
-    """Sets ctx.llfs, ctx.llctl, ctx.ops and ctx.nullfs."""
+    """Sets ctx.llfs, ctx.llctl, ctx.ops and ctx.floor."""
     given = os.environ.get("LLFS_BIN_DIR")
     where = Path(given) if given else target_dir(ctx) / "release"
     if not given and not all((where / name).exists() for name in ("llfs", "llctl")):
@@ -22,9 +24,9 @@ def provide(ctx):
             raise Failed(f"{program} is missing")
         # A copy: whoever rebuilds meanwhile does not change what is measured.
         setattr(ctx, name, Path(shutil.copy2(program, ctx.tmp / name)))
-    for name in ("ops", "nullfs"):
+    for name, sources in SOURCES.items():
         setattr(ctx, name, ctx.tmp / name)
-        run(["gcc", "-O2", "-Wall", "-pthread", "-o", ctx.tmp / name, HERE / f"{name}.c"], ctx.env)
+        run(["gcc", *CFLAGS, "-o", ctx.tmp / name, *sources], ctx.env)
 
 
 def target_dir(ctx):

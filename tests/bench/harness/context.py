@@ -50,7 +50,7 @@ class Context:
     llfs: Path = None
     llctl: Path = None
     ops: Path = None
-    nullfs: Path = None
+    floor: Path = None
     env: dict = field(default_factory=dict)
 
     def prepare_env(self):

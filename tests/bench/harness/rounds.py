@@ -68,4 +68,6 @@ def wanted(group, backend):
         return backend.workloads and (backend.only is None or group.name in backend.only)
     if group.kind == "snapshots":
         return backend.snapshots
+    if group.kind == "same":
+        return backend.checked
     return backend.name == "llfs"

@@ -22,7 +22,7 @@ class Row:
 @dataclass
 class Group:
     """`run(meter)` runs the workloads. `kind` says on what: "files" on every backend that has files, "snapshots" on
-    those with snapshots, "llfs" on llfs alone. `base` is "tree", "big" or "million"; groups of the same kind and base share one session
+    those with snapshots, "llfs" on llfs alone, "same" on those that are checked. `base` is "tree", "big" or "million"; groups of the same kind and base share one session
     of a round, in the order of the list, unless `alone`."""
 
     name: str
