@@ -95,6 +95,10 @@ impl Engine {
     pub(super) fn get_bytes(&self, layer: LayerId, at: u64, out: &mut [u8]) -> Answer<()> {
         self.store
             .read(store::LayerId(layer), at, out, true)
-            .map_err(|e| errno(&e))
+            .map_err(|e| errno(&e))?;
+        if self.store.wants_release() {
+            self.house.release();
+        }
+        Ok(())
     }
 }

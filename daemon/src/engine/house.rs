@@ -39,6 +39,8 @@ enum Errand {
     WriteAuthors,
     /// Much was written: begin to bring it to the medium.
     WriteBack,
+    /// Much was read: the medium's cache need not keep it.
+    Release,
     /// The checksum of a snapshot's state is known.
     Digest(StateId, Digest),
     /// End.
@@ -115,6 +117,10 @@ impl House {
         self.send(Errand::WriteBack);
     }
 
+    pub fn release(&self) {
+        self.send(Errand::Release);
+    }
+
     fn send(&self, errand: Errand) {
         // The receiver lives as long as the sender.
         self.errands.send(errand).unwrap_or_default();
@@ -147,8 +153,14 @@ fn keep(engine: &Weak<Engine>, queue: &Receiver<Errand>) {
             }
             Err(RecvTimeoutError::Timeout) if quiet.is_some_and(|at| at <= Instant::now()) => {
                 quiet = None;
-                if let Err(e) = engine.store.sync_layers() {
+                let synced = engine.store.sync_layers();
+                if let Err(e) = synced.and_then(|()| engine.store.release_cached(true)) {
                     tracing::warn!("what was written is not durable yet: {e}");
+                }
+            }
+            Ok(Errand::Release) => {
+                if let Err(e) = engine.store.release_cached(false) {
+                    tracing::warn!("the disk's cache keeps what it need not: {e}");
                 }
             }
             Ok(Errand::Digest(id, digest)) => engine.record_digest(id, digest),

@@ -58,6 +58,11 @@ pub trait DiskFile: Send + Sync {
     fn start_writeback(&self) -> io::Result<()> {
         Ok(())
     }
+    /// Waits until the medium has the bytes of the range, and lets go of the memory that its cache has for them. Promises
+    /// nothing; but an error is as one of [`Self::sync_data`], which will not tell it again.
+    fn drop_cached(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// The length.
     fn len(&self) -> io::Result<u64>;
     /// Whether the file has no bytes.

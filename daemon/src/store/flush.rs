@@ -138,7 +138,19 @@ impl Store {
                 tracing::debug!(%error, "writing back did not begin");
             }
         }
+        self.layers.release_cached(false)?;
         self.sync_layer_names()
+    }
+
+    /// Whether so much was read since the last time that [`Self::release_cached`] is worth its while. For the hot path.
+    pub fn wants_release(&self) -> bool {
+        self.layers.cached.wants_release()
+    }
+
+    /// Has the medium's cache let go of what was written and read in large pieces a while ago, or of `all` of it. Waits for
+    /// the medium to have it; that is best done after a sync.
+    pub fn release_cached(&self, all: bool) -> io::Result<()> {
+        self.layers.release_cached(all)
     }
 
     fn finish(&self, commit: &Commit) -> io::Result<()> {

@@ -3,7 +3,9 @@
 use super::disk::{Disk, DiskFile, OpenHow};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, OFlag, fallocate, openat, renameat};
+use nix::fcntl::{
+    FallocateFlags, OFlag, PosixFadviseAdvice, fallocate, openat, posix_fadvise, renameat,
+};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, fdatasync, unlinkat};
@@ -191,7 +193,10 @@ impl DiskFile for HostFile {
         let mut done = 0;
         while done < data.len() {
             let at = offset + done as u64;
-            let most = (PIECE - at % PIECE) as usize;
+            let most = match data.len() - done {
+                left if left <= PIECE as usize => left,
+                _ => (PIECE - at % PIECE) as usize,
+            };
             match self
                 .0
                 .write_at(&data[done..data.len().min(done + most)], at)
@@ -214,6 +219,31 @@ impl DiskFile for HostFile {
         let answer =
             unsafe { libc::sync_file_range(self.0.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
         Errno::result(answer)?;
+        Ok(())
+    }
+
+    fn drop_cached(&self, offset: u64, len: u64) -> io::Result<()> {
+        let (offset, len) = (offset_of(offset)?, offset_of(len)?);
+        let how = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+            | libc::SYNC_FILE_RANGE_WRITE
+            | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        // SAFETY: the call takes a descriptor, which is open as long as `self` lives, and integers.
+        let answer = unsafe { libc::sync_file_range(self.0.as_raw_fd(), offset, len, how) };
+        match Errno::result(answer) {
+            // A file system that cannot.
+            Ok(_) | Err(Errno::ENOSYS | Errno::EINVAL | Errno::ESPIPE) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        // That it does not forget is no fault.
+        let forgot = posix_fadvise(
+            &self.0,
+            offset,
+            len,
+            PosixFadviseAdvice::POSIX_FADV_DONTNEED,
+        );
+        if let Err(error) = forgot {
+            tracing::debug!(%error, "the cache keeps what it need not");
+        }
         Ok(())
     }
 

@@ -242,6 +242,10 @@ impl DiskFile for QuotaFile {
         self.file.start_writeback()
     }
 
+    fn drop_cached(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.file.drop_cached(offset, len)
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }

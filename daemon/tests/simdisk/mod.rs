@@ -34,6 +34,8 @@ struct State {
     /// Writes (or syncs) still to succeed before one fails with `EIO`.
     fail_write: Option<u64>,
     fail_sync: Option<u64>,
+    /// The medium finds out that it could not write what it had in memory.
+    fail_drop: bool,
     /// Every write fails.
     refuse_writes: bool,
     /// No file can be opened (the process has too many).
@@ -113,6 +115,11 @@ impl SimDisk {
     /// Every write fails, or none.
     pub fn refuse_writes(&self, refuse: bool) {
         self.state().refuse_writes = refuse;
+    }
+
+    /// What is to leave the cache turns out not to be on the medium.
+    pub fn fail_drop(&self) {
+        self.state().fail_drop = true;
     }
 
     /// No file can be opened, or any.
@@ -414,6 +421,13 @@ impl DiskFile for SimFile {
             return Err(os(EIO));
         }
         state.steps.push(Step::SyncFile(self.id));
+        Ok(())
+    }
+
+    fn drop_cached(&self, _: u64, _: u64) -> io::Result<()> {
+        if self.disk.state().fail_drop {
+            return Err(os(EIO));
+        }
         Ok(())
     }
 

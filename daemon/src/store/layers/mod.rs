@@ -3,6 +3,7 @@
 mod archive;
 pub(crate) mod dirty;
 mod files;
+mod large;
 mod list;
 mod pack;
 mod read;
@@ -18,6 +19,7 @@ use super::health::Health;
 use super::journal::segment::number_of;
 use dirty::Dirty;
 use files::FileCache;
+use large::{Cached, EarlySums};
 use nix::errno::Errno;
 use pack::{Chunks, Pack};
 use parking_lot::{Mutex, RwLock};
@@ -66,6 +68,8 @@ struct Layer {
     sealed: AtomicU32,
     /// Blocks below this have sums on the medium.
     summed: AtomicU32,
+    /// Sums of some blocks that have none on the medium. A leaf lock.
+    early: Mutex<EarlySums>,
     /// It is archived. Set once, when the pack has its name for good, and before the data file goes.
     packed: OnceLock<Pack>,
 }
@@ -88,6 +92,7 @@ pub(crate) struct Layers {
     next_id: AtomicU32,
     pending_seals: Mutex<Vec<LayerId>>,
     pub dirty: Dirty,
+    pub cached: Cached,
     /// The last page of checksums that a read used. Never waited for.
     page: Mutex<sums::Page>,
     /// Chunks of archived layers. A leaf lock, held for a look.
@@ -155,6 +160,7 @@ impl Layers {
             next_id: AtomicU32::new(next_id),
             pending_seals: Mutex::new(Vec::new()),
             dirty,
+            cached: Cached::default(),
             page: Mutex::default(),
             chunks: Mutex::default(),
             overlay,
@@ -226,6 +232,10 @@ impl Layers {
         let last = (at + data.len() as u64 - 1) / BLOCK;
         let first = at / BLOCK;
         self.dirty.wrote(id, &file, first as u32..last as u32 + 1);
+        let mut early = layer.early.lock();
+        early.wrote(&self.uuid, block, offset, data, answer.is_ok());
+        drop(early);
+        self.cached.used(id, at, data.len());
         answer
     }
 
@@ -242,6 +252,7 @@ impl Layers {
             Blocks::Packed(pack, file) => return pack.punch(&*file, blocks),
         };
         for range in blocks.iter().filter(|range| !range.is_empty()) {
+            layer.early.lock().forget(range.clone());
             let length = u64::from(range.end - range.start) * BLOCK;
             file.punch(u64::from(range.start) * BLOCK, length)?;
         }
@@ -353,6 +364,7 @@ impl Layer {
             next: AtomicU32::new(next),
             sealed: AtomicU32::new(0),
             summed: AtomicU32::new(0),
+            early: Mutex::default(),
             packed: OnceLock::new(),
         }
     }

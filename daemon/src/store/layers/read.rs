@@ -100,6 +100,7 @@ impl Layers {
             }
         };
         let read = file.read_at(out, offset)?;
+        self.cached.read(id, offset, read);
         if read < out.len() {
             let end = file.len()?.next_multiple_of(BLOCK);
             if offset + out.len() as u64 > end {

@@ -95,7 +95,7 @@ impl Layers {
         }
         let path = sum_path(id.0);
         let temporary = path.with_extension("tmp");
-        match self.fill_sums(id, &*data, &temporary, had..blocks) {
+        match self.fill_sums(id, &layer, &*data, &temporary, had..blocks) {
             Ok(true) => {}
             Ok(false) => {
                 tracing::error!(layer = id.0, "damaged checksums are not continued");
@@ -115,6 +115,7 @@ impl Layers {
         }
         // Readers take the number first and the file behind it: they never look for a sum in a file that lacks it.
         layer.summed.store(blocks, Ordering::Release);
+        layer.early.lock().done(blocks);
         self.files.forget_sums(id);
         Ok(())
     }
@@ -124,6 +125,7 @@ impl Layers {
     fn fill_sums(
         &self,
         id: LayerId,
+        layer: &Layer,
         data: &dyn DiskFile,
         path: &Path,
         blocks: Range<u32>,
@@ -134,22 +136,35 @@ impl Layers {
             return Ok(false);
         };
         let mut bytes = vec![0; PER_PAGE as usize * BLOCK as usize];
+        let mut known = vec![None; PER_PAGE as usize];
         let mut from = blocks.start;
         while from < blocks.end {
             let index = from / PER_PAGE;
             let end = blocks.end.min((index + 1) * PER_PAGE);
-            let part = &mut bytes[..(end - from) as usize * BLOCK as usize];
-            let read = data.read_at(part, u64::from(from) * BLOCK)?;
-            part[read..].fill(0);
-            for (block, bytes) in (from..end).zip(part.chunks(BLOCK as usize)) {
-                let slot = (block % PER_PAGE) as usize;
-                let mut sum = sums::block_sum(&self.uuid, bytes);
-                if self.doubtful && data.is_hole(u64::from(block) * BLOCK, BLOCK)? {
-                    // It was given back after the moment at which the state is: whoever reads it is told.
-                    sum = !sum;
+            let early = layer.early.lock();
+            let count = (end - from) as usize;
+            for (block, slot) in (from..end).zip(&mut known) {
+                *slot = early.get(block);
+            }
+            drop(early);
+            let runs = known[..count].chunk_by(|a, b| a.is_some() == b.is_some());
+            let mut at = from;
+            for run in runs {
+                let part = &mut bytes[..run.len() * BLOCK as usize];
+                if run[0].is_none() {
+                    let read = data.read_at(part, u64::from(at) * BLOCK)?;
+                    part[read..].fill(0);
                 }
-                let sum = sum.to_le_bytes();
-                page[8 + slot * 8..16 + slot * 8].copy_from_slice(&sum);
+                for (known, bytes) in run.iter().zip(part.chunks(BLOCK as usize)) {
+                    let mut sum = known.unwrap_or_else(|| sums::block_sum(&self.uuid, bytes));
+                    if self.doubtful && data.is_hole(u64::from(at) * BLOCK, BLOCK)? {
+                        // It was given back after the moment at which the state is: whoever reads it is told.
+                        sum = !sum;
+                    }
+                    let slot = 8 + (at % PER_PAGE) as usize * 8;
+                    page[slot..slot + 8].copy_from_slice(&sum.to_le_bytes());
+                    at += 1;
+                }
             }
             sums::seal_page(&mut page, &self.uuid, id, index + 1);
             out.write_at(&page, u64::from(index + 1) * PAGE as u64)?;

@@ -1,0 +1,213 @@
+//! What is written in large pieces: its checksums are those of what was handed in, whatever is written over it, and the
+//! medium's cache lets go of it.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod simdisk;
+
+use llfs::store::{BLOCK, HostDisk, LayerId, Store, StoreOptions};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use proptest::prelude::*;
+use simdisk::SimDisk;
+use simdisk::history::{BOOT, options, superblock};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const DATA: &str = "layers/00000001.data";
+/// Blocks of the layer.
+const BLOCKS: u64 = 64;
+
+fn made() -> (SimDisk, Store, LayerId) {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).unwrap();
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options(BOOT)).unwrap();
+    let layer = store.open_layer();
+    store.alloc(layer, BLOCKS as u32).unwrap();
+    (disk, store, layer)
+}
+
+/// Bytes of which no two blocks are the same.
+fn bytes(count: usize, fill: u8) -> Vec<u8> {
+    (0..count).map(|at| (at / 512) as u8 ^ fill).collect()
+}
+
+fn seal(store: &Store, layer: LayerId) {
+    store.append(b"sealed").unwrap();
+    store.seal_blocks(layer).unwrap();
+    store.finish_seals().unwrap();
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Write {
+        at: u64,
+        bytes: usize,
+        fill: u8,
+        fails: bool,
+    },
+    Punch(u64, u64),
+    Release(bool),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let end = BLOCKS * BLOCK;
+    let write = move |sizes: std::ops::Range<usize>| {
+        (
+            0..end,
+            sizes,
+            any::<u8>(),
+            prop::bool::weighted(0.1),
+            any::<bool>(),
+        )
+            .prop_map(move |(at, bytes, fill, fails, aligned)| {
+                let at = if aligned { at / BLOCK * BLOCK } else { at };
+                Op::Write {
+                    at,
+                    bytes: bytes.min((end - at) as usize),
+                    fill,
+                    fails,
+                }
+            })
+    };
+    prop_oneof![
+        4 => write(32 << 10..128 << 10),
+        3 => write(1..9000),
+        1 => (0..BLOCKS, 1..9u64).prop_map(|(from, len)| Op::Punch(from, (from + len).min(BLOCKS))),
+        1 => any::<bool>().prop_map(Op::Release),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn checksums_are_those_of_what_is_on_the_medium(ops in prop::collection::vec(op(), 1..12)) {
+        let (disk, store, layer) = made();
+        store.write_blocks(layer, 0, &vec![0; (BLOCKS * BLOCK) as usize], 0).unwrap();
+        for op in &ops {
+            match *op {
+                Op::Write { at, bytes: count, fill, fails } => {
+                    disk.fail_write_after(fails.then_some(0));
+                    let (block, within) = ((at / BLOCK) as u32, (at % BLOCK) as u32);
+                    let answer = store.write_blocks(layer, block, &bytes(count, fill), within);
+                    disk.fail_write_after(None);
+                    prop_assert_eq!(answer.is_err(), fails);
+                }
+                #[allow(clippy::single_range_in_vec_init, reason = "one range of blocks is meant")]
+                Op::Punch(from, to) => store.free(layer, &[from as u32..to as u32], 0).unwrap(),
+                Op::Release(all) => store.release_cached(all).unwrap(),
+            }
+        }
+        seal(&store, layer);
+        let medium = disk.bytes(DATA).unwrap();
+        for block in 0..BLOCKS {
+            let mut out = [0; BLOCK as usize];
+            store.read(layer, block * BLOCK, &mut out, true).unwrap();
+            let at = (block * BLOCK) as usize;
+            prop_assert_eq!(&out[..], &medium[at..at + BLOCK as usize]);
+        }
+    }
+}
+
+/// A disk that takes bytes and has others later lies unnoticed if checksums are made of what it gives back.
+#[test]
+fn what_changes_before_it_has_checksums_is_an_error() {
+    let (disk, store, layer) = made();
+    store
+        .write_blocks(layer, 0, &bytes(40 << 12, 0), 0)
+        .unwrap();
+    store.sync_layers().unwrap();
+    disk.tamper(DATA, |bytes| bytes[17 * BLOCK as usize + 5] ^= 1);
+    seal(&store, layer);
+    for block in 0..40 {
+        let answer = store.read(layer, block * BLOCK, &mut [0; BLOCK as usize], true);
+        assert_eq!(answer.is_err(), block == 17, "{block}");
+    }
+}
+
+/// The system tells each descriptor once that bytes were lost on their way to the medium.
+#[test]
+fn who_hears_first_of_a_failed_write_stops_the_store() {
+    let (disk, store, layer) = made();
+    store
+        .write_blocks(layer, 0, &bytes(40 << 12, 0), 0)
+        .unwrap();
+    disk.fail_drop();
+    assert!(store.release_cached(true).is_err());
+    assert!(store.is_readonly().is_some());
+    assert!(store.append(b"more").is_err());
+}
+
+struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// Whether the block is in the system's cache (preadv2(2), RWF_NOWAIT).
+fn is_cached(path: &Path, block: u64) -> bool {
+    let file = File::open(path).unwrap();
+    // Nothing is to be read ahead because of this.
+    posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM).unwrap();
+    let mut byte = 0u8;
+    let part = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    let at = (block * BLOCK) as libc::off_t;
+    // SAFETY: one part of one byte, which lives until the call returns.
+    let read = unsafe { libc::preadv2(file.as_raw_fd(), &part, 1, at, libc::RWF_NOWAIT) };
+    let error = io::Error::last_os_error();
+    assert!(
+        read == 1 || error.raw_os_error() == Some(libc::EAGAIN),
+        "{error}"
+    );
+    read == 1
+}
+
+#[test]
+fn the_cache_keeps_small_pieces_and_lets_go_of_large_ones() {
+    // Not in a tmpfs, which has nothing but its cache.
+    let name = format!("large-{}", std::process::id());
+    let place = Directory(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
+    std::fs::create_dir_all(&place.0).unwrap();
+    let disk = Arc::new(HostDisk::open(&place.0).unwrap());
+    Store::create(&*disk, &superblock()).unwrap();
+    let options = StoreOptions {
+        segment_bytes: 64 << 10,
+        reserve_bytes: 64 << 10,
+        ..options(BOOT)
+    };
+    let (store, _) = Store::open(disk, &options).unwrap();
+    let layer = store.open_layer();
+    store.alloc(layer, BLOCKS as u32).unwrap();
+    store.write_blocks(layer, 0, b"small", 0).unwrap();
+    store
+        .write_blocks(layer, 0, &bytes(32 << 12, 0), 100)
+        .unwrap();
+    let data = place.0.join(DATA);
+    let cached = || {
+        (0..33)
+            .filter(|&block| is_cached(&data, block))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(cached().len(), 33);
+    store.sync_layers().unwrap();
+    store.release_cached(true).unwrap();
+    assert_eq!(
+        cached(),
+        [0, 32],
+        "blocks that are not whole are written again soon"
+    );
+    let mut out = vec![0; 16 << 12];
+    store.read(layer, 4 << 12, &mut out, true).unwrap();
+    assert!(is_cached(&data, 4));
+    store.release_cached(true).unwrap();
+    let kept = cached();
+    assert!(!kept.contains(&4) && !kept.contains(&19), "{kept:?}");
+}
