@@ -21,10 +21,17 @@ enum { PIECE = 1 << 16 };
 enum { SEND_EVERY = 1 << 20 };
 /* So many files of the base are open at most; the directories of the base come on top. */
 enum { OPEN_FILES = 4096 };
-static const uint64_t PLACES = 1ULL << 43; /* half of what an ext4 file can have */
+/* The log has zeros so far ahead: writing over them changes nothing but bytes. */
+enum { AHEAD = 1 << 20 };
+/* An fsync copies so many blocks into the log, and more of them are synced where they are: as daemon/src/store/flush.rs does it. */
+enum { FEW = 16 };
+static const uint64_t PLACES = 1ULL << 42; /* a quarter of what an ext4 file can have */
 
 static int data_file = -1, log_file = -1;
 static uint64_t next_place, written_to; /* in the data file; `written_to` of the latest write, for the log */
+static off_t log_end, log_ready;
+static uint64_t recent[FEW]; /* blocks of the data file that were written since the last sync, `recents` of them */
+static unsigned recents;
 static struct { uint64_t *places; size_t count, room; } unused[SMALL_ORDERS];
 
 static void must(int holds)
@@ -35,6 +42,25 @@ static void must(int holds)
     }
 }
 
+/* A block at a time: small folios here too. */
+static void prepare_log(off_t end)
+{
+    static char zeros[BLOCK];
+    if (end <= log_ready)
+        return;
+    for (end += AHEAD; log_ready < end; log_ready += BLOCK)
+        must(pwrite(log_file, zeros, BLOCK, log_ready) == BLOCK);
+}
+
+/* Appends a record of two parts to the log. */
+static void append(const void *head, size_t head_length, const void *body, size_t length)
+{
+    struct iovec parts[] = { { (void *)head, head_length }, { (void *)body, length } };
+    prepare_log(log_end + (off_t)(head_length + length));
+    must(pwritev(log_file, parts, 2, log_end) == (ssize_t)(head_length + length));
+    log_end += (off_t)(head_length + length);
+}
+
 void bytes_begin(int keep)
 {
     if (keep < 0)
@@ -42,6 +68,10 @@ void bytes_begin(int keep)
     data_file = openat(keep, "data", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     log_file = openat(keep, "log", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     must(data_file >= 0 && log_file >= 0);
+    /* So long from the beginning: a write that makes it longer would change the file's inode too. */
+    must(ftruncate(data_file, (off_t)PLACES) == 0);
+    prepare_log(AHEAD);
+    must(fdatasync(log_file) == 0);
 }
 
 int keeps_bytes(void)
@@ -175,8 +205,25 @@ static void send(uint64_t place, size_t length)
     }
 }
 
+/* Remembers which blocks a write touched, until they are too many. */
+static void touched(uint64_t place, size_t length)
+{
+    for (uint64_t block = place / BLOCK; recents <= FEW && block <= (place + length - 1) / BLOCK; block++) {
+        unsigned i = 0;
+        while (i < recents && recent[i] != block)
+            i++;
+        if (i < recents)
+            continue;
+        if (recents < FEW)
+            recent[recents] = block;
+        recents++;
+    }
+}
+
 static void put(int fd, const char *data, size_t length, uint64_t place)
 {
+    if (fd == data_file)
+        touched(place, length);
     while (length) {
         size_t piece = length < PIECE ? length : PIECE;
         must(pwrite(fd, data, piece, (off_t)place) == (ssize_t)piece);
@@ -260,26 +307,36 @@ int resize(struct node *file, uint64_t size)
     return 0;
 }
 
+/* Makes what was written to the data file durable together with the log: few blocks by a copy in it. */
+static void copy_recent(void)
+{
+    static char blocks[FEW * BLOCK];
+    if (recents > FEW)
+        must(fdatasync(data_file) == 0);
+    else if (recents) {
+        for (unsigned i = 0; i < recents; i++)
+            must(pread(data_file, blocks + i * BLOCK, BLOCK, (off_t)(recent[i] * BLOCK)) == BLOCK);
+        append(recent, sizeof recent, blocks, recents * BLOCK);
+    }
+    recents = 0;
+}
+
 void sync_bytes(struct node *file)
 {
     if (!keeps_bytes())
         return;
     if (file->fd >= 0 && S_ISREG(file->mode))
         must(fdatasync(file->fd) == 0);
-    if (file->extent_count)
-        must(fdatasync(data_file) == 0);
+    copy_recent();
     must(fdatasync(log_file) == 0);
 }
 
 /* What was asked, when, and where the bytes went. */
 void record(const void *request, size_t length)
 {
-    static off_t end;
     struct { uint64_t length, place; struct timespec when; } head = { .length = length, .place = written_to };
-    struct iovec parts[] = { { &head, sizeof head }, { (void *)request, length } };
     if (log_file < 0)
         return;
     clock_gettime(CLOCK_REALTIME_COARSE, &head.when);
-    must(pwritev(log_file, parts, 2, end) == (ssize_t)(sizeof head + length));
-    end += (off_t)(sizeof head + length);
+    append(&head, sizeof head, request, length);
 }
