@@ -70,6 +70,20 @@ struct xattr **xattrs_of(struct node *node);
 void set_xattr(struct node *node, const char *name, const void *value, size_t length);
 void remove_xattr(struct xattr **at);
 
+/* The names in a directory of the base, in the order of their inodes; the number of them. */
+struct listed {
+    uint64_t ino;
+    char *text;
+};
+size_t list_base(int fd, struct listed **out);
+void free_listed(struct listed *listed, size_t count);
+
+/* ahead.c: reads directories of the base before they are asked for. */
+int ahead_begin(void);
+long waits(void);                               /* of this thread, so far */
+void ahead_too_late(const struct node *dir);    /* it is now looked into */
+void ahead_of(const struct node *dir, int waited); /* it was looked into, which waited for the disk or did not */
+
 /* bytes.c: what files hold, and the log. All of it ends the program if the disk fails. */
 void bytes_begin(int keep); /* the directory for both, or -1: nothing is kept then */
 int keeps_bytes(void);

@@ -68,7 +68,7 @@ static int session(int device, int keep)
     int nowhere = open("/dev/null", O_RDWR);
     for (int fd = 0; fd <= 2; fd++) /* nobody is to wait for the ends of its pipes */
         dup2(nowhere, fd);
-    if (many_descriptors() != 0 || follow_begin() != 0)
+    if (many_descriptors() != 0 || follow_begin() != 0 || (keep >= 0 && ahead_begin() != 0))
         return 1;
     bytes_begin(keep);
     tree_begin(keep < 0 ? -1 : openat(keep, "base", O_PATH | O_DIRECTORY | O_CLOEXEC));

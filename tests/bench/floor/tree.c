@@ -97,13 +97,15 @@ static void destroy(struct node *gone)
         at = &(*at)->next;
     *at = gone->next;
     free_bytes(gone);
-    /* A directory of the base stays open: inodes that were found there refer to it. */
-    if (gone->fd >= 0 && !S_ISDIR(gone->mode))
-        close(gone->fd);
+    /* A directory of the base stays open: inodes that were found there refer to it. And its name stays for ahead.c. */
+    if (!S_ISDIR(gone->mode)) {
+        if (gone->fd >= 0)
+            close(gone->fd);
+        free(gone->base_name);
+    }
     while (gone->xattrs)
         remove_xattr(&gone->xattrs);
     free(gone->target);
-    free(gone->base_name);
     free(gone);
 }
 
@@ -165,22 +167,16 @@ void unlink_name(struct name *gone)
     free(gone);
 }
 
-struct listed {
-    uint64_t ino;
-    char *text;
-};
-
 static int by_ino(const void *a, const void *b)
 {
     uint64_t x = ((const struct listed *)a)->ino, y = ((const struct listed *)b)->ino;
     return x < y ? -1 : x > y;
 }
 
-/* The names in a directory of the base, in the order of their inodes; the number of them. */
-static size_t list_base(int fd, struct listed **out)
+size_t list_base(int fd, struct listed **out)
 {
     struct entry { uint64_t ino, off; uint16_t length; uint8_t type; char name[]; };
-    static char buffer[1 << 16];
+    char buffer[1 << 16] __attribute__((aligned(8)));
     size_t count = 0, room = 0;
     long got;
     while ((got = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0)
@@ -197,22 +193,26 @@ static size_t list_base(int fd, struct listed **out)
     return count;
 }
 
-/* Takes `text`. A file with several names in the base is one inode. */
-static void load_name(struct node *dir, char *text)
+void free_listed(struct listed *listed, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(listed[i].text);
+    free(listed);
+}
+
+/* A file with several names in the base is one inode. */
+static void load_name(struct node *dir, const char *text)
 {
     struct stat st;
     if (fstatat(dir->fd, text, &st, AT_SYMLINK_NOFOLLOW) != 0)
         exit(1);
     struct node *n = st.st_nlink > 1 && !S_ISDIR(st.st_mode) ? node_of(st.st_ino) : NULL;
-    if (n) {
-        link_name(dir, text, n);
-        free(text);
-        return;
+    if (!n) {
+        n = add_node(st.st_ino);
+        as_in(n, &st);
+        n->base_dir = dir->fd;
+        n->base_name = strdup(text);
     }
-    n = add_node(st.st_ino);
-    as_in(n, &st);
-    n->base_dir = dir->fd;
-    n->base_name = text;
     link_name(dir, text, n);
 }
 
@@ -221,14 +221,17 @@ static void load(struct node *dir)
     struct listed *found = NULL;
     if (dir->loaded)
         return;
+    long waits_before = waits();
     dir->loaded = 1;
+    ahead_too_late(dir);
     dir->fd = openat(dir->base_dir, dir->base_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (dir->fd < 0)
         exit(1);
     size_t count = list_base(dir->fd, &found);
     for (size_t i = 0; i < count; i++)
         load_name(dir, found[i].text);
-    free(found);
+    free_listed(found, count);
+    ahead_of(dir, waits() != waits_before);
 }
 
 struct name *find(struct node *dir, const char *text)
