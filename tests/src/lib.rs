@@ -5,6 +5,7 @@
 //! directory, [`Manifest`](manifest::Manifest) is a whole tree written down, [`Op`](op::Op) is one
 //! filesystem operation and [`Model`](model::Model) says what it has to do.
 
+pub mod acked;
 pub mod binaries;
 pub mod command;
 pub mod contend;
