@@ -25,7 +25,7 @@ enum { OPEN_FILES = 4096 };
 enum { AHEAD = 1 << 20 };
 /* An fsync copies so many blocks into the log, and more of them are synced where they are: as daemon/src/store/flush.rs does it. */
 enum { FEW = 16 };
-static const uint64_t PLACES = 1ULL << 42; /* a quarter of what an ext4 file can have */
+static const uint64_t PLACES = 1ULL << 40; /* half of what the least of the file systems takes */
 
 static int data_file = -1, log_file = -1;
 static uint64_t next_place, written_to; /* in the data file; `written_to` of the latest write, for the log */
@@ -106,8 +106,10 @@ static int base_file(struct node *file)
 
 static uint64_t room_in(const struct node *file)
 {
-    const struct extent *last = file->extents + file->extent_count - 1;
-    return file->extent_count ? last->from + last->length : 0;
+    if (!file->extent_count)
+        return 0;
+    const struct extent *last = &file->extents[file->extent_count - 1];
+    return last->from + last->length;
 }
 
 /* A place for `BLOCK << order` bytes. */
