@@ -131,6 +131,32 @@ fn a_store_opens_with_no_byte_free() {
 }
 
 /// Every write of a history fails once, half done.
+/// Lives that follow each other on a disk that stays full: the first takes the reserve, and what it gives back is used up by others.
+#[test]
+fn a_store_opens_again_and_again_with_no_byte_free() {
+    let options = StoreOptions {
+        kept_bytes: 8192,
+        ..options(BOOT)
+    };
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).unwrap();
+    let mut count = 0;
+    for life in 0..6 {
+        let opened = Store::open(Arc::new(disk.clone()), &options);
+        let (store, mut found) = opened.unwrap_or_else(|error| panic!("life {life}: {error}"));
+        assert_eq!(count_records(&mut found).unwrap(), count as usize);
+        if life == 0 {
+            disk.set_capacity(Some(disk.used() + 9000));
+        }
+        count = fill(&store, count, 10);
+        // What frees space can still be recorded.
+        store.append_kept(&count_up(&mut count)).unwrap();
+        disk.set_capacity(Some(disk.used()));
+    }
+    disk.set_capacity(None);
+    assert_eq!(recovered(&disk, BOOT), count as usize);
+}
+
 #[test]
 fn a_failed_write_is_as_if_it_had_not_been() {
     for failing in 0..60 {

@@ -163,7 +163,7 @@ impl Store {
             HashMap::new()
         };
         let reserve = Reserve::new(disk.clone(), options.reserve_bytes);
-        let (header, file) = begin_segment(&*disk, &recovered, boot, options, &reserve)?;
+        let (header, file, full) = begin_segment(&*disk, &recovered, boot, options, &reserve)?;
         if !options.read_only && Superblock::is_old(&*disk).naming(superblock::PATH)? {
             renew_superblock(&*disk, &superblock, &reserve)?;
         }
@@ -223,6 +223,9 @@ impl Store {
             quota,
             damage: recovered.scan.damage.clone(),
         };
+        if full {
+            store.journal.keep_room();
+        }
         if !options.read_only
             && let Err(error) = store.refill_reserve()
         {
@@ -432,14 +435,14 @@ fn renew_superblock(
     }
 }
 
-/// Every life of the store writes a segment of its own; making it is the commit of the recovery.
+/// Every life of the store writes a segment of its own; making it is the commit of the recovery. Also whether the disk was full.
 fn begin_segment(
     disk: &dyn Disk,
     recovered: &Recovered,
     boot: BootToken,
     options: &StoreOptions,
     reserve: &Reserve,
-) -> Result<(SegmentHeader, Arc<dyn DiskFile>), OpenError> {
+) -> Result<(SegmentHeader, Arc<dyn DiskFile>, bool), OpenError> {
     let scan = &recovered.scan;
     let last = scan.segments.last();
     let barrier = if scan.power_lost {
@@ -465,18 +468,39 @@ fn begin_segment(
         let path = last.map(|s| segment::path(s.header.number));
         let path = path.unwrap_or_else(|| superblock::PATH.into());
         let file = disk.open(&path, OpenHow::Read).naming(&path)?;
-        return Ok((header, file));
+        return Ok((header, file, false));
     }
     let path = segment::path(header.number);
+    let mut full = false;
     let made = match header.create(disk, &recovered.uuid) {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            full = true;
             reserve.release().naming(reserve::PATH)?;
-            header.create(disk, &recovered.uuid)
+            match header.create(disk, &recovered.uuid) {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    cut_tail(disk, recovered).naming(segment::DIR)?;
+                    header.create(disk, &recovered.uuid)
+                }
+                answer => answer,
+            }
         }
         answer => answer,
     };
     match made {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(OpenError::Full),
-        answer => Ok((header, answer.naming(&path)?)),
+        answer => Ok((header, answer.naming(&path)?, full)),
+    }
+}
+
+/// Gives back what lies behind the journal's end, zeros or a torn tail, when there is no other space for a new segment: the reserve may
+/// have gone to lives before this one. The next recovery finds the same end.
+fn cut_tail(disk: &dyn Disk, recovered: &Recovered) -> io::Result<()> {
+    let scan = &recovered.scan;
+    match scan.segments.last() {
+        Some(last) if scan.damage.is_none() => {
+            let path = segment::path(last.header.number);
+            disk.open(&path, OpenHow::Write)?.set_len(last.end)
+        }
+        _ => Ok(()),
     }
 }

@@ -99,7 +99,11 @@ pub(crate) fn redirect(store: &Path, begin: bool) -> io::Result<()> {
     if begin && before.metadata()?.is_file() {
         match said(&before)? {
             text if text.is_empty() => {}
-            text => writeln!(log, "{text}")?,
+            text => match writeln!(log, "{text}") {
+                // Where the store's disk is full there is no log, and a mount all the same.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+                answer => answer?,
+            },
         }
     }
     nix::unistd::dup2_stderr(&log)?;
@@ -160,12 +164,15 @@ impl Short {
     }
 }
 
-/// Standard error, which is kept short if it is the log.
+/// Standard error, which is kept short if it is the log. What cannot be written there is lost: the disk may be full, and who logs would
+/// say so in the same place and panic when that fails, too.
 struct Out;
 
 impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = io::stderr().write(bytes)?;
+        let Ok(written) = io::stderr().write(bytes) else {
+            return Ok(bytes.len());
+        };
         if let Some(short) = SHORT.get() {
             short.grown(written);
         }

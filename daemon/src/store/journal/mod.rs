@@ -186,6 +186,16 @@ impl Journal {
         self.rotate(&mut tail)
     }
 
+    /// Takes the room that is kept for barriers and kept appends, or as much of it as there is: where the disk is full, ordinary writes
+    /// would take it otherwise, and the next start of the store has no other space than what lies behind the end (`cut_tail`).
+    pub fn keep_room(&self) {
+        let mut tail = self.tail.lock();
+        let (end, mut room) = (tail.end(), self.sizes.kept);
+        while room >= 2 * HEADER_LEN && tail.prepare(end + room, 1).is_err() {
+            room -= room / 8;
+        }
+    }
+
     /// Sees to it that `need` bytes can be written at the tail.
     fn make_room(&self, tail: &mut Tail, need: usize, room: Room) -> io::Result<()> {
         self.health.check()?;
