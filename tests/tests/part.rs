@@ -326,6 +326,36 @@ fn a_descriptor_of_a_file_that_a_part_takes_away_does_no_harm() {
     mounted.verify();
 }
 
+/// Directories that are gone, and held, may each have been in the next one when they went: where they are has no answer, and
+/// who asks must not go round and round.
+#[test]
+fn directories_that_went_from_within_each_other_end_no_revert() {
+    let mounted = Mounted::over("part-round", |base| {
+        fs::create_dir_all(base.join("d/a/e")).unwrap();
+        fs::create_dir(base.join("b")).unwrap();
+    });
+    mounted.snap("start");
+    fs::remove_dir(mounted.path("d/a/e")).unwrap();
+    fs::remove_dir(mounted.path("d/a")).unwrap();
+    fs::remove_dir(mounted.path("d")).unwrap();
+    mounted.snap("without");
+    mounted.revert("start");
+    let held = ["d/a/e", "d", "b"].map(|dir| File::open(mounted.path(dir)).unwrap());
+    for (from, to) in [("d/a", "a"), ("b", "a/b"), ("d", "a/b/d")] {
+        fs::rename(mounted.path(from), mounted.path(to)).unwrap();
+    }
+    for gone in ["a/e", "a/b/d", "a/b"] {
+        fs::remove_dir(mounted.path(gone)).unwrap();
+    }
+    let revert = mounted.llctl(&["revert", "without", "--path", "a/**"]);
+    revert.args(["--on-conflict", "revert"]).ok();
+    assert!(!mounted.path("a").exists());
+    drop(held);
+    mounted.verify();
+    mounted.revert("start");
+    assert!(mounted.path("d/a/e").is_dir());
+}
+
 #[test]
 fn a_task_is_undone_with_what_came_of_it_and_another_is_kept() {
     let mounted = mounted("part-task");

@@ -516,24 +516,37 @@ impl Engine {
         }
     }
 
-    /// Where a name of the head is, from the root on.
+    /// Where a name of the head is, from the root on; `None` if its directory is not in the tree. One that is not may be held,
+    /// and remember a place in another one that is not: only places that are still its own lead upwards.
     pub(super) fn path_of(&self, slot: &Slot) -> Option<PathBuf> {
         let mut names = vec![slot.name.clone()];
         let mut at = slot.parent;
         while at != ROOT {
-            let home = self.inode(at).and_then(|i| i.home.clone());
-            let slot = match home {
-                Some(home) => home,
-                None => {
-                    let place = self.base.place_of(at)?;
-                    Slot::new(place.parent, &place.name)
-                }
-            };
-            at = slot.parent;
-            names.push(slot.name);
+            let place = self.place_in_head(at)?;
+            at = place.parent;
+            names.push(place.name);
         }
         let names = names.iter().rev();
         Some(names.map(|n| OsStr::from_bytes(n.as_bytes())).collect())
+    }
+
+    /// The name of a directory of the head.
+    fn place_in_head(&self, dir: Ino) -> Option<Slot> {
+        let state = self.state.read();
+        let inode = state.head.inode(dir);
+        if inode.is_some_and(|inode| inode.nlink == 0) {
+            return None;
+        }
+        if let Some(home) = inode.and_then(|inode| inode.home.clone()) {
+            let means = state.head.dentry(home.at());
+            return matches!(means, Some(Dentry::Here(ino, _)) if ino == dir).then_some(home);
+        }
+        let place = self.base.place_of(dir)?;
+        let place = Slot::new(place.parent, &place.name);
+        let means = state.head.dentry(place.at());
+        let hidden =
+            means.is_some_and(|means| !matches!(means, Dentry::Here(ino, _) if ino == dir));
+        (!hidden).then_some(place)
     }
 
     /// After a switch: orphans of the new head that nobody holds go.
