@@ -138,7 +138,7 @@ fn merges_and_checksums_of_version_3_are_read() {
         // `a` and `d` are the base's again, `b` and `n` stayed with both names of what is in it.
         let named = |root: &llfs::tree::Root| {
             let here = root.dentries.iter().map(|(slot, dentry)| {
-                let here = matches!(dentry, llfs::tree::Dentry::Here(..));
+                let here = matches!(dentry.get(), llfs::tree::Dentry::Here(..));
                 (
                     String::from_utf8_lossy(slot.name.as_bytes()).into_owned(),
                     here,
@@ -178,7 +178,7 @@ fn lines_and_hidden_names_of_version_4_are_read() {
         assert_eq!(line(7), (1, vec![4, 7]));
         assert_eq!(state.line(8), state.line(7), "the head");
         let whiteouts = (state.head.dentries.iter())
-            .filter(|(_, dentry)| matches!(dentry, llfs::tree::Dentry::Whiteout));
+            .filter(|(_, dentry)| matches!(dentry.get(), llfs::tree::Dentry::Whiteout));
         let names: Vec<_> = whiteouts
             .map(|(slot, _)| slot.name.as_bytes().to_vec())
             .collect();

@@ -376,7 +376,7 @@ fn held(root: &Root, head: &Root) -> u64 {
     let differs = root.extents.diff(&head.extents).take(COUNTED);
     let blocks = differs
         .filter_map(only)
-        .filter(|extent| matches!(extent.src, Src::Layer { .. }))
+        .filter(|extent| matches!(extent.src(), Src::Layer { .. }))
         .map(|extent| u64::from(extent.len));
     blocks.sum::<u64>() * BLOCK
 }

@@ -110,7 +110,7 @@ impl Engine {
 pub(super) fn live(roots: &[Root]) -> Live {
     let mut live = Live::new();
     let mut add = |e: &Extent| {
-        if let Src::Layer { layer, block } = e.src {
+        if let Src::Layer { layer, block } = e.src() {
             live.entry(layer).or_default().push(block..block + e.len);
         }
     };

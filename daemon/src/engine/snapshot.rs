@@ -17,8 +17,8 @@ use super::untold::Untold;
 use super::{Answer, Engine, errno};
 use crate::tree::diff::Changes;
 use crate::tree::{
-    BASE_STATE, Dentry, FIRST_INO, Ino, Kind, LayerId, Meta, Move, ROOT, Record, Root, Slot,
-    Snapshot, Src, State, StateId, Time, piles,
+    BASE_STATE, Dentry, FIRST_INO, FileBlock, Ino, Kind, LayerId, Meta, Move, ROOT, Record, Root,
+    Slot, Snapshot, Src, State, StateId, Time, piles,
 };
 
 /// States that reverts discarded are kept for `undo`, the newest so many.
@@ -424,8 +424,8 @@ impl Engine {
     pub(super) fn missing_layers(&self, root: &Root, changes: &Changes) -> Vec<LayerId> {
         let mut layers = BTreeSet::new();
         for ino in &changes.data {
-            let extents = root.extents.range((*ino, 0)..=(*ino, u64::MAX));
-            layers.extend(extents.filter_map(|(_, extent)| match extent.src {
+            let extents = root.extents.range(FileBlock::all_of(*ino));
+            layers.extend(extents.filter_map(|(_, extent)| match extent.src() {
                 Src::Layer { layer, .. } => Some(layer),
                 Src::Zero => None,
             }));

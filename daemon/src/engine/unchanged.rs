@@ -25,5 +25,5 @@ fn same(old: &Root, new: &Root) -> bool {
         && old
             .extents
             .diff(&new.extents)
-            .all(|item| hidden(key(&item).0))
+            .all(|item| hidden(key(&item).ino()))
 }

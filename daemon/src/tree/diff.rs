@@ -25,7 +25,7 @@ impl Changes {
             c.inodes.insert(*key(&item));
         }
         for item in old.extents.diff(&new.extents) {
-            c.data.insert(key(&item).0);
+            c.data.insert(key(&item).ino());
         }
         for item in old.dentries.diff(&new.dentries) {
             let slot = key(&item).clone();

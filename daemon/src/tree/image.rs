@@ -292,7 +292,7 @@ mod tests {
         assert!(refused(vec![start(1, 5, 3), discarded(5)]));
         let extent = |from, len, block| {
             let src = Src::Layer { layer: 1, block };
-            Item::Extent(1 << 48, from, Some(Extent { len, src }))
+            Item::Extent(1 << 48, from, Some(Extent::new(len, src)))
         };
         assert!(!refused(vec![start(1, 5, 3), extent(0, 8, 0)]));
         for wrong in [

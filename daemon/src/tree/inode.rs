@@ -104,5 +104,9 @@ mod tests {
     fn an_inode_stays_small() {
         assert!(size_of::<Inode>() <= 112, "{}", size_of::<Inode>());
         assert!(size_of::<super::super::Place>() <= 72);
+        // Entries of maps whose nodes stay half empty, so that each byte is one of two.
+        use super::super::{Extent, FileBlock, root::Entry};
+        assert_eq!(size_of::<(Slot, Entry)>(), 24);
+        assert_eq!(size_of::<(FileBlock, Extent)>(), 24);
     }
 }

@@ -1,6 +1,6 @@
 //! Parts of one root in another: what a revert of a part does.
 
-use super::extent::{self, Extents};
+use super::extent::{self, Extents, FileBlock};
 use super::root::{Contradiction, Dentry};
 use super::{Delta, Ino, Inode, Root, Slot};
 
@@ -14,7 +14,7 @@ impl Root {
             Some(inode) if inode.nlink > 0 => {
                 self.inodes.insert(ino, inode.clone());
                 for (at, extent) in extents_of(&from.extents, ino) {
-                    self.extents.insert((ino, at), extent);
+                    self.extents.insert(FileBlock::new(ino, at), extent);
                 }
             }
             _ => {
@@ -26,14 +26,14 @@ impl Root {
     /// The overlay says of the name what it says in `from`.
     pub fn take_slot(&mut self, from: &Root, slot: &Slot) {
         match from.dentry(slot.at()) {
-            Some(dentry) => self.dentries.insert(slot.clone(), dentry),
+            Some(dentry) => self.dentries.insert(slot.clone(), dentry.into()),
             None => self.dentries.remove(slot),
         };
     }
 
     /// The name means nothing, whatever the base has.
     pub fn hide(&mut self, slot: &Slot) {
-        self.dentries.insert(slot.clone(), Dentry::Whiteout);
+        self.dentries.insert(slot.clone(), Dentry::Whiteout.into());
     }
 
     /// The inode has these attributes; its data stay.
@@ -51,6 +51,6 @@ impl Root {
 }
 
 fn extents_of(map: &Extents, ino: Ino) -> impl Iterator<Item = (u64, extent::Extent)> {
-    map.range((ino, 0)..=(ino, u64::MAX))
-        .map(|((_, at), extent)| (*at, *extent))
+    map.range(FileBlock::all_of(ino))
+        .map(|(at, extent)| (at.block(), *extent))
 }

@@ -21,7 +21,7 @@ pub mod staged;
 pub mod state;
 pub mod time;
 
-pub use extent::{Extent, Piece};
+pub use extent::{Extent, FileBlock, Piece};
 pub use inode::{BaseLen, Inode, InodeRef, Target, Xattrs};
 pub use kind::Kind;
 pub use line::Line;

@@ -15,13 +15,48 @@ pub enum Dentry {
     Whiteout,
 }
 
+/// A [`Dentry`] in one word, as the maps of many files have it: the inode's number above three bits of its kind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Entry(u64);
+
+/// Inodes have numbers below this.
+pub const INO_MAX: Ino = 1 << 61;
+
+impl Entry {
+    const WHITEOUT: Entry = Entry(u64::MAX);
+
+    /// What it says.
+    pub fn get(self) -> Dentry {
+        // There are seven kinds: that of a whiteout is none.
+        match Kind::try_from((self.0 & 7) as u8) {
+            Ok(kind) => Dentry::Here(self.0 >> 3, kind),
+            Err(_) => Dentry::Whiteout,
+        }
+    }
+}
+
+impl From<Dentry> for Entry {
+    fn from(dentry: Dentry) -> Entry {
+        match dentry {
+            Dentry::Here(ino, kind) => Entry(ino << 3 | u64::from(u8::from(kind))),
+            Dentry::Whiteout => Entry::WHITEOUT,
+        }
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
 /// A state of the namespace and of all data, relative to the base. Clones share everything.
 #[derive(Clone, Debug, Default)]
 pub struct Root {
     /// Inodes that differ from the base's, or that the base does not have.
     pub inodes: OrdMap<Ino, InodeRef>,
     /// Names that differ from the base's.
-    pub dentries: OrdMap<Slot, Dentry>,
+    pub dentries: OrdMap<Slot, Entry>,
     /// Where the files' blocks are that are not the base's.
     pub extents: Extents,
     /// Inodes without a name, which open descriptors may hold.
@@ -33,10 +68,18 @@ pub struct Root {
 #[error("the record contradicts the state: {0}")]
 pub struct Contradiction(pub String);
 
+/// Whether an inode can have this number.
+pub(super) fn check_ino(ino: Ino) -> Result<(), Contradiction> {
+    if ino < INO_MAX {
+        return Ok(());
+    }
+    Err(Contradiction(format!("no inode has the number {ino}")))
+}
+
 impl Root {
     /// What the overlay says of a name.
     pub fn dentry(&self, at: At<'_>) -> Option<Dentry> {
-        self.dentries.get(&at).copied()
+        self.dentries.get(&at).map(|entry| entry.get())
     }
 
     /// The overlay's inode of that number.
@@ -48,7 +91,7 @@ impl Root {
     pub fn entries<'a>(&'a self, dir: Ino) -> impl Iterator<Item = (&'a Slot, Dentry)> + use<'a> {
         self.dentries
             .range(Slot::new(dir, b"")..)
-            .map(|(s, d)| (s, *d))
+            .map(|(s, d)| (s, d.get()))
             .take_while(move |(s, _)| s.parent == dir)
     }
 
@@ -56,6 +99,7 @@ impl Root {
     pub(crate) fn apply(&mut self, delta: &Delta) -> Result<(), Contradiction> {
         match delta {
             Delta::Inode(ino, inode) => {
+                check_ino(*ino)?;
                 self.count(*ino, inode.nlink);
                 match self.inodes.get_mut(ino) {
                     Some(old) => {
@@ -89,12 +133,13 @@ impl Root {
                 inode.nlink = nlink.unwrap_or(inode.nlink);
             }
             Delta::Link { slot, ino, kind } => {
+                check_ino(*ino)?;
                 self.change(*ino)?.home = Some(slot.clone());
                 self.dentries
-                    .insert(slot.clone(), Dentry::Here(*ino, *kind));
+                    .insert(slot.clone(), Dentry::Here(*ino, *kind).into());
             }
             Delta::Hide(slot) => {
-                self.dentries.insert(slot.clone(), Dentry::Whiteout);
+                self.dentries.insert(slot.clone(), Entry::WHITEOUT);
             }
             Delta::Clear(slot) => {
                 self.dentries.remove(slot);

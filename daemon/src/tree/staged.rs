@@ -7,8 +7,8 @@
 use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
-use super::extent::{self, Extent};
-use super::root::Contradiction;
+use super::extent::{self, Extent, FileBlock};
+use super::root::{Contradiction, check_ino};
 use super::{
     BASE_STATE, Dentry, Digest, Ino, Inode, InodeRef, Meta, Root, Slot, State, StateId, Time,
 };
@@ -76,7 +76,7 @@ pub fn differences<E>(
     for item in old.dentries.diff(&new.dentries) {
         put(match item {
             DiffItem::Add(k, v) | DiffItem::Update { new: (k, v), .. } => {
-                Difference::Dentry(k.clone(), Some(*v))
+                Difference::Dentry(k.clone(), Some(v.get()))
             }
             DiffItem::Remove(k, _) => Difference::Dentry(k.clone(), None),
         })?;
@@ -84,9 +84,9 @@ pub fn differences<E>(
     for item in old.extents.diff(&new.extents) {
         put(match item {
             DiffItem::Add(k, v) | DiffItem::Update { new: (k, v), .. } => {
-                Difference::Extent(k.0, k.1, Some(*v))
+                Difference::Extent(k.ino(), k.block(), Some(*v))
             }
-            DiffItem::Remove(k, _) => Difference::Extent(k.0, k.1, None),
+            DiffItem::Remove(k, _) => Difference::Extent(k.ino(), k.block(), None),
         })?;
     }
     Ok(())
@@ -104,6 +104,7 @@ impl Root {
                 self.orphans.remove(&ino);
             }
             Difference::Inode(ino, Some(inode)) => {
+                check_ino(ino)?;
                 if inode.nlink == 0 {
                     self.orphans.insert(ino);
                 } else {
@@ -115,18 +116,24 @@ impl Root {
                 self.dentries.remove(&slot);
             }
             Difference::Dentry(slot, Some(dentry)) => {
+                if let Dentry::Here(ino, _) = dentry {
+                    check_ino(ino)?;
+                }
                 self.share(&slot, dentry);
-                self.dentries.insert(slot, dentry);
+                self.dentries.insert(slot, dentry.into());
             }
             Difference::Extent(ino, block, None) => {
-                self.extents.remove(&(ino, block));
+                if !extent::makes_sense(block, 1, None) {
+                    return Err(Contradiction("a block that no file has".to_owned()));
+                }
+                self.extents.remove(&FileBlock::new(ino, block));
             }
             Difference::Extent(ino, block, Some(extent)) => {
                 let len = u64::from(extent.len);
-                if len == 0 || !extent::makes_sense(block, len, Some(extent.src)) {
+                if len == 0 || !extent::makes_sense(block, len, Some(extent.src())) {
                     return Err(Contradiction("blocks that no file has".to_owned()));
                 }
-                self.extents.insert((ino, block), extent);
+                self.extents.insert(FileBlock::new(ino, block), extent);
             }
         }
         Ok(())

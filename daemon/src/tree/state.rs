@@ -355,7 +355,7 @@ impl State {
         match difference {
             Difference::Inode(ino, Some(_)) => self.next_ino = self.next_ino.max(after(*ino)?),
             Difference::Extent(_, _, Some(extent)) => {
-                if let Src::Layer { layer, .. } = extent.src {
+                if let Src::Layer { layer, .. } = extent.src() {
                     self.next_layer = self.next_layer.max(next_layer(layer)?);
                 }
             }

@@ -51,7 +51,7 @@ pub fn state(data: &[u8]) {
 fn mapped(before: &Root, after: &Root, ino: Ino, range: Range<u64>, to: Option<Src>) {
     let place = |root: &Root, block: u64| {
         let found = extent::find(&root.extents, ino, block);
-        found.map(|(first, extent)| extent.src.advance(block - first))
+        found.map(|(first, extent)| extent.src().advance(block - first))
     };
     let Range { start, end } = range;
     for block in [
@@ -78,7 +78,8 @@ fn mapped(before: &Root, after: &Root, ino: Ino, range: Range<u64>, to: Option<S
 /// Extents of one file are not empty and don't overlap, and cutting a file into pieces leaves no gap.
 fn whole(state: &State) {
     let mut before: Option<(u64, u64)> = None;
-    for (&(ino, from), extent) in &state.head.extents {
+    for (at, extent) in &state.head.extents {
+        let (ino, from) = (at.ino(), at.block());
         assert!(extent.len > 0, "an extent without blocks");
         if let Some((file, end)) = before {
             assert!(
@@ -88,7 +89,8 @@ fn whole(state: &State) {
         }
         before = Some((ino, from + u64::from(extent.len)));
     }
-    if let Some((&(ino, _), _)) = state.head.extents.get_min().map(|(k, v)| (k, v)) {
+    if let Some((first, _)) = state.head.extents.get_min() {
+        let ino = first.ino();
         let mut at = 0;
         for piece in extent::pieces(&state.head.extents, ino, 0, 1 << 33) {
             assert_eq!(piece.from, at);

@@ -48,8 +48,8 @@ impl<'a> Map<'a> {
     ) -> Self {
         let mut names: BTreeMap<Ino, Vec<&Slot>> = BTreeMap::new();
         for (slot, dentry) in &head.dentries {
-            if let Dentry::Here(ino, _) = dentry {
-                names.entry(*ino).or_default().push(slot);
+            if let Dentry::Here(ino, _) = dentry.get() {
+                names.entry(ino).or_default().push(slot);
             }
         }
         Map {

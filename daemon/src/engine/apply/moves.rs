@@ -16,7 +16,7 @@ use crate::tree::{BLOCK, Dentry, FIRST_INO, Ino, Kind, ROOT, Slot};
 pub(super) fn park(map: &Map<'_>) -> Result<(), Trouble> {
     for (slot, dentry) in &map.head.dentries {
         if slot.parent < FIRST_INO {
-            clear(map, slot, *dentry).during("move away", || map.path_of(slot.at()))?;
+            clear(map, slot, dentry.get()).during("move away", || map.path_of(slot.at()))?;
         }
     }
     // What was in a directory that is gone: nothing says any more that its old name means nothing.

@@ -51,12 +51,12 @@ pub(super) fn plan(map: &Map<'_>) -> Result<ApplyPlan, Trouble> {
             true => occupant(map, slot).during("look at", || map.path_of(slot.at()))?,
             false => None,
         };
-        match (dentry, old) {
+        match (dentry.get(), old) {
             (Dentry::Whiteout, Some(old)) if !map.names(old).is_empty() => {}
             (Dentry::Whiteout, Some(_)) => plan.removed += 1,
             (Dentry::Whiteout, None) => {}
-            (Dentry::Here(ino, _), Some(old)) if *ino != old => plan.modified += 1,
-            (Dentry::Here(ino, _), None) if *ino >= FIRST_INO => plan.added += 1,
+            (Dentry::Here(ino, _), Some(old)) if ino != old => plan.modified += 1,
+            (Dentry::Here(ino, _), None) if ino >= FIRST_INO => plan.added += 1,
             (Dentry::Here(..), _) => {}
         }
     }

@@ -86,7 +86,7 @@ impl Walk {
     }
 
     fn note(&mut self, extent: &Extent, at: u32, appears: bool) {
-        let Src::Layer { layer, block } = extent.src else {
+        let Src::Layer { layer, block } = extent.src() else {
             return;
         };
         for (block, begins) in [(block, true), (block + extent.len, false)] {
@@ -205,7 +205,7 @@ fn by_age(state: &State) -> Vec<(StateId, &Root)> {
 mod tests {
     use super::*;
     use crate::engine::reclaim::live;
-    use crate::tree::{Discarded, Line, Meta, Snapshot, Time};
+    use crate::tree::{Discarded, FileBlock, Line, Meta, Snapshot, Time};
     use std::collections::HashSet;
 
     /// A few extents that a number picks, the same block always in the same place of a file.
@@ -223,21 +223,12 @@ mod tests {
                 layer: 1 + part % 2,
                 block: version + part * 10 + block,
             };
-            let key = |block| (7, u64::from(part * 10 + block));
+            let key = |block| FileBlock::new(7, u64::from(part * 10 + block));
             let cut = (bits >> 2 & 3) as u32;
             if cut > 0 {
-                root.extents.insert(
-                    key(0),
-                    Extent {
-                        len: cut,
-                        src: src(0),
-                    },
-                );
+                root.extents.insert(key(0), Extent::new(cut, src(0)));
             }
-            let rest = Extent {
-                len: 8 - cut,
-                src: src(cut),
-            };
+            let rest = Extent::new(8 - cut, src(cut));
             root.extents.insert(key(cut), rest);
         }
         root

@@ -294,7 +294,7 @@ impl<'a> Names<'a> {
 fn strays(root: &Root) -> HashMap<Ino, Vec<Slot>> {
     let mut found: HashMap<Ino, Vec<Slot>> = HashMap::new();
     for (slot, dentry) in &root.dentries {
-        if let Dentry::Here(ino, kind) = *dentry
+        if let Dentry::Here(ino, kind) = dentry.get()
             && kind != Kind::Dir
             && root
                 .inode(ino)

@@ -228,10 +228,10 @@ pub(in crate::engine::service) fn links(
         return found;
     }
     for (slot, dentry) in &root.dentries {
-        if let Dentry::Here(ino, _) = dentry
-            && inos.contains(ino)
+        if let Dentry::Here(ino, _) = dentry.get()
+            && inos.contains(&ino)
         {
-            found.entry(*ino).or_default().insert(slot.clone());
+            found.entry(ino).or_default().insert(slot.clone());
         }
     }
     found

@@ -122,7 +122,7 @@ impl Building {
             // The base's own names mean nothing here.
             for entry in engine.base.list(ROOT)? {
                 let slot = Slot::new(ROOT, &entry.name);
-                building.root.dentries.insert(slot, Dentry::Whiteout);
+                building.root.dentries.insert(slot, Dentry::Whiteout.into());
             }
         }
         Ok(building)

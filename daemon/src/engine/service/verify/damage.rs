@@ -9,14 +9,14 @@ use llctl::protocol::FindingKind;
 use super::{Affected, Scrub, Step, path_in};
 use crate::engine::Engine;
 use crate::engine::service::states::View;
-use crate::tree::{BLOCK, Extent, Ino, LayerId, Root, Src};
+use crate::tree::{BLOCK, Extent, FileBlock, Ino, LayerId, Root, Src};
 
 /// Damaged blocks by layer, in order.
 pub(super) type Damaged = BTreeMap<LayerId, Vec<Range<u32>>>;
 
 /// Extents of one state that have damaged blocks, by (inode, first block): the first byte that is lost, and whether
 /// the layer itself is.
-type Hit = BTreeMap<(Ino, u64), u64>;
+type Hit = BTreeMap<FileBlock, u64>;
 
 /// Tells each file that has damaged blocks, with the states in which it has them.
 pub(super) fn tell(engine: &Engine, scrub: &mut Scrub<'_>, damaged: &Damaged) -> Step {
@@ -33,7 +33,7 @@ pub(super) fn tell(engine: &Engine, scrub: &mut Scrub<'_>, damaged: &Damaged) ->
                 | DiffItem::Update {
                     new: (key, extent), ..
                 } => {
-                    match first_lost(key.1, extent, damaged) {
+                    match first_lost(key.block(), extent, damaged) {
                         Some(at) => hit.insert(*key, at),
                         None => hit.remove(key),
                     };
@@ -43,9 +43,12 @@ pub(super) fn tell(engine: &Engine, scrub: &mut Scrub<'_>, damaged: &Damaged) ->
                 }
             }
         }
-        let inos: BTreeSet<Ino> = hit.keys().map(|(ino, _)| *ino).collect();
+        let inos: BTreeSet<Ino> = hit.keys().map(FileBlock::ino).collect();
         for ino in inos {
-            let first = hit.range((ino, 0)..).next().map_or(0, |(_, at)| *at);
+            let first = hit
+                .range(FileBlock::new(ino, 0)..)
+                .next()
+                .map_or(0, |(_, at)| *at);
             let what = format!("its content is damaged from byte {first} on");
             let path = path_in(engine, &view, ino);
             affected.entry(what).or_default().add(path, &view.name);
@@ -62,7 +65,7 @@ pub(super) fn tell(engine: &Engine, scrub: &mut Scrub<'_>, damaged: &Damaged) ->
 
 /// The first byte of a file, in the extent that begins at its block `from`, that is lost.
 fn first_lost(from: u64, extent: &Extent, damaged: &Damaged) -> Option<u64> {
-    let Src::Layer { layer, block } = extent.src else {
+    let Src::Layer { layer, block } = extent.src() else {
         return None;
     };
     let ranges = damaged.get(&layer)?;
@@ -81,7 +84,7 @@ mod tests {
         let damaged = Damaged::from([(3, vec![10..11, 15..20])]);
         let at = |layer, block, len| {
             let src = Src::Layer { layer, block };
-            first_lost(100, &Extent { len, src }, &damaged)
+            first_lost(100, &Extent::new(len, src), &damaged)
         };
         assert_eq!(at(3, 8, 5), Some(102 * BLOCK));
         assert_eq!(at(3, 11, 4), None);

@@ -10,23 +10,23 @@ use super::{Affected, Scrub, Step, path_in};
 use crate::engine::Engine;
 use crate::engine::service::states::View;
 use crate::tree::diff::key;
-use crate::tree::{Dentry, FIRST_INO, Ino, Kind, ROOT, Root, Slot};
+use crate::tree::{Dentry, FIRST_INO, FileBlock, Ino, Kind, ROOT, Root, Slot};
 
 /// Names by which the overlay of one state knows each inode; kept from state to state by what differs.
 #[derive(Default)]
 struct Counts(HashMap<Ino, u32>);
 
 impl Counts {
-    fn change(&mut self, dentry: &Dentry, by: i32) -> Option<Ino> {
+    fn change(&mut self, dentry: Dentry, by: i32) -> Option<Ino> {
         let Dentry::Here(ino, _) = dentry else {
             return None;
         };
-        let count = self.0.entry(*ino).or_default();
+        let count = self.0.entry(ino).or_default();
         *count = count.saturating_add_signed(by);
         if *count == 0 {
-            self.0.remove(ino);
+            self.0.remove(&ino);
         }
-        Some(*ino)
+        Some(ino)
     }
 
     fn of(&self, ino: Ino) -> u32 {
@@ -95,7 +95,7 @@ fn differences(old: &Root, new: &Root, counts: &mut Counts) -> Touched {
         .diff(&new.inodes)
         .map(|item| *key(&item))
         .collect();
-    inos.extend(old.extents.diff(&new.extents).map(|item| key(&item).0));
+    inos.extend(old.extents.diff(&new.extents).map(|item| key(&item).ino()));
     for (some, others) in [(old, new), (new, old)] {
         inos.extend(
             some.orphans
@@ -109,9 +109,9 @@ fn differences(old: &Root, new: &Root, counts: &mut Counts) -> Touched {
         parents.insert(slot.parent);
         slots.push(slot);
         let (gone, came) = match item {
-            DiffItem::Add(_, new) => (None, Some(new)),
-            DiffItem::Remove(_, old) => (Some(old), None),
-            DiffItem::Update { old, new } => (Some(old.1), Some(new.1)),
+            DiffItem::Add(_, new) => (None, Some(new.get())),
+            DiffItem::Remove(_, old) => (Some(old.get()), None),
+            DiffItem::Update { old, new } => (Some(old.1.get()), Some(new.1.get())),
         };
         inos.extend(gone.and_then(|d| counts.change(d, -1)));
         inos.extend(came.and_then(|d| counts.change(d, 1)));
@@ -127,7 +127,8 @@ fn differences(old: &Root, new: &Root, counts: &mut Counts) -> Touched {
 fn inode_faults(root: &Root, ino: Ino, names: u32, places: &HashSet<Ino>) -> Vec<Wrong> {
     let mut faults = Vec::new();
     let mut fault = |what: String| faults.push((ino, what));
-    let has_blocks = (root.extents.get_next(&(ino, 0))).is_some_and(|((i, _), _)| *i == ino);
+    let has_blocks =
+        (root.extents.get_next(&FileBlock::new(ino, 0))).is_some_and(|(at, _)| at.ino() == ino);
     let orphan = root.orphans.contains(&ino);
     let Some(inode) = root.inode(ino) else {
         if has_blocks {
