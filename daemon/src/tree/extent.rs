@@ -133,11 +133,11 @@ impl Src {
 /// Blocks of a file, and of a layer, have numbers below this.
 const BLOCKS_MAX: u64 = 1 << 32;
 
-/// Whether a file can have these blocks, and a layer those that they are in.
+/// Whether a file can have these blocks, and a layer those that they are in. Layers have numbers from 1 on.
 pub fn makes_sense(from: u64, len: u64, to: Option<Src>) -> bool {
     let within = |first: u64| first.checked_add(len).is_some_and(|end| end <= BLOCKS_MAX);
     let there = match to {
-        Some(Src::Layer { block, .. }) => within(block.into()),
+        Some(Src::Layer { layer, block }) => layer > 0 && within(block.into()),
         _ => true,
     };
     there && within(from)
@@ -301,6 +301,13 @@ mod tests {
             Just(Some(Src::Zero)),
             (1u32..3, 0u32..60).prop_map(|(layer, block)| Some(Src::Layer { layer, block })),
         ]
+    }
+
+    #[test]
+    fn no_layer_has_the_number_of_zeros() {
+        let layer = |layer| Some(Src::Layer { layer, block: 61 });
+        assert!(makes_sense(13, 5, layer(1)));
+        assert!(!makes_sense(13, 5, layer(0)));
     }
 
     /// The last block that a file may have is no other file's, and there is none behind it.

@@ -14,7 +14,7 @@ use super::{Step, conflict, inode_in};
 use crate::engine::snapshot::Conflict;
 use crate::engine::{Answer, Engine};
 use crate::tree::diff::Changes;
-use crate::tree::{Dentry, FIRST_INO, Ino, Inode, Kind, Root, Slot, StateId, Time};
+use crate::tree::{Dentry, FIRST_INO, Ino, Inode, Kind, ROOT, Root, Slot, StateId, Time};
 
 /// A head in the making, and where its parts come from.
 pub(super) struct Merge<'a> {
@@ -147,11 +147,76 @@ impl<'a> Merge<'a> {
                 }
             }
             if keep.is_empty() {
+                keep = self.within_themselves(groups, wanted, (before, now))?;
+            }
+            if keep.is_empty() {
                 return Ok(());
             }
             // What stays may keep the directory above in its turn.
             keep.into_iter().for_each(|at| wanted[at] = false);
         }
+    }
+
+    /// Groups with directories that would lie within themselves: one goes back into another that stays where it is, below the
+    /// first one. They stay as well; where that is a conflict it is noted instead.
+    fn within_themselves(
+        &mut self,
+        groups: &[Group],
+        wanted: &[bool],
+        (before, now): (&Names<'_>, &Names<'_>),
+    ) -> Answer<Vec<usize>> {
+        // Where directories go, with their groups.
+        let mut going: BTreeMap<Ino, (&Slot, usize)> = BTreeMap::new();
+        for (at, group) in groups.iter().enumerate().filter(|(at, _)| wanted[*at]) {
+            for slot in &group.slots {
+                if let Some((dir, Kind::Dir)) = meaning(before, slot)? {
+                    going.insert(dir, (slot, at));
+                }
+            }
+        }
+        let above = |dir: Ino| match going.get(&dir) {
+            Some((slot, _)) => Some(slot.parent),
+            None => (now.dir_slot(dir).or_else(|| before.dir_slot(dir))).map(|slot| slot.parent),
+        };
+        let mut led: BTreeMap<Ino, Ino> = BTreeMap::new();
+        let mut within = BTreeSet::new();
+        for &first in going.keys() {
+            let mut at = first;
+            while at != ROOT {
+                match led.insert(at, first) {
+                    // Here somebody was before, on this way or on another.
+                    Some(who) if who != first => break,
+                    Some(_) => {
+                        within.insert(at);
+                        break;
+                    }
+                    None => {}
+                }
+                let Some(next) = above(at) else { break };
+                at = next;
+            }
+        }
+        let mut keep = BTreeSet::new();
+        for first in within {
+            let mut at = first;
+            while let Some(next) = above(at) {
+                if let Some((slot, group)) = going.get(&at) {
+                    if self.on_conflict == OnConflict::Stop {
+                        let path = now.dir_path(at).or_else(|| before.path(slot));
+                        let path = path.unwrap_or_default();
+                        self.conflicts
+                            .insert(conflict(path, "would lie within itself"));
+                    } else {
+                        keep.insert(*group);
+                    }
+                }
+                at = next;
+                if at == first {
+                    break;
+                }
+            }
+        }
+        Ok(keep.into_iter().collect())
     }
 
     /// Whether the patterns choose some of a group, and not all of it.

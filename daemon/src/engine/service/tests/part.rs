@@ -181,6 +181,44 @@ fn of_a_directory_that_was_made_some_may_go() {
     b.sound();
 }
 
+/// A directory would go back into one that must stay where it is, and that lies in the first one now: nobody would find either.
+#[test]
+fn what_would_lie_within_itself_stays_where_it_is() {
+    let b = bench();
+    b.dir("out");
+    b.dir("out/in");
+    b.file("out/in/x", b"x");
+    b.snap("nested");
+    b.rename("out/in", "in", 0);
+    b.rename("out", "in/out", 0);
+    b.dir("out");
+    b.file("out/stays", b"stays");
+    let part = since("nested", &["in"]);
+    let told = b.conflicts(&part);
+    let kept = "out/stays: is in a directory that would go".to_owned();
+    assert!(told.contains(&kept), "{told:?}");
+    let before = b.live();
+    for on_conflict in [OnConflict::Keep, OnConflict::Revert] {
+        b.revert_part(&part, on_conflict).unwrap();
+        assert_eq!(b.text("out/stays").unwrap(), "stays");
+        assert_eq!(b.text("in/x").unwrap(), "x");
+        assert!(b.live().contains_key(&b"in/out"[..]));
+        b.sound();
+    }
+    // Without what keeps it the one can go, and with it the other.
+    b.remove("out/stays");
+    b.revert_part(&part, OnConflict::Revert).unwrap();
+    assert_eq!(b.text("out/in/x").unwrap(), "x");
+    assert_eq!(b.text("in/x"), None);
+    b.sound();
+    b.host.undo(1).unwrap();
+    assert!(
+        before
+            .keys()
+            .all(|path| path == b"out/stays" || b.live().contains_key(path))
+    );
+}
+
 #[test]
 fn of_a_directory_that_was_removed_a_part_comes_back() {
     let mut b = bench();
