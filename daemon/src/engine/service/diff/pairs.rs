@@ -72,7 +72,12 @@ pub(super) fn pair(old: &Names<'_>, new: &Names<'_>, mut moves: Moves) -> Vec<It
     replaced(&mut lost, &mut gained, &mut items, |l| {
         Slot::new(0, &l.path)
     });
-    lost.retain(|l| !taken.contains(&l.slot) && !taken.contains(&Slot::new(0, &l.path)));
+    lost.retain(|l| {
+        // If its directory went elsewhere, what has its path now did not take its place.
+        let stayed = || carried(old, new, &l.slot).is_none_or(|path| path == l.path);
+        let overwritten = taken.contains(&Slot::new(0, &l.path)) && stayed();
+        !taken.contains(&l.slot) && !overwritten
+    });
     items.extend(lost.into_iter().map(|l| Item {
         path: l.path,
         from: None,
