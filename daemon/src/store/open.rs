@@ -475,7 +475,7 @@ fn begin_segment(
     let made = match header.create(disk, &recovered.uuid) {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
             full = true;
-            reserve.release().naming(reserve::PATH)?;
+            reserve.release_for_start().naming(reserve::PATH)?;
             match header.create(disk, &recovered.uuid) {
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                     cut_tail(disk, recovered).naming(segment::DIR)?;

@@ -8,6 +8,11 @@ use std::sync::Arc;
 
 pub(super) const PATH: &str = "reserve";
 
+/// Bytes that a start on a full disk gives up: a new segment of the journal, and the room that is kept in it.
+const START: u64 = 96 << 10;
+/// Bytes that only starts give up, of a reserve that is larger.
+const STARTS: u64 = 16 * START;
+
 /// A file that only takes space.
 pub(super) struct Reserve {
     disk: Arc<dyn Disk>,
@@ -26,15 +31,29 @@ impl Reserve {
         }
     }
 
-    /// Gives the space up; whether there was any.
+    /// Gives up what is not for starts; whether there was any.
     pub fn release(&self) -> io::Result<bool> {
+        let for_starts = if self.bytes > STARTS { STARTS } else { 0 };
+        self.shrink(|len| len.min(for_starts))
+    }
+
+    /// Gives up what one start of the store needs, so that there is as much for the next: each dies as the one before, if
+    /// something kills them all, and others take whatever more is given up at once. Whether there was any.
+    pub fn release_for_start(&self) -> io::Result<bool> {
+        self.shrink(|len| len.saturating_sub(START))
+    }
+
+    fn shrink(&self, to: impl FnOnce(u64) -> u64) -> io::Result<bool> {
         let mut held = self.held.lock();
         *held = false;
         match self.disk.open(Path::new(PATH), OpenHow::Write) {
             Ok(file) => {
-                let had = file.len()? > 0;
-                file.set_len(0)?;
-                Ok(had)
+                let had = file.len()?;
+                let left = to(had);
+                if left < had {
+                    file.set_len(left)?;
+                }
+                Ok(left < had)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
@@ -61,5 +80,37 @@ impl Reserve {
     /// Bytes held.
     pub fn held(&self) -> u64 {
         if *self.held.lock() { self.bytes } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::HostDisk;
+
+    #[test]
+    fn many_starts_find_something_after_everybody_else_took_what_there_was() {
+        let place = std::env::temp_dir().join(format!("llfs-reserve-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        let disk = Arc::new(HostDisk::open(&place).unwrap());
+        let reserve = Reserve::new(disk.clone(), 4 << 20);
+        let held = reserve.refill();
+        let len = || std::fs::metadata(place.join(PATH)).unwrap().len();
+        let full = len();
+        let first = reserve.release().unwrap();
+        let again = reserve.release().unwrap();
+        let starts = (0..100)
+            .take_while(|_| reserve.release_for_start().unwrap())
+            .count();
+        let (left, small) = (len(), Reserve::new(disk, 64 << 10));
+        let refilled = small.refill();
+        let whole = small.release().unwrap();
+        let none = len();
+        std::fs::remove_dir_all(&place).unwrap();
+        assert!(held.unwrap() && refilled.unwrap());
+        assert_eq!(full, 4 << 20);
+        assert!(first && !again, "syncs leave what is for starts");
+        assert_eq!((starts, left), (16, 0));
+        assert!(whole && none == 0, "a small one goes at once");
     }
 }
