@@ -122,18 +122,21 @@ impl Root {
                 self.share(&slot, dentry);
                 self.dentries.insert(slot, dentry.into());
             }
-            Difference::Extent(ino, block, None) => {
-                if !extent::makes_sense(block, 1, None) {
-                    return Err(Contradiction("a block that no file has".to_owned()));
+            Difference::Extent(ino, block, extent) => {
+                let (len, src) = match extent {
+                    Some(extent) => (u64::from(extent.len), Some(extent.src())),
+                    None => (1, None),
+                };
+                if len == 0 || !extent::makes_sense(block, len, src) {
+                    return Err(Contradiction(format!(
+                        "inode {ino} has no {len} blocks from {block} on"
+                    )));
                 }
-                self.extents.remove(&FileBlock::new(ino, block));
-            }
-            Difference::Extent(ino, block, Some(extent)) => {
-                let len = u64::from(extent.len);
-                if len == 0 || !extent::makes_sense(block, len, Some(extent.src())) {
-                    return Err(Contradiction("blocks that no file has".to_owned()));
-                }
-                self.extents.insert(FileBlock::new(ino, block), extent);
+                let at = FileBlock::new(ino, block);
+                match extent {
+                    Some(extent) => self.extents.insert(at, extent),
+                    None => self.extents.remove(&at),
+                };
             }
         }
         Ok(())

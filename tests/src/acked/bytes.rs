@@ -146,25 +146,21 @@ impl Bytes {
                 break;
             }
             let op = Op::roll(random, self.0.len());
-            match op.carry_out(&file, &self) {
+            let refused = match op.carry_out(&file, &self) {
                 Ok(taken) => {
                     let rest = op.rest(taken);
                     op.apply(&mut self, taken);
                     orders.done.fetch_add(1, Relaxed);
-                    if let Some(rest) = rest {
-                        self = match self.refused(&rest, path, orders) {
-                            Ok(now) => now,
-                            Err(left) => return left,
-                        };
-                    }
+                    rest
                 }
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    self = match self.refused(&op, path, orders) {
-                        Ok(now) => now,
-                        Err(left) => return left,
-                    };
-                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => Some(op),
                 Err(_) => return Left::of(self, &op),
+            };
+            if let Some(op) = refused {
+                self = match self.refused(&op, path, orders) {
+                    Ok(now) => now,
+                    Err(left) => return left,
+                };
             }
             if number % 50 == 0 {
                 between(&self);
@@ -175,9 +171,7 @@ impl Bytes {
             sure: self,
         }
     }
-}
 
-impl Bytes {
     /// What the file holds after an operation for which there was no space. Blocks that no snapshot holds may have some of it; the
     /// length is what it was. Without a daemon nobody can tell.
     fn refused(self, op: &Op, path: &Path, orders: &Orders) -> Result<Bytes, Left> {

@@ -220,6 +220,31 @@ fn what_would_lie_within_itself_stays_where_it_is() {
 }
 
 #[test]
+fn a_snapshot_that_nested_what_is_nested_the_other_way_now_is_not_taken_back() {
+    let b = bench();
+    b.dir("out");
+    b.dir("out/in");
+    b.file("out/in/x", b"x");
+    b.snap("nested");
+    b.rename("out/in", "in", 0);
+    b.snap("beside");
+    b.rename("out", "in/out", 0);
+    let part = done_by(&["beside"]);
+    let told = b.conflicts(&part);
+    assert!(
+        told.iter().any(|c| c.ends_with("would lie within itself")),
+        "{told:?}"
+    );
+    let before = b.live();
+    for on_conflict in [OnConflict::Keep, OnConflict::Revert] {
+        b.revert_part(&part, on_conflict).unwrap();
+        assert_eq!(b.live(), before);
+        assert_eq!(b.text("in/x").unwrap(), "x");
+        b.sound();
+    }
+}
+
+#[test]
 fn of_a_directory_that_was_removed_a_part_comes_back() {
     let mut b = bench();
     b.chmod("src", 0o2750);
