@@ -262,6 +262,7 @@ fn a_sync_that_fails_stops_all_writing() {
             continue;
         }
         assert_eq!(e.fsync(ROOT, false), Err(Errno::EROFS), "{what}");
+        assert!(e.relay().latched(), "{what}: the next worker is not told");
         let base = ino(&e, "base").unwrap();
         let set = SetAttr {
             size: Some(1),
@@ -280,4 +281,42 @@ fn a_sync_that_fails_stops_all_writing() {
     }
     assert!(failures > 20, "only {failures} syncs failed");
     assert_ne!(BOOT, NEXT_BOOT);
+}
+
+fn make(e: &Engine, name: &str, len: usize) -> Result<Ino, Errno> {
+    let make = Make {
+        kind: Kind::File,
+        perm: 0o644,
+        umask: 0,
+        rdev: 0,
+        target: b"",
+    };
+    let ino = e.make(ROOT, name.as_bytes(), &make, &WHO)?.attr.ino;
+    e.write(ino, 0, &vec![1; len], WriteHow::default())?;
+    Ok(ino)
+}
+
+/// The reserve, of which a revert on a full disk lived, is there again when space is.
+#[test]
+fn the_reserve_comes_back() {
+    let (dir, disk) = (Dir::new(), SimDisk::new());
+    let e = open(&dir, &disk, BOOT);
+    make(&e, "file", 5000).unwrap();
+    let reserve = || disk.bytes("reserve").unwrap().len();
+    let whole = reserve();
+    disk.set_capacity(Some(disk.used()));
+    for reverts in 0.. {
+        assert!(reverts < 1000, "they need nothing");
+        e.revert_base().unwrap();
+        e.undo(1).unwrap();
+        if reserve() < whole {
+            break;
+        }
+    }
+    disk.set_capacity(None);
+    let begun = Instant::now();
+    while reserve() < whole {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is gone");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -15,6 +15,7 @@ use llfs::base::Base;
 use llfs::engine::{Attr, Caller, Engine, Make, OpenOptions, Terms, WriteHow};
 use llfs::relay::{Asked, Op, Relay};
 use llfs::tree::{Ino, Kind, ROOT};
+use nix::errno::Errno;
 
 const WHO: Caller = Caller {
     uid: 0,
@@ -244,6 +245,21 @@ fn a_revert_of_which_the_kernel_was_not_told_is_told_by_the_next_worker() {
     last.write(file, 0, b"newer one", cached).unwrap();
     assert_eq!(&now(&last, file).1[..9], b"newer one");
     last.catch_up();
+}
+
+/// What a failed sync left is known to nobody, and not to the next worker either.
+#[test]
+fn after_a_failed_sync_the_next_worker_writes_nothing_either() {
+    let mut site = Site::new("latched", plant);
+    let e = site.worker();
+    let file = ino_of(&e, "a/d/f3");
+    e.write(file, 0, b"later", WriteHow::default()).unwrap();
+    drop(e);
+    site.relay.latch();
+    let next = site.worker();
+    let refused = next.write(file, 0, b"never", WriteHow::default());
+    assert_eq!(refused.unwrap_err(), Errno::EROFS);
+    assert_eq!(&now(&next, file).1[..5], b"later");
 }
 
 /// Looks a path below `.llfs` up, one name after the other.

@@ -249,6 +249,26 @@ fn repair(disk: &SimDisk, boot: BootToken) -> Result<(Store, Recovered), OpenErr
 }
 
 /// What lies before the damage counts, and the store can be written again; the rest is set aside.
+/// None of its frames is one of ours, and that is no torn tail.
+#[test]
+fn a_segment_of_another_store_is_damage() {
+    let [disk, other] = [7, 8].map(|number| {
+        let disk = SimDisk::new();
+        let superblock = Superblock {
+            uuid: [number; 16],
+            ..superblock()
+        };
+        Store::create(&disk, &superblock).unwrap();
+        let (store, _) = open(&disk, BOOT).unwrap();
+        append(&store, 0..5);
+        drop(store);
+        disk
+    });
+    let foreign = other.bytes(SEGMENT).unwrap();
+    disk.tamper(SEGMENT, |bytes| *bytes = foreign);
+    assert!(matches!(open(&disk, BOOT), Err(OpenError::Damaged(_))));
+}
+
 #[test]
 fn a_repair_goes_on_before_the_damage() {
     for (segment, at) in [
@@ -401,6 +421,31 @@ fn a_damaged_image_gives_way_to_the_one_before() {
     disk.tamper(path, |bytes| bytes[70] ^= 1);
     disk.tamper("images/00000003.img", |bytes| bytes.truncate(20));
     assert!(matches!(open(&disk, BOOT), Err(OpenError::Damaged(_))));
+}
+
+/// What an image covers is let go of when that image was found whole once more.
+#[test]
+fn what_a_damaged_image_covers_stays() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    append(&store, 0..5);
+    image_of(&store, 5);
+    append(&store, 5..10);
+    disk.tamper("images/00000001.img", |bytes| bytes[66] ^= 1);
+    let image = store.write_image(store.last_seq(), &mut |out| {
+        out.write_all(&10u32.to_le_bytes())
+    });
+    image.unwrap_err();
+    append(&store, 10..12);
+    drop(store);
+    let (_, mut recovered) = open(&disk, BOOT).unwrap();
+    assert_eq!(count_records(&mut recovered).unwrap(), 12);
+    drop(recovered);
+    // Without the other image, the journal still has everything.
+    disk.tamper("images/00000002.img", |bytes| bytes[66] ^= 1);
+    let (_, mut recovered) = open(&disk, BOOT).unwrap();
+    assert_eq!(recovered.damaged_images(), [2, 1]);
+    assert_eq!(count_records(&mut recovered).unwrap(), 12);
 }
 
 fn with_sealed_layer() -> (SimDisk, Store, LayerId) {

@@ -391,6 +391,8 @@ fn sums_that_do_not_fit_come_later() {
         let mut bytes = [0; 8192];
         store.read(layer, 0, &mut bytes, true).unwrap();
         assert_eq!((bytes[0], bytes[8191]), (1, 2));
+        let unfinished = disk.bytes("layers/00000001.tmp");
+        assert!(unfinished.is_none(), "its space is free again");
     }
     disk.set_capacity(None);
     assert_eq!(store.finish_seals().unwrap(), 1);

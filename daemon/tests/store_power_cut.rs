@@ -441,6 +441,40 @@ fn what_comes_during_a_flush_waits_for_the_next() {
     }
 }
 
+/// A block goes after the record that gave it up is on the medium: whatever comes up, a state that has the block can read it.
+#[test]
+fn blocks_go_after_what_gave_them_up_is_durable() {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).expect("the disk is empty");
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options(BOOT)).expect("it was just made");
+    let layer = store.open_layer();
+    store.alloc(layer, 3).expect("there are numbers");
+    store
+        .write_blocks(layer, 0, &[1; 3 * 4096], 0)
+        .and_then(|()| store.append(&0u32.to_le_bytes()))
+        .and_then(|_| store.sync())
+        .expect("the disk works");
+    let given_up = store.append(&1u32.to_le_bytes()).expect("there is space");
+    let blocks = 0..3;
+    store
+        .free(layer, std::slice::from_ref(&blocks), given_up)
+        .expect("the disk works");
+    let mut medium = Medium::default();
+    for step in &disk.steps() {
+        medium.apply(step);
+    }
+    each(200, 3, |name, choose| {
+        let disk = SimDisk::from_image(medium.crash(choose));
+        let (store, mut recovered) = Store::open(Arc::new(disk), &options(NEXT_BOOT))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        if count_records(&mut recovered).expect("they are in order") == 1 {
+            let mut bytes = [0; 3 * 4096];
+            let read = store.read(layer, 0, &mut bytes, true);
+            assert!(read.is_ok() && bytes == [1; 3 * 4096], "{name}");
+        }
+    });
+}
+
 /// What is sealed while a flush runs was perhaps not flushed: sums of it wait for the next.
 #[test]
 fn what_is_sealed_during_a_flush_gets_its_sums_later() {

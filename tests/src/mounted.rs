@@ -118,12 +118,18 @@ impl Mounted {
         }
         std::os::unix::fs::lchown(&self.dir, Some(uid), Some(uid)).expect("root may chown");
         // The programs may lie where only root can go.
+        self.copy_programs();
+    }
+
+    /// Uses copies of the programs from here on; where they are.
+    pub fn copy_programs(&mut self) -> PathBuf {
         let programs = self.scratch.dir("programs");
         for program in [binaries::llfs(), binaries::llctl()] {
             let name = program.file_name().expect("programs have names");
             std::fs::copy(&program, programs.join(name)).expect("programs can be copied");
         }
-        self.programs = programs;
+        self.programs = programs.clone();
+        programs
     }
 
     /// From the next mount on everything happens by itself that does so for users, too.

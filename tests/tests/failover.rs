@@ -10,13 +10,14 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::{FileExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use llfs_tests::binaries;
 use llfs_tests::command::{Run, ended_within, until};
 use llfs_tests::dice::Random;
 use llfs_tests::killer::{Killer, kill_worker, worker_of};
@@ -533,6 +534,31 @@ fn an_upgrade_exchanges_the_worker_under_open_files() {
     assert_eq!(mounted.pid(), supervisor);
     assert_ne!(worker_of(supervisor), before);
     assert_eq!(mounted.json(&["status"])["workers"], 2);
+}
+
+/// A worker of a binary that was not there when the mount began; and one of a binary that is none is followed by one of that
+/// before it.
+#[test]
+fn an_upgrade_runs_what_is_on_the_disk_now_if_that_serves() {
+    let mut mounted = Mounted::prepare("failover-upgrade-binary");
+    let llfs = mounted.copy_programs().join("llfs");
+    mounted.mount();
+    let number = |path: &Path| fs::metadata(path).unwrap().ino();
+    let install = |from: &Path| {
+        let new = llfs.with_extension("new");
+        fs::copy(from, &new).unwrap();
+        fs::rename(&new, &llfs).unwrap();
+        let upgrade = mounted.program(binaries::llfs()).arg("upgrade");
+        upgrade.arg(&mounted.dir).ok();
+        let worker = worker_of(mounted.pid()).unwrap();
+        fs::write(mounted.path("file"), "served").unwrap();
+        number(Path::new(&format!("/proc/{worker}/exe")))
+    };
+    let before = number(&llfs);
+    let served = install(&binaries::llfs());
+    assert_eq!(served, number(&llfs), "the old one serves");
+    assert_ne!(served, before);
+    assert_eq!(install(Path::new("/bin/false")), served, "nobody serves");
 }
 
 #[test]

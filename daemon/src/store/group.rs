@@ -55,3 +55,33 @@ impl Group {
         answer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The flush that runs may have begun before the caller's work: it does not count.
+    #[test]
+    fn who_comes_during_a_flush_waits_for_one_that_begins_later() {
+        let (group, flushes) = (Group::default(), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            let first = group.run(|| {
+                scope.spawn(|| {
+                    let second = group.run(|| {
+                        flushes.lock().push("second");
+                        Ok(())
+                    });
+                    second.unwrap();
+                });
+                // Until that one waits: it is told, and finds that this has not ended.
+                while group.ended.notify_all() == 0 {
+                    std::thread::yield_now();
+                }
+                flushes.lock().push("first");
+                Ok(())
+            });
+            first.unwrap();
+        });
+        assert_eq!(*flushes.lock(), ["first", "second"]);
+    }
+}
