@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: llfs::worker::Allocator = llfs::worker::Allocator;
+
 fn main() -> ExitCode {
     llfs::supervisor::main()
 }

@@ -318,6 +318,36 @@ test "$(sqlite3 db 'select count(*), sum(n) from t;')" = "40|820"
 sqlite3 db 'pragma integrity_check;' | grep -qx ok
 "#;
 
+/// A worker that is killed while the kernel waits for memory to copy a request to fails that request.
+#[test]
+fn a_large_write_needs_no_new_memory_in_the_worker() {
+    let mounted = mounted("large-write", |_| ());
+    let write = |file: &File, at: u64, len: usize| file.write_all_at(&vec![7; len], at).unwrap();
+    let file = File::create(mounted.dir.join("file")).unwrap();
+    for _ in 0..3 {
+        write(&file, 2 << 20, 4096);
+        let worker = worker_of(mounted.pid()).unwrap();
+        let before = faults(worker);
+        write(&file, 0, 1 << 20);
+        let taken = faults(worker) - before;
+        println!("{taken} pages");
+        assert!(taken < 128, "{taken} pages, of 256 written");
+        kill_worker(mounted.pid());
+    }
+}
+
+/// How often a process had a page that it had not touched before (`minflt`, proc_pid_stat(5)).
+fn faults(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let behind_name = stat.rsplit(')').next().unwrap();
+    behind_name
+        .split_whitespace()
+        .nth(7)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
 #[test]
 fn programs_go_on_under_kills() {
     let seed = seed();

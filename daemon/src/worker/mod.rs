@@ -5,7 +5,10 @@
 //! mount, end.
 
 mod alive;
+mod allocator;
 mod trouble;
+
+pub use allocator::Allocator;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -37,6 +40,7 @@ const LOCK_GRACE: Duration = Duration::from_secs(10);
 
 /// Serves until the mount has ended, or the supervisor has.
 pub(crate) fn run() -> Result<(), Trouble> {
+    allocator::one_heap();
     let begun = || -> io::Result<Line> {
         // The supervisor ends us, as long as it lives; what a terminal sends to all is for it.
         for stop in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -230,7 +234,6 @@ impl Mount {
             go_on(&device, &how.lethal).map_err(failed)?;
         }
         let kernel = session.kernel();
-        touch_memory();
         let end = session.run().map_err(failed)?;
         // What this request waits for was asked before a client may ask for anything.
         let answers = kernel.answers();
@@ -297,22 +300,6 @@ impl Mount {
         close(engine)?;
         ended.map_err(|error| Trouble::because("the FUSE session broke", error))
     }
-}
-
-/// Sees to it that the buffer into which the session is about to read requests is memory that was touched before. A worker that
-/// is killed while the kernel copies a large write into untouched memory fails that write: the copy is then given up, with EIO.
-fn touch_memory() {
-    /// Above what the session's buffer takes, 1 MiB and a page or two.
-    const ROOM: usize = 4 << 20;
-    // SAFETY: these set how the allocator works from now on (mallopt(3)), and touch nothing that is in use: one heap for all
-    // threads, which large buffers come from and which keeps what is freed.
-    #[cfg(target_env = "gnu")]
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 2 * ROOM as i32);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 4 * ROOM as i32);
-    }
-    drop(std::hint::black_box(vec![1_u8; ROOM]));
 }
 
 /// Has the kernel ask again what the worker before this one left unanswered, but for what kills workers.
