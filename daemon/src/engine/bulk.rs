@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use super::authors::Family;
 use super::{Engine, unchanged};
 use crate::relay;
-use crate::tree::{At, BLOCK, Dentry, Ino, Meta, Record, Root, Src, StateId, Time};
+use crate::tree::{At, BLOCK, Dentry, Ino, Meta, Record, Root, Src, StateId, Time, numbering};
 
 /// A process has stopped removing when it removed nothing for so long,
 const GAP: Duration = Duration::from_secs(2);
@@ -47,7 +47,7 @@ pub(super) struct Said {
 pub(super) struct Bulk {
     /// So many are a bulk; 0: nobody wants to know.
     limit: AtomicU32,
-    /// Inodes from this number on are young.
+    /// Inodes whose numbers were given from this turn on are young.
     young: AtomicU64,
     /// Held by who takes a mark, before all other locks: who comes meanwhile shares it, rather than removing something without one.
     taking: Mutex<()>,
@@ -73,7 +73,7 @@ struct Remover {
     /// None: there was a snapshot of the state before, which is not for this to give up.
     mark: Option<StateId>,
     /// What had this number or a greater one then does not count.
-    young: Ino,
+    young: u64,
     begun: Instant,
     last: Instant,
     removed: u32,
@@ -82,7 +82,7 @@ struct Remover {
 struct Mark {
     id: StateId,
     taken: Instant,
-    young: Ino,
+    young: u64,
     kept: bool,
 }
 
@@ -122,7 +122,7 @@ impl GoingOn {
     }
 
     /// A process begins, behind this mark.
-    fn begin(&mut self, pid: u32, mark: Option<StateId>, young: Ino, now: Instant) {
+    fn begin(&mut self, pid: u32, mark: Option<StateId>, young: u64, now: Instant) {
         self.removers.retain(|remover| remover.pid != pid);
         if self.removers.len() >= REMOVERS_MAX {
             let silent = self.removers.iter().enumerate().min_by_key(|(_, r)| r.last);
@@ -143,7 +143,7 @@ impl GoingOn {
     /// One more; whether that made it many.
     fn count(&mut self, pid: u32, ino: Ino, limit: u32) -> Option<u32> {
         let remover = self.removers.iter_mut().find(|r| r.pid == pid)?;
-        if ino >= remover.young {
+        if numbering::turn(ino) >= remover.young {
             return None;
         }
         remover.removed += 1;
@@ -185,7 +185,7 @@ impl Engine {
 
     /// What is made from here on is young. To be called now and then.
     pub(super) fn grow_up(&self) {
-        let next = self.state.read().next_ino;
+        let next = self.state.read().next_turn;
         self.bulk.young.store(next, Relaxed);
     }
 
@@ -203,7 +203,7 @@ impl Engine {
         let young = self.bulk.young.load(Relaxed);
         let there = self.state.read().head.dentry(At(parent, name));
         if let Some(Dentry::Here(ino, _)) = there
-            && ino >= young
+            && numbering::turn(ino) >= young
         {
             return;
         }
@@ -238,7 +238,7 @@ impl Engine {
     }
 
     /// The mark, with the turn held; within, none if there is a snapshot of this state. None: it failed.
-    fn take_mark(&self, young: Ino) -> Option<Option<StateId>> {
+    fn take_mark(&self, young: u64) -> Option<Option<StateId>> {
         let said = self.bulk.going_on.lock().said.clone();
         let meta: Meta = self.stamped(said.meta).into();
         let _gate = self.gate.write();
@@ -352,7 +352,7 @@ impl Engine {
 }
 
 /// A process begins, and counts for its parent.
-fn begin(going_on: &mut GoingOn, who: Family, mark: Option<StateId>, young: Ino) {
+fn begin(going_on: &mut GoingOn, who: Family, mark: Option<StateId>, young: u64) {
     let now = Instant::now();
     going_on.begin(who.pid, mark, young, now);
     if who.parent <= INIT {
@@ -411,7 +411,7 @@ mod tests {
             }
         }
         // What is young does not count.
-        going_on.count(10, 100, 20);
+        going_on.count(10, numbering::number(100), 20);
         assert!(going_on.kept.is_empty());
         going_on.count(11, 50, 20);
         assert_eq!(going_on.kept, [7]);

@@ -8,7 +8,7 @@ use super::seed::{Seed, known};
 use super::{Answer, Engine, errno};
 use crate::base;
 use crate::store::Store;
-use crate::tree::{At, Delta, Dentry, Ino, Inode, Kind, Record, Slot, Src, State, Time};
+use crate::tree::{At, Delta, Dentry, Ino, Inode, Kind, Record, Slot, Src, State, Time, numbering};
 
 /// Link counts above this are refused, as ext4 does (`EXT4_LINK_MAX`).
 pub(super) const LINK_MAX: u32 = 65_000;
@@ -19,7 +19,7 @@ pub(super) struct Tx<'a> {
     deltas: Vec<Delta>,
     /// Inodes that this change wrote, which later steps of it must see.
     inodes: Vec<(Ino, Inode)>,
-    next_ino: Ino,
+    next_turn: u64,
     /// The time of the change.
     pub now: Time,
 }
@@ -114,8 +114,8 @@ impl Tx<'_> {
 
     /// The number for a new inode.
     pub fn new_ino(&mut self) -> Ino {
-        self.next_ino += 1;
-        self.next_ino - 1
+        self.next_turn += 1;
+        numbering::number(self.next_turn - 1)
     }
 
     /// The name means this inode from here on.
@@ -176,7 +176,7 @@ impl Engine {
     pub(super) fn change<T>(&self, f: impl FnOnce(&mut Tx<'_>) -> Answer<T>) -> Answer<T> {
         let mut state = self.state.write();
         let mut tx = Tx {
-            next_ino: state.next_ino,
+            next_turn: state.next_turn,
             state: &state,
             deltas: Vec::with_capacity(4),
             inodes: Vec::new(),

@@ -14,7 +14,7 @@ use super::staged::{self, Difference};
 use super::state::{LAYER_MAX, NUMBER_MAX};
 use super::{
     Apply, Dentry, Digest, Discarded, Fact, Ino, Inode, LayerId, Meta, Place, Root, Slot, Snapshot,
-    State, StateId, Time,
+    State, StateId, Time, numbering,
 };
 
 /// One item of an image. The order is: `Start`, places, for each root its differences and then its `Snapshot`,
@@ -65,7 +65,8 @@ enum Item {
 pub fn write(state: &State, to: &mut dyn Write) -> io::Result<()> {
     let mut put = |item: &Item| rmp_serde::encode::write(to, item).map_err(io::Error::other);
     put(&Item::Start {
-        next_ino: state.next_ino,
+        // An llfs that knows no turns gives the numbers from here on one after the other.
+        next_ino: numbering::block_from(state.next_turn),
         next_state: state.next_state,
         next_layer: state.next_layer,
         applying: state.applying.clone(),
@@ -164,7 +165,8 @@ pub fn read(from: &mut dyn Read) -> io::Result<State> {
                     return Err(invalid("numbers that were never given"));
                 }
                 started = true;
-                state.next_ino = next_ino;
+                // It wrote the number after the last one that it gave.
+                state.next_turn = numbering::block_from(next_ino);
                 state.next_state = next_state;
                 state.next_layer = next_layer;
                 state.applying = applying;
@@ -250,7 +252,7 @@ fn take(root: &mut Root, difference: Difference) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::Src;
+    use crate::tree::{FIRST_INO, Src};
 
     fn start(next_ino: Ino, next_state: StateId, next_layer: LayerId) -> Item {
         Item::Start {
@@ -268,6 +270,20 @@ mod tests {
             rmp_serde::encode::write(&mut bytes, &item).unwrap();
         }
         read(&mut &bytes[..]).is_err()
+    }
+
+    /// After an image of a version that gave numbers in order, all up to `next_ino`, whose turns lie anywhere in its block.
+    #[test]
+    fn numbers_go_on_behind_those_of_older_versions() {
+        for count in 0..100 {
+            let mut bytes = Vec::new();
+            for item in [start(FIRST_INO + count, 5, 3), Item::Head] {
+                rmp_serde::encode::write(&mut bytes, &item).unwrap();
+            }
+            let next = read(&mut &bytes[..]).unwrap().next_turn;
+            let given = FIRST_INO..FIRST_INO + count;
+            assert!(given.map(numbering::turn).all(|turn| turn < next));
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod line;
 mod merge;
 pub mod meta;
 pub mod name;
+pub mod numbering;
 pub mod piles;
 pub mod record;
 pub mod root;

@@ -9,7 +9,7 @@ use super::line::Line;
 use super::piles::{self, Piles};
 use super::record::{Apply, BASE_STATE, Delta, Digest, Fact, LayerId, Move, Record, Src, StateId};
 use super::root::{Contradiction, Root};
-use super::{At, Difference, FIRST_INO, Ino, Meta, ShortName, Time};
+use super::{At, Difference, FIRST_INO, Ino, Meta, ShortName, Time, numbering};
 
 /// A snapshot: a root with a name.
 #[derive(Clone, Debug)]
@@ -96,8 +96,8 @@ pub struct State {
     pub staged: Vec<Root>,
     /// How far an apply came.
     pub applying: Option<Apply>,
-    /// The number of the next new inode.
-    pub next_ino: Ino,
+    /// The turn of the next new inode, by which it gets its number ([`numbering`]).
+    pub next_turn: u64,
     /// The number of the next snapshot or discarded state.
     pub next_state: StateId,
     /// A number above those of all layers that any record named.
@@ -117,7 +117,7 @@ impl Default for State {
             places: OrdMap::new(),
             staged: Vec::new(),
             applying: None,
-            next_ino: FIRST_INO,
+            next_turn: FIRST_INO,
             next_state: 1,
             next_layer: 1,
             changes: 0,
@@ -333,10 +333,16 @@ impl State {
         Ok(())
     }
 
+    /// This number is taken.
+    fn note_ino(&mut self, ino: Ino) -> Result<(), Contradiction> {
+        self.next_turn = self.next_turn.max(after(numbering::turn(ino))?);
+        Ok(())
+    }
+
     /// Notes what a change says besides the namespace: numbers that are taken, places in the base.
     fn note(&mut self, delta: &Delta) -> Result<(), Contradiction> {
         match delta {
-            Delta::Inode(ino, _) => self.next_ino = self.next_ino.max(after(*ino)?),
+            Delta::Inode(ino, _) => self.note_ino(*ino)?,
             Delta::Map {
                 to: Some(Src::Layer { layer, .. }),
                 ..
@@ -353,7 +359,7 @@ impl State {
     /// The same for what a staged state differs in.
     pub(super) fn note_difference(&mut self, difference: &Difference) -> Result<(), Contradiction> {
         match difference {
-            Difference::Inode(ino, Some(_)) => self.next_ino = self.next_ino.max(after(*ino)?),
+            Difference::Inode(ino, Some(_)) => self.note_ino(*ino)?,
             Difference::Extent(_, _, Some(extent)) => {
                 if let Src::Layer { layer, .. } = extent.src() {
                     self.next_layer = self.next_layer.max(next_layer(layer)?);
@@ -390,12 +396,10 @@ fn next_layer(layer: LayerId) -> Result<LayerId, Contradiction> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{BaseLen, Inode, Kind, Move};
+    use crate::tree::{BaseLen, Inode, Kind, Move, image};
 
-    /// A record of numbers at the end of their range is a contradiction, at once: no llfs writes one.
-    #[test]
-    fn numbers_without_a_next_one_are_contradictions() {
-        let file = Inode {
+    fn file() -> Inode {
+        Inode {
             kind: Kind::File,
             perm: 0o644,
             uid: 0,
@@ -412,8 +416,39 @@ mod tests {
             home: None,
             xattrs: None,
             target: None,
-        };
-        let inode = |ino| Delta::Inode(ino, Box::new(file.clone()));
+        }
+    }
+
+    /// Whatever was given before, in order as by older versions or by turns, is not given again: not after a replay, not after an image.
+    #[test]
+    fn no_number_is_given_twice() {
+        let numbers = |from: u64| (from..from + 200).map(numbering::number);
+        for count in 1..150 {
+            let in_order = FIRST_INO..FIRST_INO + count;
+            for given in [
+                in_order.clone().collect(),
+                in_order.map(numbering::number).collect::<Vec<_>>(),
+            ] {
+                let mut state = State::default();
+                for ino in &given {
+                    let made = Delta::Inode(*ino, Box::new(file()));
+                    state.apply(&Record::Change(vec![made])).unwrap();
+                }
+                assert!(numbers(state.next_turn).all(|ino| !given.contains(&ino)));
+                let mut image = Vec::new();
+                image::write(&state, &mut image).unwrap();
+                let read = image::read(&mut &image[..]).unwrap();
+                assert!(numbers(read.next_turn).all(|ino| !given.contains(&ino)));
+                // An older version goes on in order.
+                assert!(given.iter().all(|ino| *ino < read.next_turn));
+            }
+        }
+    }
+
+    /// A record of numbers at the end of their range is a contradiction, at once: no llfs writes one.
+    #[test]
+    fn numbers_without_a_next_one_are_contradictions() {
+        let inode = |ino| Delta::Inode(ino, Box::new(file()));
         let map = |from, len, block| Delta::Map {
             ino: FIRST_INO,
             from,

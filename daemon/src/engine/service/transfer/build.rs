@@ -14,7 +14,7 @@ use crate::engine::service::states::{View, Which};
 use crate::engine::{Answer, Engine};
 use crate::tree::{
     BLOCK, BaseLen, Delta, Dentry, FIRST_INO, Fact, Ino, Inode, InodeRef, Kind, ROOT, Root, Slot,
-    Src, StateId, Time, Xattrs,
+    Src, StateId, Time, Xattrs, numbering,
 };
 
 /// Inode numbers that are set apart at a time. No record says so: what was not used is used by the next life.
@@ -37,19 +37,20 @@ impl From<Errno> for Refused {
     }
 }
 
-/// Inode numbers for what is imported.
+/// Turns for inode numbers of what is imported.
 #[derive(Default)]
-pub(super) struct Inos(Range<Ino>);
+pub(super) struct Inos(Range<u64>);
 
 impl Inos {
     fn next(&mut self, engine: &Engine) -> Ino {
-        self.0.next().unwrap_or_else(|| {
+        if self.0.is_empty() {
             let mut state = engine.state.write();
-            let first = state.next_ino;
-            state.next_ino = first + INOS;
-            self.0 = first + 1..first + INOS;
-            first
-        })
+            let first = state.next_turn;
+            state.next_turn = first + INOS;
+            self.0 = first..first + INOS;
+        }
+        self.0.start += 1;
+        numbering::number(self.0.start - 1)
     }
 }
 
