@@ -296,6 +296,23 @@ fn make(e: &Engine, name: &str, len: usize) -> Result<Ino, Errno> {
     Ok(ino)
 }
 
+/// Who writes to a full disk need not wait until what others gave up is taken back behind the scenes.
+#[test]
+fn a_write_takes_back_what_was_given_up() {
+    let (dir, disk) = (Dir::new(), SimDisk::new());
+    let e = open(&dir, &disk, BOOT);
+    let big = make(&e, "big", 4 << 20).unwrap();
+    // Its layer takes no more; and what there is to take back so far is taken back.
+    e.snapshot(|_| "s".into(), "").unwrap();
+    e.delete(&["s".into()]).unwrap();
+    e.checkpoint().unwrap();
+    disk.set_capacity(Some(disk.used() + (64 << 10)));
+    assert_eq!(make(&e, "more", 200 << 10), Err(Errno::ENOSPC));
+    e.unlink(ROOT, b"big").unwrap();
+    e.forget(big, 1000);
+    make(&e, "again", 200 << 10).unwrap();
+}
+
 /// The reserve, of which a revert on a full disk lived, is there again when space is.
 #[test]
 fn the_reserve_comes_back() {
