@@ -206,6 +206,39 @@ fn snapshots_share_a_layer_and_give_their_part_of_it_back() {
     e.close().unwrap();
 }
 
+/// A layer that was left, and of which no state has anything any more, goes with its file.
+#[test]
+fn layers_that_nobody_reaches_go() {
+    let (dir, options) = directories("layers");
+    fs::create_dir(&options.store).unwrap();
+    let small = StoreOptions {
+        layer_blocks: 1,
+        ..StoreOptions::default()
+    };
+    let e = Engine::open_on(
+        Base::open(&options.base).unwrap(),
+        Arc::new(HostDisk::open(&options.store).unwrap()),
+        &options.store,
+        &small,
+    )
+    .unwrap();
+    let ino = file(&e, "one");
+    let name = |n: u8| format!("s{n}");
+    for n in 0..20 {
+        e.write(ino, 0, &[n; 4096], WriteHow::default()).unwrap();
+        e.snapshot(|_| name(n), "").unwrap();
+    }
+    assert!(layers(&dir).len() >= 20, "{}", layers(&dir).len());
+    e.delete(&(0..19).map(name).collect::<Vec<_>>()).unwrap();
+    e.checkpoint().unwrap();
+    // That of the snapshot that is left, and the one that takes writes.
+    assert!(layers(&dir).len() <= 2, "{}", layers(&dir).len());
+    let mut found = vec![0; 4096];
+    e.read(ino, 0, &mut found, true).unwrap();
+    assert_eq!(found, [19; 4096]);
+    e.close().unwrap();
+}
+
 /// Less than what is taken back at once comes back too, when nothing more is given up.
 #[test]
 fn a_little_that_was_given_up_comes_back_by_itself() {

@@ -272,6 +272,8 @@ fn hooks_run_before_and_after_and_stop_what_they_must() {
     let llctl = llfs_tests::binaries::llctl();
     site.env.push(("LLFS_TEST_LOG".into(), log.clone().into()));
     site.remount();
+    // Nobody else sleeps so long.
+    let sleep = format!("600.{}", std::process::id());
     let line =
         "echo $LLFS_WHEN $LLFS_EVENT $LLFS_SNAPSHOT $LLFS_OUTCOME $(cat f) >> $LLFS_TEST_LOG";
     let text = format!(
@@ -282,7 +284,7 @@ before_revert = \"{line}; test ! -e forbidden || {{ echo not now; exit 3; }}\"
 after_revert = \"{line}; echo after >> f; {} snap from-hook; exit 1\"
 before_delete = \"{line}\"
 after_prune = \"{line}\"
-before_apply = \"sleep 600\"
+before_apply = \"sleep {sleep}; :\"
 timeout = \"10s\"
 ",
         llctl.display()
@@ -319,6 +321,15 @@ timeout = \"10s\"
         "{}",
         slow.err()
     );
+    // With all that it started.
+    until("the end of the hook", Duration::from_secs(20), || {
+        let sleeps = |entry: std::io::Result<fs::DirEntry>| {
+            let line = fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+            (line == format!("sleep\0{sleep}\0").as_bytes()).then_some(())
+        };
+        let all = fs::read_dir("/proc").unwrap().filter_map(sleeps);
+        (all.count() == 0).then_some(())
+    });
     // A snapshot that is not taken runs none.
     site.snap("c");
     let unchanged = site.json(&["snap", "--if-changed"]);

@@ -205,6 +205,37 @@ fn a_second_mount_is_refused() {
     assert!(mountinfo::at(&other).is_none());
 }
 
+/// Where one cannot see the other's mount, it is the lock of the store that keeps them apart.
+#[test]
+fn a_second_mount_from_another_namespace_is_refused() {
+    let mounted = Mounted::prepare("double-namespace");
+    small_base(&mounted.dir);
+    let go = mounted.scratch.path().join("go");
+    let script = "mount --make-rprivate /; touch \"$0-there\"; until [ -e \"$0\" ]; do sleep 0.01; done; exec \"$@\"";
+    let run = mounted
+        .program("unshare")
+        .args(["-m", "bash", "-ec", script])
+        .arg(&go)
+        .arg(llfs_tests::binaries::llfs())
+        .arg("mount")
+        .arg(&mounted.dir)
+        .arg("--store")
+        .arg(&mounted.store);
+    // A socket of its own: it would find the other's.
+    let runtime = mounted.scratch.dir("run2");
+    let second = run.env("XDG_RUNTIME_DIR", runtime).start();
+    let there = mounted.scratch.path().join("go-there");
+    until("the namespace", Duration::from_secs(20), || {
+        there.exists().then_some(())
+    });
+    mounted.mount();
+    change_something(&mounted);
+    let head = mounted.manifest();
+    fs::write(&go, "").unwrap();
+    refused(second.finish(), &["in use"]);
+    head.assert_same(&mounted.manifest(), Ignore::default(), "the first");
+}
+
 #[test]
 fn a_mount_inside_a_mount_is_refused() {
     let mounted = Mounted::over("nested", small_base);

@@ -110,6 +110,25 @@ fn a_renamed_directory_gets_its_store_back() {
     has_changes(&mounted, &mounted.dir);
 }
 
+/// What was mounted under its new name has snapshots of its own, perhaps.
+#[test]
+fn a_store_that_is_there_already_is_not_replaced() {
+    let mounted = changed("moved-twice");
+    let dir = mounted.scratch.path().join("renamed");
+    fs::rename(&mounted.dir, &dir).unwrap();
+    mounted.llfs(&["mount", "--fresh"]).arg(&dir).ok();
+    mounted.llfs(&["unmount"]).arg(&dir).ok();
+    let was = mounted.dir.to_str().unwrap();
+    refused(
+        mounted.llfs(&["relink"]).arg(&dir),
+        &["a store of its own already", "--store"],
+    );
+    // Nothing was written: the first store is still that of the old place.
+    fs::rename(&dir, was).unwrap();
+    mounted.llfs(&["mount"]).arg(was).ok();
+    has_changes(&mounted, &mounted.dir);
+}
+
 #[test]
 fn a_directory_that_changed_on_its_way_is_not_relinked() {
     let mounted = changed("moved-changed");

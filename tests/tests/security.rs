@@ -239,3 +239,57 @@ fn an_ordinary_users_mount_gives_no_rights_and_lets_nobody_in() {
         assert!(fs::read_dir(&mounted.dir).is_err(), "root came in");
     }
 }
+
+/// Whoever changes a program, or gives it away, leaves nobody the rights that it had.
+#[test]
+fn rights_of_programs_go_when_they_are_changed_or_given_away() {
+    let mounted = Mounted::prepare("set-ids");
+    open_up(mounted.scratch.path(), 0o755);
+    open_up(&mounted.dir, 0o755);
+    let put = |name: &str, bits: u32| {
+        fs::write(mounted.path(name), "program").unwrap();
+        open_up(&mounted.path(name), bits);
+    };
+    for name in ["group", "cut", "group-only", "given", "plain"] {
+        put(name, if name == "group-only" { 0o2767 } else { 0o6777 });
+    }
+    put("able", 0o777);
+    mounted.mount();
+    // cap_net_raw, in the form that the kernel takes.
+    let able = "setfattr -n security.capability -v 0x0100000200200000000000000000000000000000 able";
+    let script = format!("cd '{}' && {able}", mounted.dir.display());
+    Run::shell(&script).ok();
+    let capability = || {
+        let run = Run::new("getfattr").args(["-n", "security.capability"]);
+        run.arg(mounted.path("able")).finish().code() == 0
+    };
+    assert!(capability());
+    assert_eq!(mode(&mounted.path("group")), 0o6777);
+    stranger(&mounted, "echo x >> group && : > cut && echo x >> able").ok();
+    assert_eq!(mode(&mounted.path("group")), 0o777);
+    assert_eq!(mode(&mounted.path("cut")), 0o777);
+    assert!(!capability(), "it is another program now");
+    std::os::unix::fs::chown(mounted.path("given"), Some(STRANGER), None).unwrap();
+    assert_eq!(mode(&mounted.path("given")), 0o777);
+    std::os::unix::fs::chown(mounted.path("group-only"), None, Some(STRANGER)).unwrap();
+    // That bit means something else where the group may not execute the file.
+    assert_eq!(mode(&mounted.path("group-only")), 0o2767);
+    // Nothing happened to this one.
+    assert_eq!(mode(&mounted.path("plain")), 0o6777);
+}
+
+#[test]
+fn an_ordinary_users_mount_runs_no_programs_where_none_may_run() {
+    let scratch = Scratch::new("user-noexec");
+    let disk = scratch.dir("disk");
+    let options = ["-t", "tmpfs", "-o", "noexec,mode=755", "none"];
+    Run::new("mount").args(options).arg(&disk).ok();
+    let base = disk.join("base");
+    fs::create_dir(&base).unwrap();
+    let mut mounted = Mounted::prepare_in(scratch, Some(&base), None);
+    open_up(mounted.scratch.path(), 0o755);
+    mounted.become_user(NOBODY);
+    mounted.mount();
+    let found = flags(&mounted);
+    assert!(found.iter().any(|flag| flag == "noexec"), "{found:?}");
+}

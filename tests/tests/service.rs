@@ -83,7 +83,9 @@ impl Service {
     /// Unmounts; the manager ends with its service.
     fn end(self) -> String {
         self.mounted.llfs(&["unmount"]).arg(&self.mounted.dir).ok();
-        self.manager.finish().ok().out()
+        let said = self.manager.finish().ok().out();
+        assert!(!said.contains("too early"), "{said}");
+        said
     }
 }
 

@@ -99,3 +99,43 @@ fn version_error(server: u32, daemon: String) -> ClientError {
         daemon,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    /// Who listens is who was the user then.
+    #[test]
+    fn a_daemon_of_a_stranger_is_not_talked_to() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let dir = std::env::temp_dir().join(format!("llctl-stranger-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o777)).unwrap();
+        let path = dir.join("sock");
+        let at = path.clone();
+        let theirs = thread::spawn(move || {
+            // SAFETY: the raw call changes the ids of this thread only, which ends with the closure, and takes numbers.
+            let done = unsafe { nix::libc::syscall(nix::libc::SYS_setresuid, 4321, 4321, 4321) };
+            assert_eq!(done, 0);
+            UnixListener::bind(at).unwrap()
+        });
+        let theirs = theirs.join().unwrap();
+        // Nothing is even said to it: it would have to be answered.
+        match socket(&path, Some(1234), &Hello::new("test")) {
+            Err(ClientError::Stranger { uid, .. }) => assert_eq!(uid, 4321),
+            other => panic!("{other:?}"),
+        }
+        theirs.set_nonblocking(true).unwrap();
+        let (mut stream, _) = theirs.accept().unwrap();
+        let mut said = Vec::new();
+        std::io::Read::read_to_end(&mut stream, &mut said).unwrap();
+        assert!(said.is_empty());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

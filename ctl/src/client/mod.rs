@@ -25,6 +25,8 @@ fn is_same_mount(one: &Welcome, other: &Welcome) -> bool {
 #[cfg(test)]
 mod greet;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod watch;
 

@@ -48,7 +48,10 @@ fn fallback_dir(uid: Uid) -> PathBuf {
 
 /// Makes [`runtime_dir`] if it is missing, and checks that nobody else can put sockets into it.
 pub fn create_runtime_dir() -> Result<PathBuf, LocateError> {
-    let path = runtime_dir();
+    create_private(runtime_dir())
+}
+
+fn create_private(path: PathBuf) -> Result<PathBuf, LocateError> {
     let failed = |why: String| LocateError::RuntimeDir {
         path: path.clone(),
         why,
@@ -134,7 +137,106 @@ fn trusted(dir: &Path, owner: Uid) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
     use super::*;
+
+    const STRANGER: u32 = 4_000_000;
+
+    /// A fresh directory, removed with all that is in it when dropped.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Scratch {
+            let path = env::temp_dir().join(format!("llctl-{name}-{}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Scratch(path)
+        }
+
+        /// A directory in it.
+        fn dir(&self, name: &str, mode: u32) -> PathBuf {
+            let path = self.0.join(name);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            path
+        }
+
+        fn strangers(&self, name: &str, mode: u32) -> PathBuf {
+            let path = self.dir(name, mode);
+            chown(&path, Some(STRANGER), None).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            if let Err(error) = fs::remove_dir_all(&self.0) {
+                eprintln!("{}: {error}", self.0.display());
+            }
+        }
+    }
+
+    #[test]
+    fn sockets_are_made_only_where_nobody_else_can_put_one() {
+        let scratch = Scratch::new("runtime");
+        let made = create_private(scratch.0.join("new")).unwrap();
+        assert_eq!(fs::metadata(&made).unwrap().mode() & 0o7777, 0o700);
+        create_private(made.clone()).unwrap();
+        let why = |path: PathBuf| create_private(path).unwrap_err().to_string();
+        for mode in [0o701, 0o710, 0o770, 0o707] {
+            let open = scratch.dir(&format!("{mode:o}"), mode);
+            assert!(why(open).contains("must be 0700"), "{mode:o}");
+        }
+        let link = scratch.0.join("link");
+        symlink(&made, &link).unwrap();
+        assert!(why(link).contains("not a directory"));
+        if geteuid().is_root() {
+            let theirs = scratch.strangers("theirs", 0o700);
+            assert!(why(theirs).contains("belongs to the user"));
+        }
+    }
+
+    #[test]
+    fn sockets_are_looked_for_only_where_no_stranger_can_put_one() {
+        let scratch = Scratch::new("trusted");
+        let me = geteuid();
+        let mine = scratch.dir("mine", 0o755);
+        assert!(trusted(&mine, me));
+        for mode in [0o775, 0o757, 0o1777] {
+            let open = scratch.dir(&format!("{mode:o}"), mode);
+            assert!(!trusted(&open, me), "{mode:o}");
+        }
+        let link = scratch.0.join("link");
+        symlink(&mine, &link).unwrap();
+        assert!(!trusted(&link, me));
+        assert!(!trusted(&scratch.0.join("none"), me));
+        if me.is_root() {
+            let theirs = scratch.strangers("theirs", 0o700);
+            assert!(!trusted(&theirs, me));
+            assert!(
+                trusted(&theirs, Uid::from_raw(STRANGER)),
+                "of a mount of theirs"
+            );
+        }
+    }
+
+    /// What is asked for a socket is asked of these places.
+    #[test]
+    fn the_places_for_sockets_are_those_that_are_trusted() {
+        let owner = geteuid();
+        let mount = Mount {
+            mountpoint: "/srv/data".into(),
+            fstype: super::super::FSTYPE.to_owned(),
+            uid: Some(owner.as_raw()),
+        };
+        for place in socket_candidates(&mount) {
+            assert!(
+                trusted(place.parent().unwrap(), owner),
+                "{}",
+                place.display()
+            );
+        }
+    }
 
     #[test]
     fn only_a_runtime_directory_of_ones_own_is_used() {

@@ -413,3 +413,34 @@ impl Item {
 fn cookie(name: &[u8]) -> u64 {
     (xxh3_64(name) >> 2) + FIRST_COOKIE
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn items(count: usize) -> Arc<Vec<Item>> {
+        let item = |n: usize| Item {
+            cookie: n as u64 + FIRST_COOKIE,
+            name: Box::default(),
+            ino: FIRST_INO,
+            kind: Kind::File,
+        };
+        Arc::new((0..count).map(item).collect())
+    }
+
+    #[test]
+    fn listings_that_nobody_reads_on_are_bounded() {
+        let mut listings = Listings::default();
+        let (few, many) = (items(1), items(KEPT_ENTRIES / 8));
+        for dir in 0..10 * KEPT as u64 {
+            listings.keep(dir, &few);
+            assert!(listings.kept.len() <= KEPT && listings.entries <= KEPT);
+            assert!(listings.kept.contains_key(&dir));
+        }
+        for dir in 0..20 {
+            listings.keep(dir, &many);
+            assert!(listings.entries <= KEPT_ENTRIES);
+            assert!(listings.kept.contains_key(&dir));
+        }
+    }
+}

@@ -287,3 +287,41 @@ impl DiskFile for HostFile {
         Ok(self.0.metadata()?.blocks() * 512)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    /// Whoever could put a link into a store would have the daemon write somewhere else.
+    #[test]
+    fn nothing_is_opened_through_a_link() {
+        let root = std::env::temp_dir().join(format!("llfs-disk-{}", std::process::id()));
+        fs::create_dir_all(root.join("elsewhere")).unwrap();
+        fs::create_dir(root.join("store")).unwrap();
+        fs::write(root.join("victim"), "precious").unwrap();
+        symlink("../victim", root.join("store/file")).unwrap();
+        symlink("../elsewhere", root.join("store/dir")).unwrap();
+        let disk = HostDisk::open(&root.join("store")).unwrap();
+        let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap());
+        let file = Path::new("file");
+        for how in [
+            OpenHow::Read,
+            OpenHow::Write,
+            OpenHow::Create,
+            OpenHow::Replace,
+        ] {
+            let refused = disk.open(file, how).err().unwrap();
+            assert_eq!(errno(refused), Errno::ELOOP);
+        }
+        assert_eq!(errno(disk.lock(file).err().unwrap()), Errno::ELOOP);
+        let dir = Path::new("dir");
+        assert_eq!(errno(disk.list(dir).unwrap_err()), Errno::ENOTDIR);
+        assert_eq!(errno(disk.sync_dir(dir).unwrap_err()), Errno::ENOTDIR);
+        assert_eq!(fs::read(root.join("victim")).unwrap(), b"precious");
+        fs::remove_dir_all(root).unwrap();
+    }
+}

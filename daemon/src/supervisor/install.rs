@@ -378,4 +378,69 @@ mod tests {
             assert!(unit.contains("FileDescriptorStoreMax=8"));
         }
     }
+
+    /// The disks of the directory and of the store are there before the service, and it says so of each.
+    #[test]
+    fn a_service_of_the_system_waits_for_its_disks() {
+        let place = |system| Place {
+            system,
+            units: "/units".into(),
+        };
+        let text = |system, store: Option<&str>| {
+            let store = store.map(Path::new);
+            addition(
+                &place(system),
+                Path::new("/srv/a b"),
+                Path::new("/o p/llfs"),
+                store,
+            )
+            .unwrap()
+        };
+        assert_eq!(text(false, None), None);
+        let waits = "[Unit]\nRequiresMountsFor=/srv\n";
+        assert_eq!(text(true, None).as_deref(), Some(waits));
+        let start = "[Service]\nExecStart=\nExecStart=:\"/o p/llfs\" mount --foreground --store \"/d/100%%\" %f\n";
+        assert_eq!(text(false, Some("/d/100%")).as_deref(), Some(start));
+        let both = format!("[Unit]\nRequiresMountsFor=/srv \"/d/100%%\"\n{start}");
+        assert_eq!(text(true, Some("/d/100%")), Some(both));
+    }
+
+    /// What keeps a mount up, and what must not be there because it would take it away.
+    #[test]
+    fn both_units_say_what_keeps_a_mount_up() {
+        for unit in [USER, SYSTEM] {
+            let lines: Vec<&str> = unit.lines().map(str::trim).collect();
+            for line in [
+                "Type=notify",
+                "NotifyAccess=main",
+                "FileDescriptorStoreMax=8",
+                "Restart=on-failure",
+                "RestartSec=100ms",
+                "RestartPreventExitStatus=2 7 8",
+                "StartLimitBurst=10",
+                "WatchdogSec=2min",
+                "KillMode=mixed",
+                "UMask=0077",
+            ] {
+                assert!(lines.contains(&line), "{line}");
+            }
+            // A namespace of its own would hide the mount from everybody else.
+            for hides in [
+                "Private",
+                "Protect",
+                "ReadOnlyPaths",
+                "InaccessiblePaths",
+                "TemporaryFileSystem",
+                "RootDirectory",
+            ] {
+                let found = lines.iter().find(|line| line.starts_with(hides));
+                assert_eq!(found, None);
+            }
+        }
+        // fusermount3 would have no rights.
+        assert!(!USER.lines().any(|line| line.starts_with("NoNewPrivileges")));
+        assert!(SYSTEM.lines().any(|line| line == "NoNewPrivileges=yes"));
+        let exits = [exit::USAGE, exit::DAMAGED, exit::NO_WRITE];
+        assert_eq!(exits, [2, 7, 8]);
+    }
 }

@@ -4,9 +4,11 @@ use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
+use super::super::resolve::open_beneath;
 use super::*;
 
 #[test]
@@ -107,4 +109,51 @@ fn a_mount_made_below_later_is_not_entered() {
     });
     assert!(scope.is_ok());
     assert!(plain.list(known).is_ok());
+}
+
+/// Each flag by itself, whatever else looks at names and numbers before and after.
+#[test]
+fn an_open_leads_neither_up_nor_through_links_or_mounts() {
+    let dir = Scratch::new();
+    dir.write("outside/secret", b"");
+    dir.write("base/sub/file", b"");
+    symlink("sub", dir.0.join("base/link")).unwrap();
+    let base = Base::open(&dir.0.join("base")).unwrap();
+    let open = |name| open_beneath(base.root_fd(), name, OFlag::O_PATH).map(drop);
+    assert_eq!(open(c"sub/file"), Ok(()));
+    for up in [c"..", c"../outside/secret", c"sub/../../outside", c"/"] {
+        assert_eq!(open(up), Err(Errno::EXDEV), "{up:?}");
+    }
+    assert_eq!(open(c"link/file"), Err(Errno::ELOOP));
+    if !is_root() {
+        return;
+    }
+    let mounted = std::thread::scope(|scope| {
+        let attempt = scope.spawn(|| {
+            // A mount namespace of this thread's own, which ends with it.
+            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
+            let none = None::<&str>;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+            let own = Base::open(&dir.0.join("base")).unwrap();
+            let at = dir.0.join("base/sub");
+            mount(Some(&at), &at, none, MsFlags::MS_BIND, none).unwrap();
+            // The same file system, so that no number tells.
+            open_beneath(own.root_fd(), c"sub", OFlag::O_PATH).map(drop)
+        });
+        attempt.join().unwrap()
+    });
+    assert_eq!(mounted, Err(Errno::EXDEV));
+}
+
+/// Numbers that llfs gives to what it makes are no objects of the base.
+#[test]
+fn numbers_that_are_given_to_others_are_refused() {
+    let dir = Scratch::new();
+    let base = dir.base();
+    let mut stat = nix::sys::stat::fstat(base.root_fd()).unwrap();
+    assert_eq!(base.number(&stat), Ok(ROOT));
+    for taken in [0, ROOT, super::super::FIRST_NEW, u64::MAX] {
+        stat.st_ino = taken;
+        assert_eq!(base.number(&stat), Err(Errno::EOVERFLOW), "{taken}");
+    }
 }

@@ -177,3 +177,18 @@ fn as_root_the_kernel_refuses_writes_through_the_view() {
     assert_eq!(refused, Errno::EROFS);
     assert!(open(base.root_fd(), name, OFlag::O_WRONLY).is_ok());
 }
+
+#[test]
+fn as_root_no_device_of_the_base_can_be_opened() {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    if !is_root() {
+        return;
+    }
+    let dir = Scratch::new();
+    let node = dir.0.join("null");
+    mknod(&node, SFlag::S_IFCHR, Mode::S_IRWXU, makedev(1, 3)).unwrap();
+    let base = dir.base();
+    let open = super::super::resolve::open_beneath;
+    let refused = open(base.view.as_fd(), c"null", OFlag::O_RDONLY);
+    assert_eq!(refused.map(drop), Err(Errno::EACCES));
+}

@@ -177,6 +177,17 @@ fn between_requests_a_client_may_wait_longer_than_within_one() {
 }
 
 #[test]
+fn a_client_that_asks_nothing_more_is_let_go() {
+    let limits = Limits {
+        idle: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let served = Served::with(Fake::default(), limits);
+    // Its reads end after `PATIENCE`.
+    assert_closed(&mut served.greeted());
+}
+
+#[test]
 fn a_client_too_many_is_told_so_until_another_leaves() {
     let served = Served::with(
         Fake::default(),

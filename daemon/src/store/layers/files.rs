@@ -101,3 +101,34 @@ impl FileCache {
         Ok(file)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::store::HostDisk;
+    use std::fs;
+
+    #[test]
+    fn open_files_are_bounded_and_the_least_recently_used_goes_first() {
+        let root = std::env::temp_dir().join(format!("llfs-files-{}", std::process::id()));
+        for id in 1..=20 {
+            let path = root.join(data_path(id));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let files = FileCache::new(Arc::new(HostDisk::open(&root).unwrap()), 3);
+        for id in 1..=20 {
+            files.data(LayerId(id), OpenHow::Read).unwrap();
+            files.data(LayerId(1), OpenHow::Read).unwrap();
+            assert!(files.cache.lock().files.len() <= 3, "{id}");
+        }
+        let open = |id| {
+            let cache = files.cache.lock();
+            cache.files.contains_key(&(LayerId(id), Part::Data))
+        };
+        assert!(open(1) && open(20) && open(19) && !open(18));
+        fs::remove_dir_all(root).unwrap();
+    }
+}

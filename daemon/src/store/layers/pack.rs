@@ -307,3 +307,19 @@ pub(super) fn read(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_that_were_read_last_are_kept_and_no_more() {
+        let mut chunks = Chunks::default();
+        for number in 0..10 * KEPT {
+            chunks.keep(LayerId(1), number, Arc::new(Vec::new()));
+            assert!(chunks.find(LayerId(1), 0).is_some(), "{number}");
+        }
+        assert_eq!(chunks.0.len(), KEPT);
+        assert!(chunks.find(LayerId(1), 1).is_none());
+    }
+}

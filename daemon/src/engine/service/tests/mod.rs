@@ -1,6 +1,7 @@
 //! The service on a real engine in fresh directories, without a mount.
 
 mod apply;
+mod bounds;
 mod checks;
 mod diff;
 mod full;

@@ -1,0 +1,71 @@
+//! What must not grow however long a daemon lives.
+
+use std::fs;
+
+use super::*;
+
+/// The first of so many reverts is forgotten, and what it discarded with it.
+#[test]
+fn of_what_reverts_discarded_the_newest_is_kept() {
+    let b = Place::new().open();
+    b.file("f", b"0");
+    b.engine.snapshot(|_| "s".into(), "").unwrap();
+    for n in 1..=80_u64 {
+        b.write("f", 0, &n.to_le_bytes());
+        b.engine.revert("s").unwrap();
+    }
+    let list = b.host.list(&ListQuery::default()).unwrap();
+    assert_eq!(list.discarded.len(), 64);
+    b.engine.undo(1).unwrap();
+    let mut found = [0; 8];
+    b.engine.read(b.ino("f"), 0, &mut found, true).unwrap();
+    assert_eq!(found, 80_u64.to_le_bytes());
+}
+
+/// What the kernel let go of is let go of here.
+#[test]
+fn objects_of_the_base_are_known_for_as_long_as_the_kernel_knows_them() {
+    let place = Place::new();
+    for n in 0..300 {
+        place.put(&format!("d{}/f{n}", n % 10), b"");
+    }
+    let b = place.open();
+    let before = b.engine.base.known();
+    let mut looked_up = Vec::new();
+    for n in 0..300 {
+        let dir = format!("d{}", n % 10);
+        let dir = b.engine.lookup(ROOT, dir.as_bytes()).unwrap().unwrap();
+        let file = format!("f{n}");
+        let file = b.engine.lookup(dir.attr.ino, file.as_bytes());
+        looked_up.push(dir.attr.ino);
+        looked_up.push(file.unwrap().unwrap().attr.ino);
+    }
+    assert_eq!(b.engine.base.known(), before + 310);
+    for ino in looked_up {
+        b.engine.forget(ino, 1);
+    }
+    assert_eq!(b.engine.base.known(), before);
+    assert!(b.engine.held.lock().all().is_empty());
+}
+
+/// Two images, and the journal since the older one.
+#[test]
+fn old_images_and_what_they_cover_go() {
+    let b = Place::new().open();
+    b.file("f", b"0");
+    let count = |dir: &str, end: &str| {
+        let all = fs::read_dir(b.place.0.join("store").join(dir)).unwrap();
+        let names = all.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(end)).count()
+    };
+    for n in 0..6_u64 {
+        b.write("f", 0, &n.to_le_bytes());
+        b.engine.snapshot(|_| format!("s{n}"), "").unwrap();
+        b.engine.checkpoint().unwrap();
+        assert!(count("images", ".img") <= 2, "round {n}");
+        assert!(count("journal", "") <= 3, "round {n}");
+    }
+    assert_eq!(count("images", ".img"), 2);
+    let b = b.killed();
+    assert_eq!(b.engine.snapshot_names().len(), 6);
+}
