@@ -1,6 +1,6 @@
 //! From lost and gained names to removals, additions, renames and paths to compare.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::moves::Moves;
 use super::names::Names;
@@ -67,15 +67,15 @@ pub(super) fn pair(old: &Names<'_>, new: &Names<'_>, mut moves: Moves) -> Vec<It
         lost.extend(from);
         gained.extend(to);
     }
-    replaced(&mut lost, &mut gained, &mut items, |l| l.slot.clone());
+    // If its directory went elsewhere, what has its path now did not take its place.
+    let stayed = |l: &Loose| carried(old, new, &l.slot).is_none_or(|path| path == l.path);
+    let by_slot = |l: &Loose| l.slot.clone();
+    replaced(&mut lost, &mut gained, &mut items, by_slot, |_| true);
     // Inode number 0 is nobody's: such slots stand for whole paths.
-    replaced(&mut lost, &mut gained, &mut items, |l| {
-        Slot::new(0, &l.path)
-    });
+    let by_path = |l: &Loose| Slot::new(0, &l.path);
+    replaced(&mut lost, &mut gained, &mut items, by_path, stayed);
     lost.retain(|l| {
-        // If its directory went elsewhere, what has its path now did not take its place.
-        let stayed = || carried(old, new, &l.slot).is_none_or(|path| path == l.path);
-        let overwritten = taken.contains(&Slot::new(0, &l.path)) && stayed();
+        let overwritten = taken.contains(&by_path(l)) && stayed(l);
         !taken.contains(&l.slot) && !overwritten
     });
     items.extend(lost.into_iter().map(|l| Item {
@@ -134,34 +134,30 @@ fn carried(old: &Names<'_>, new: &Names<'_>, slot: &Slot) -> Option<Vec<u8>> {
     new.path(&Slot::new(dir, &rest))
 }
 
-/// Moves those that have the same key on both sides to `items`, to be compared.
+/// Moves those that have the same key on both sides, and of which the lost one may be `replaceable`, to `items`, to be compared.
 fn replaced(
     lost: &mut Vec<Loose>,
     gained: &mut Vec<Loose>,
     items: &mut Vec<Item>,
     key: impl Fn(&Loose) -> Slot,
+    replaceable: impl Fn(&Loose) -> bool,
 ) {
-    let mut by_key: HashMap<(Ino, Vec<u8>), Loose> = std::mem::take(lost)
+    let mut by_key: BTreeMap<Slot, Loose> = std::mem::take(lost)
         .into_iter()
-        .map(|l| {
-            let k = key(&l);
-            ((k.parent, k.name.as_bytes().to_vec()), l)
-        })
+        .map(|l| (key(&l), l))
         .collect();
     gained.retain(|g| {
-        let k = key(g);
-        match by_key.remove(&(k.parent, k.name.as_bytes().to_vec())) {
-            Some(l) => {
-                items.push(Item {
-                    path: g.path.clone(),
-                    from: None,
-                    old: Some(l.ino),
-                    new: Some(g.ino),
-                });
-                false
-            }
-            None => true,
+        let key = key(g);
+        if !by_key.get(&key).is_some_and(&replaceable) {
+            return true;
         }
+        items.extend(by_key.remove(&key).map(|l| Item {
+            path: g.path.clone(),
+            from: None,
+            old: Some(l.ino),
+            new: Some(g.ino),
+        }));
+        false
     });
     lost.extend(by_key.into_values());
 }
