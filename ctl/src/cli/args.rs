@@ -508,7 +508,7 @@ A part: with --path or --component, only what they choose becomes what it was. W
 the snapshot before that one and that one itself is undone, and everything done later stays; --task and --session do that for all \
 snapshots that say they are of it. Where a file was changed since, or goes \
 together with one that is not chosen (a rename, a hard link, a directory), nothing is done and the files are named (exit code 10), unless \
---on-conflict says which side wins.
+--on-conflict says which side wins. A directory in which something stays, stays where it is, whoever wins.
 
 Patterns: * and ? match within a name, ** across directories, [ab] and {a,b} one of several. They are relative to the current \
 directory, or with a leading / to the mount's root. A pattern that matches a directory chooses everything below it.

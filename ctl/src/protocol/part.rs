@@ -34,7 +34,7 @@ pub enum OnConflict {
     /// Nothing at all is done, and the files are named.
     #[default]
     Stop,
-    /// It is reverted; what others did to it is undone too.
+    /// It is reverted; what others did to it is undone too. But a directory in which something stays, stays as well.
     Revert,
     /// It stays as it is.
     Keep,
