@@ -8,12 +8,14 @@
 )]
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
 use llfs_tests::command::Run;
 use llfs_tests::killer::{kill_worker, worker_of};
 use llfs_tests::mounted::Mounted;
 use llfs_tests::{binaries, seeded, tree};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// What one mount may take: memory that only it has, in KiB, descriptors, threads. Supervisor, worker and visitor together.
 const MEMORY: u64 = 24 << 10;
@@ -65,6 +67,31 @@ fn ticks(pid: i32) -> u64 {
         .iter()
         .map(|i| fields[*i].parse::<u64>().unwrap())
         .sum()
+}
+
+/// A shell gives its programs 1,024 descriptors, as a rule, of as many as they may have.
+#[test]
+fn a_daemon_takes_as_many_descriptors_as_it_may_have() {
+    let mounted = Mounted::prepare("descriptors");
+    let mut run = mounted.mount_run();
+    let few = || {
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        Ok(setrlimit(Resource::RLIMIT_NOFILE, 100, most)?)
+    };
+    // SAFETY: two system calls, which may be made between fork and exec.
+    unsafe { run.raw().pre_exec(few) };
+    run.ok();
+    let supervisor = mounted.pid();
+    for pid in [supervisor, worker_of(supervisor).unwrap()] {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits
+            .lines()
+            .find(|l| l.starts_with("Max open files"))
+            .unwrap();
+        let [soft, hard] = [3, 4].map(|n| line.split_whitespace().nth(n).unwrap());
+        assert_eq!(soft, hard, "{line}");
+        assert_ne!(soft, "100");
+    }
 }
 
 #[test]

@@ -53,11 +53,7 @@ fn objects_of_the_base_are_known_for_as_long_as_the_kernel_knows_them() {
 fn old_images_and_what_they_cover_go() {
     let b = Place::new().open();
     b.file("f", b"0");
-    let count = |dir: &str, end: &str| {
-        let all = fs::read_dir(b.place.0.join("store").join(dir)).unwrap();
-        let names = all.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name.ends_with(end)).count()
-    };
+    let count = |dir: &str, end: &str| files(&b, dir, end);
     for n in 0..6_u64 {
         b.write("f", 0, &n.to_le_bytes());
         b.engine.snapshot(|_| format!("s{n}"), "").unwrap();
@@ -68,4 +64,31 @@ fn old_images_and_what_they_cover_go() {
     assert_eq!(count("images", ".img"), 2);
     let b = b.killed();
     assert_eq!(b.engine.snapshot_names().len(), 6);
+}
+
+/// What a start has to read is bounded, whether or not anybody unmounts.
+#[test]
+fn an_image_is_written_when_the_journal_is_worth_it() {
+    let b = Place::new().open();
+    b.file("f", b"0");
+    let ino = b.ino("f");
+    let images = || files(&b, "images", ".img");
+    let before = images();
+    for n in 0..199_000_u64 {
+        b.write_ino(ino, n % 4096, b"x");
+    }
+    b.engine.image_if_worth().unwrap();
+    assert_eq!(images(), before, "too early");
+    for n in 0..1_000 {
+        b.write_ino(ino, n, b"y");
+    }
+    b.engine.image_if_worth().unwrap();
+    assert_eq!(images(), before + 1);
+}
+
+/// How many files of the store's directory `dir` have this end.
+fn files(b: &Bench, dir: &str, end: &str) -> usize {
+    let all = fs::read_dir(b.place.0.join("store").join(dir)).unwrap();
+    let names = all.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(end)).count()
 }
