@@ -222,6 +222,13 @@ impl Running {
         self.child.kill().expect("a child can be killed");
     }
 
+    /// Kills the program with all that it has started in its process group.
+    pub fn kill_group(&mut self) {
+        let group = nix::unistd::Pid::from_raw(self.pid());
+        // Nobody may be left in it.
+        let _gone = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+    }
+
     /// Waits for the end.
     ///
     /// # Panics
@@ -260,11 +267,9 @@ impl Drop for Running {
         if self.wait(Duration::ZERO).is_some() {
             return;
         }
-        let group = nix::unistd::Pid::from_raw(self.pid());
-        if nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL).is_ok() {
-            // A process stuck in a dead mount goes when the mount does; do not wait for it long.
-            self.wait(Duration::from_secs(5));
-        }
+        self.kill_group();
+        // A process stuck in a dead mount goes when the mount does; do not wait for it long.
+        self.wait(Duration::from_secs(5));
     }
 }
 

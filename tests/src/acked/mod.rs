@@ -13,6 +13,9 @@ use crate::command::{Run, Running};
 
 pub use bytes::{Bytes, Left, Orders};
 
+/// How long a program may take to notice that its mount is gone, or to end of a kill.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Who works, by the name of the directory in which it does, and what it does again and again. `failed` is what it does when that fails.
 const PROGRAMS: [(&str, &str); 3] = [
     (
@@ -142,11 +145,18 @@ impl Programs {
         }
     }
 
-    /// Waits until they have ended, which they do when the mount has.
+    /// Waits until they have ended, which they do when the mount has. But git may ask again and again for entries of a directory
+    /// that cannot be read any more: it is killed then, and must end of that.
+    ///
+    /// # Panics
+    /// When one does not.
     #[track_caller]
     pub fn end_with_the_mount(self) {
-        for (_, program) in self.0 {
-            program.finish();
+        for (name, mut program) in self.0 {
+            if program.wait(PATIENCE).is_none() {
+                program.kill_group();
+                assert!(program.wait(PATIENCE).is_some(), "{name} survives a kill");
+            }
         }
     }
 
