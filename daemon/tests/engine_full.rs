@@ -97,6 +97,17 @@ fn errno(refusal: Refusal) -> Errno {
     }
 }
 
+fn create(e: &Engine, name: &str) -> Result<Ino, Errno> {
+    let make = Make {
+        kind: Kind::File,
+        perm: 0o644,
+        umask: 0,
+        rdev: 0,
+        target: b"",
+    };
+    Ok(e.make(ROOT, name.as_bytes(), &make, &WHO)?.attr.ino)
+}
+
 /// One step of the history: each changes nothing when it fails, or, of a file that was written since the last snapshot, leaves
 /// old and new bytes; so content is only ever written to fresh blocks here.
 fn step(e: &Engine, n: u32) -> Result<(), Errno> {
@@ -109,19 +120,10 @@ fn step(e: &Engine, n: u32) -> Result<(), Errno> {
             .map(drop)
     };
     match n % 8 {
-        0 => {
-            let make = Make {
-                kind: Kind::File,
-                perm: 0o644,
-                umask: 0,
-                rdev: 0,
-                target: b"",
-            };
-            match e.make(ROOT, name.as_bytes(), &make, &WHO) {
-                Ok(_) | Err(Errno::EEXIST) => Ok(()),
-                Err(errno) => Err(errno),
-            }
-        }
+        0 => match create(e, &name) {
+            Ok(_) | Err(Errno::EEXIST) => Ok(()),
+            Err(errno) => Err(errno),
+        },
         1 => write(0, 5000),
         2 => match e.snapshot(|_| format!("s{n:03}"), "") {
             Ok(_) | Err(Refusal::Exists(_)) => Ok(()),
@@ -284,14 +286,7 @@ fn a_sync_that_fails_stops_all_writing() {
 }
 
 fn make(e: &Engine, name: &str, len: usize) -> Result<Ino, Errno> {
-    let make = Make {
-        kind: Kind::File,
-        perm: 0o644,
-        umask: 0,
-        rdev: 0,
-        target: b"",
-    };
-    let ino = e.make(ROOT, name.as_bytes(), &make, &WHO)?.attr.ino;
+    let ino = create(e, name)?;
     e.write(ino, 0, &vec![1; len], WriteHow::default())?;
     Ok(ino)
 }

@@ -24,14 +24,20 @@ pub fn worker_of(supervisor: i32) -> Option<i32> {
     pids.rfind(|pid| works(*pid))
 }
 
+/// What proc_pid_stat(5) says of a process behind its name, the state first.
+///
+/// # Errors
+/// There is no such process.
+pub fn stat(pid: i32) -> std::io::Result<Vec<String>> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let behind_name = line.rsplit(')').next().unwrap_or_default();
+    Ok(behind_name.split_whitespace().map(str::to_owned).collect())
+}
+
 /// Whether a process is a worker, and not dead.
 fn works(pid: i32) -> bool {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let dead = stat
-        .rsplit(')')
-        .next()
-        .is_none_or(|rest| rest.trim_start().starts_with(['Z', 'X']));
+    let dead = stat(pid).is_ok_and(|fields| ["Z", "X"].contains(&fields[0].as_str()));
     line.split(|b| *b == 0).nth(1) == Some(b"work") && !dead
 }
 

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use llfs_tests::binaries;
 use llfs_tests::command::{Run, ended_within, until};
 use llfs_tests::dice::Random;
-use llfs_tests::killer::{Killer, kill_worker, worker_of};
+use llfs_tests::killer::{Killer, kill_worker, stat, worker_of};
 use llfs_tests::manifest::Ignore;
 use llfs_tests::mounted::Mounted;
 use llfs_tests::{seeded, sys, tree};
@@ -338,14 +338,7 @@ fn a_large_write_needs_no_new_memory_in_the_worker() {
 
 /// How often a process had a page that it had not touched before (`minflt`, proc_pid_stat(5)).
 fn faults(pid: i32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let behind_name = stat.rsplit(')').next().unwrap();
-    behind_name
-        .split_whitespace()
-        .nth(7)
-        .unwrap()
-        .parse()
-        .unwrap()
+    stat(pid).unwrap()[7].parse().unwrap()
 }
 
 #[test]

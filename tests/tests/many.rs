@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
 use llfs_tests::command::Run;
-use llfs_tests::killer::{kill_worker, worker_of};
+use llfs_tests::killer::{kill_worker, stat, worker_of};
 use llfs_tests::mounted::Mounted;
 use llfs_tests::{binaries, seeded, tree};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -56,13 +56,7 @@ fn taken(pid: i32) -> [u64; 3] {
 
 /// Clock ticks of all threads of a process so far.
 fn ticks(pid: i32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
+    let fields = stat(pid).unwrap();
     [11, 12]
         .iter()
         .map(|i| fields[*i].parse::<u64>().unwrap())

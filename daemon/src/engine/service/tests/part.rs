@@ -181,15 +181,21 @@ fn of_a_directory_that_was_made_some_may_go() {
     b.sound();
 }
 
-/// A directory would go back into one that must stay where it is, and that lies in the first one now: nobody would find either.
-#[test]
-fn what_would_lie_within_itself_stays_where_it_is() {
+/// `in` was in `out` when `nested` was taken.
+fn beside() -> Bench {
     let b = bench();
     b.dir("out");
     b.dir("out/in");
     b.file("out/in/x", b"x");
     b.snap("nested");
     b.rename("out/in", "in", 0);
+    b
+}
+
+/// A directory would go back into one that must stay where it is, and that lies in the first one now: nobody would find either.
+#[test]
+fn what_would_lie_within_itself_stays_where_it_is() {
+    let b = beside();
     b.rename("out", "in/out", 0);
     b.dir("out");
     b.file("out/stays", b"stays");
@@ -221,12 +227,7 @@ fn what_would_lie_within_itself_stays_where_it_is() {
 
 #[test]
 fn a_snapshot_that_nested_what_is_nested_the_other_way_now_is_not_taken_back() {
-    let b = bench();
-    b.dir("out");
-    b.dir("out/in");
-    b.file("out/in/x", b"x");
-    b.snap("nested");
-    b.rename("out/in", "in", 0);
+    let b = beside();
     b.snap("beside");
     b.rename("out", "in/out", 0);
     let part = done_by(&["beside"]);

@@ -43,14 +43,14 @@ pub(super) struct Inos(Range<u64>);
 
 impl Inos {
     fn next(&mut self, engine: &Engine) -> Ino {
-        if self.0.is_empty() {
+        let turn = self.0.next().unwrap_or_else(|| {
             let mut state = engine.state.write();
             let first = state.next_turn;
             state.next_turn = first + INOS;
-            self.0 = first..first + INOS;
-        }
-        self.0.start += 1;
-        numbering::number(self.0.start - 1)
+            self.0 = first + 1..first + INOS;
+            first
+        });
+        numbering::number(turn)
     }
 }
 
