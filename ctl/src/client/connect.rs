@@ -43,6 +43,16 @@ pub(super) fn socket(
     owner: Option<u32>,
     hello: &Hello,
 ) -> Result<(UnixStream, Welcome)> {
+    socket_within(HANDSHAKE_TIMEOUT, path, owner, hello)
+}
+
+/// The same, if each part of the handshake takes no longer than `time`.
+fn socket_within(
+    time: Duration,
+    path: &Path,
+    owner: Option<u32>,
+    hello: &Hello,
+) -> Result<(UnixStream, Welcome)> {
     let unreachable = |source| ClientError::Unreachable {
         socket: path.to_path_buf(),
         source,
@@ -59,12 +69,8 @@ pub(super) fn socket(
             });
         }
     }
-    stream
-        .set_read_timeout(Some(HANDSHAKE_TIMEOUT))
-        .map_err(unreachable)?;
-    stream
-        .set_write_timeout(Some(HANDSHAKE_TIMEOUT))
-        .map_err(unreachable)?;
+    stream.set_read_timeout(Some(time)).map_err(unreachable)?;
+    stream.set_write_timeout(Some(time)).map_err(unreachable)?;
     let welcome = greet(&mut stream, hello)?;
     // From here on the daemon may take its time: a verify of a large store has long silences.
     stream.set_read_timeout(None).map_err(unreachable)?;
@@ -104,8 +110,10 @@ fn version_error(server: u32, daemon: String) -> ClientError {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixListener;
+    use std::sync::mpsc;
     use std::thread;
 
+    use super::super::greet::greet;
     use super::*;
 
     /// Who listens is who was the user then.
@@ -137,5 +145,39 @@ mod tests {
         std::io::Read::read_to_end(&mut stream, &mut said).unwrap();
         assert!(said.is_empty());
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    /// Something listens, such as a daemon that was stopped, and says nothing.
+    #[test]
+    fn a_daemon_that_does_not_greet_is_not_waited_for_for_ever() {
+        let path = std::env::temp_dir().join(format!("llctl-mute-{}", std::process::id()));
+        let mute = UnixListener::bind(&path).unwrap();
+        let (tell, told) = mpsc::channel();
+        let at = path.clone();
+        thread::spawn(move || {
+            let time = Duration::from_millis(50);
+            tell.send(socket_within(time, &at, None, &Hello::new("test")))
+        });
+        let told = told.recv_timeout(HANDSHAKE_TIMEOUT);
+        match told.expect("it is waited for") {
+            Err(ClientError::Lost(error)) => assert!(error.is_timeout(), "{error}"),
+            other => panic!("{other:?}"),
+        }
+        drop(mute);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    /// What was asked may take as long as it takes.
+    #[test]
+    fn behind_the_handshake_there_is_no_hurry() {
+        let path = std::env::temp_dir().join(format!("llctl-slow-{}", std::process::id()));
+        let slow = UnixListener::bind(&path).unwrap();
+        let time = Duration::from_secs(5);
+        let daemon = thread::spawn(move || greet(&mut slow.accept().unwrap().0));
+        let (stream, _) = socket_within(time, &path, None, &Hello::new("test")).unwrap();
+        assert_eq!(stream.read_timeout().unwrap(), None);
+        assert_eq!(stream.write_timeout().unwrap(), None);
+        daemon.join().unwrap();
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -7,6 +7,11 @@ use crate::protocol::{BytePath, Hello, HelloReply, PROTOCOL_VERSION, Welcome};
 
 /// Reads the client's greeting and welcomes it.
 pub(super) fn greet(stream: &mut UnixStream) {
+    greet_as(stream, 0);
+}
+
+/// The same, as the daemon of the mount with this number.
+pub(super) fn greet_as(stream: &mut UnixStream, mount: u64) {
     codec::read::<Hello>(stream, HELLO_MAX).unwrap();
     let welcome = Welcome {
         version: PROTOCOL_VERSION,
@@ -14,7 +19,7 @@ pub(super) fn greet(stream: &mut UnixStream) {
         pid: 7,
         mountpoint: BytePath::from("/m"),
         store: BytePath::from("/s"),
-        mount: 0,
+        mount,
     };
     codec::write(stream, &HelloReply::Welcome(welcome), HELLO_MAX).unwrap();
 }

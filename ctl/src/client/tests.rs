@@ -62,3 +62,27 @@ fn a_welcome_of_another_version_is_none() {
     );
     std::fs::remove_file(path).unwrap();
 }
+
+/// The numbers of what one mount was asked mean nothing to another: it would do, or say that it has done, something else.
+#[test]
+fn another_mount_behind_the_same_socket_is_not_asked_again() {
+    for (mount, asked) in [(1, 2), (2, 1), (0, 2)] {
+        let path = std::env::temp_dir().join(format!("llctl-other{mount}-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let daemon = thread::spawn(move || {
+            let mut requests = 0;
+            for mount in [1, mount] {
+                let (mut stream, _) = listener.accept().unwrap();
+                super::greet::greet_as(&mut stream, mount);
+                // Dies of it, or hears that nobody asks.
+                requests += usize::from(codec::read::<Request>(&mut stream, REQUEST_MAX).is_ok());
+            }
+            requests
+        });
+        let mut client = Client::connect_socket(&path).unwrap();
+        let lost = client.ping().unwrap_err();
+        assert!(matches!(lost, ClientError::Lost(_)), "{lost}");
+        assert_eq!(daemon.join().unwrap(), asked, "of the mounts 1 and {mount}");
+        std::fs::remove_file(path).unwrap();
+    }
+}
