@@ -19,6 +19,7 @@ pub mod model;
 pub mod mounted;
 pub mod mountinfo;
 pub mod op;
+pub mod preload;
 pub mod scratch;
 pub mod seeded;
 pub mod soak;

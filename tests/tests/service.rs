@@ -7,15 +7,17 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use llfs_tests::command::{Run, Running};
+use llfs_tests::command::{PATIENCE, Run, Running, until};
 use llfs_tests::dice::Random;
-use llfs_tests::killer::worker_of;
+use llfs_tests::killer::{stat, worker_of};
 use llfs_tests::mounted::Mounted;
-use llfs_tests::{binaries, seeded, sys};
+use llfs_tests::scratch::Scratch;
+use llfs_tests::{binaries, loopback, preload, seeded, sys};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -241,6 +243,169 @@ fn there_are_signs_of_life_as_long_as_the_mount_answers() {
     service.end();
 }
 
+/// A library that holds the thread which answers the kernel before it has begun, as long as there is a file, and says so by another.
+const HOLD: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int pthread_setname_np(pthread_t thread, const char *name) {
+    static int (*real)(pthread_t, const char *);
+    if (!real) real = dlsym(RTLD_NEXT, "pthread_setname_np");
+    if (!strcmp(name, "llfs-session")) {
+        close(open(getenv("HELD"), O_CREAT | O_WRONLY, 0600));
+        while (!access(getenv("HOLD"), F_OK)) usleep(1000);
+    }
+    return real(thread, name);
+}
+"#;
+
+/// Between mount(2) and the first answer whoever looks at the mount waits. Nobody is told before that is over. A mount in the
+/// background is none of the service's in which somebody asks for it.
+#[test]
+fn a_mount_is_told_of_only_when_it_answers() {
+    let long = Duration::from_secs(1);
+    for foreground in [true, false] {
+        let mounted = Mounted::prepare("told");
+        let at = |name: &str| mounted.scratch.path().join(name);
+        let library = preload::library(mounted.scratch.path(), "hold", HOLD);
+        let (hold, held) = (at("hold"), at("held"));
+        fs::write(&hold, "").unwrap();
+        let manager = UnixDatagram::bind(at("notify")).unwrap();
+        manager.set_read_timeout(Some(long)).unwrap();
+        let run = mounted.mount_run().env("LD_PRELOAD", library);
+        let run = run.env("HOLD", &hold).env("HELD", &held);
+        let run = run.env("NOTIFY_SOCKET", at("notify"));
+        let run = match foreground {
+            true => run.arg("--foreground"),
+            false => run,
+        };
+        let mut run = run.start();
+        until("a worker that begins", PATIENCE, || {
+            held.exists().then_some(())
+        });
+        assert!(mounted.is_mounted());
+        // Until nothing has come for so long.
+        let mut message = [0; 4096];
+        while let Ok(length) = manager.recv(&mut message) {
+            let text = String::from_utf8_lossy(&message[..length]);
+            assert!(foreground, "nobody waits for this: {text}");
+            assert!(!text.contains("READY=1"), "nobody answers yet: {text}");
+        }
+        assert!(run.wait(long).is_none(), "nobody answers yet");
+        assert_eq!(run.output_so_far(), "");
+        fs::remove_file(&hold).unwrap();
+        if foreground {
+            manager.set_read_timeout(Some(PATIENCE)).unwrap();
+            let ready = |message: &mut [u8]| {
+                let length = manager.recv(message).unwrap();
+                message[..length].starts_with(b"READY=1\n")
+            };
+            while !ready(&mut message) {}
+        } else {
+            run.wait(PATIENCE).unwrap();
+        }
+        fs::write(mounted.path("file"), "text").unwrap();
+        mounted.unmount();
+        run.finish().ok();
+        manager.set_nonblocking(true).unwrap();
+        assert_eq!(manager.recv(&mut message).is_ok(), foreground);
+    }
+}
+
+/// A program that such a process has started inherits what tells of a watchdog and of descriptors, and neither is for it.
+#[test]
+fn what_a_manager_means_for_another_process_is_not_used() {
+    let watches = [("MANAGER_WATCHES_ITSELF", "1")];
+    let mounted = Mounted::prepare("service-another");
+    let service = Service::of(mounted, Duration::from_millis(150), &watches);
+    fs::write(service.mounted.path("file"), "text").unwrap();
+    service.mounted.verify();
+    let said = service.end();
+    assert!(!said.contains("watchdog"), "{said}");
+    // Who has this descriptor open may mean something by that, such as a lock.
+    let mounted = Mounted::prepare("service-inherits");
+    let theirs = mounted.scratch.path().join("theirs");
+    fs::write(&theirs, "").unwrap();
+    let run = mounted.program("bash").arg("-c");
+    let run = run.arg("exec 3< \"$1\"; shift; exec \"$@\"").arg("bash");
+    let run = run.arg(&theirs).arg(binaries::llfs());
+    let run = run.args(["mount", "--foreground", "--store"]);
+    let run = run.arg(&mounted.store).arg(&mounted.dir);
+    let run = run.env("LISTEN_PID", "1").env("LISTEN_FDS", "1");
+    let mut run = run.env("LISTEN_FDNAMES", "llfs-device").start();
+    until("the mount", PATIENCE, || {
+        run.output_so_far().starts_with("mounted").then_some(())
+    });
+    let open = fs::read_link(format!("/proc/{}/fd/3", run.pid())).unwrap();
+    assert_eq!(open, theirs);
+    mounted.unmount();
+    run.finish().ok();
+}
+
+/// A filesystem whose writes wait, and with them, in a way that no signal ends, whoever writes.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    fn new(at: &Path) -> Frozen {
+        Run::new("fsfreeze").arg("-f").arg(at).ok();
+        Frozen(at.to_path_buf())
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        Run::new("fsfreeze").arg("-u").arg(&self.0).finish();
+    }
+}
+
+/// A worker that was killed goes on as long as the disk keeps it. What it writes then must not meet what the next one writes.
+#[test]
+fn the_worker_of_a_dead_supervisor_is_waited_for() {
+    let scratch = Scratch::new("service-frozen");
+    let disk = scratch.dir("disk");
+    loopback::mount("ext4", 80, &scratch.path().join("image"), &disk);
+    let mounted = Mounted::prepare_in(scratch, None, Some(&disk.join("store")));
+    let mut service = Service::of(mounted, Duration::ZERO, &[]);
+    let path = service.mounted.path("file");
+    let mut file = File::create(&path).unwrap();
+    file.write_all(b"before\n").unwrap();
+    let old = worker_of(service.pid()).unwrap();
+    let frozen = Frozen::new(&disk);
+    let writer = std::thread::spawn(move || file.write_all(b"meanwhile\n").unwrap());
+    until("a write that waits for the disk", PATIENCE, || {
+        waits(old).then_some(())
+    });
+    service.kill_supervisor();
+    service.wait_for("started", 2);
+    let next = service.pid();
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        assert!(stat(old).is_ok(), "the disk does not keep it");
+        let second = worker_of(next);
+        assert_eq!(second, None, "there are two of them");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    drop(frozen);
+    service.wait_for("ready 1", 2);
+    writer.join().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"before\nmeanwhile\n");
+    service.mounted.verify();
+    service.end();
+}
+
+/// Whether a thread of a process waits where no signal ends it.
+fn waits(pid: i32) -> bool {
+    let all = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    all.flatten().any(|task| {
+        let tid = task.file_name().to_str().unwrap().parse().unwrap();
+        stat(tid).is_ok_and(|fields| fields[0] == "D")
+    })
+}
+
 fn unit(kind: &str) -> PathBuf {
     let file = format!("../systemd/{kind}/llfs@.service");
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
@@ -249,13 +414,6 @@ fn unit(kind: &str) -> PathBuf {
 /// systemd finds nothing to complain about in the units.
 #[test]
 fn the_units_are_understood() {
-    let version = std::process::Command::new("systemd-analyze")
-        .arg("--version")
-        .output();
-    if version.is_err() {
-        println!("there is no systemd-analyze here");
-        return;
-    }
     let mounted = Mounted::prepare("units");
     for (kind, manager) in [("system", "--system"), ("user", "--user")] {
         let text = fs::read_to_string(unit(kind)).unwrap();
@@ -263,11 +421,15 @@ fn the_units_are_understood() {
         let text = text.replace("=:llfs ", &format!("=:{} ", llfs.display()));
         let path = mounted.scratch.dir(kind).join("llfs@srv-data.service");
         fs::write(&path, text).unwrap();
-        let run = mounted.program("systemd-analyze");
-        let run = run.args([manager, "verify", "--man=no"]);
-        let checked = run.arg(&path).ok();
-        assert_eq!(checked.text(), "", "{kind}");
+        understood(&mounted, manager, &path);
     }
+}
+
+/// `systemd-analyze` is of the package systemd, which `tests/packages` installs.
+fn understood(mounted: &Mounted, manager: &str, unit: &Path) {
+    let run = mounted.program("systemd-analyze");
+    let checked = run.args([manager, "verify", "--man=no"]).arg(unit).ok();
+    assert_eq!(checked.text(), "", "{}", unit.display());
 }
 
 /// A systemctl that writes down how it was called.
@@ -349,6 +511,51 @@ fn install_service_says_what_it_does_and_takes_it_back() {
     assert!(called(&mounted).contains("--user disable --now"));
     let nothing = run(&["--remove"]).finish();
     assert_eq!(nothing.code(), 3, "{}", nothing.text());
+}
+
+/// It runs the program that installed it, wherever that is, or that one says that systemd cannot.
+#[test]
+fn an_installed_unit_runs_the_program_at_any_path() {
+    let mut mounted = Mounted::prepare("install-odd");
+    mounted.become_user(65534);
+    called(&mounted);
+    let template = ".config/systemd/user/llfs@.service";
+    let template = mounted.scratch.path().join("home").join(template);
+    for (number, name) in ["a b", "100%h", "$HOME", "ü;#x", "it's", "\"q\"", "b\\x20"]
+        .into_iter()
+        .enumerate()
+    {
+        let place = mounted.scratch.dir(name);
+        fs::copy(binaries::llfs(), place.join("llfs")).unwrap();
+        let run = mounted.program(place.join("llfs")).arg("install-service");
+        let run = with_systemctl(&mounted, run).env_remove("XDG_CONFIG_HOME");
+        if name.contains(['\'', '"', '\\']) {
+            let failed = run.arg(&mounted.dir).finish().expect_code(1).err();
+            assert!(failed.contains("systemd does not run"), "{failed}");
+            assert!(!template.exists(), "a unit that cannot run was written");
+            continue;
+        }
+        let store = mounted.scratch.path().join("of it's \"100%\\");
+        run.arg("--store").arg(store).arg(&mounted.dir).ok();
+        let unit = fs::read_dir(template.parent().unwrap()).unwrap();
+        let unit = unit
+            .map(|found| found.unwrap().path())
+            .find(|path| path.extension().is_some_and(|e| e == "d"))
+            .unwrap();
+        let added = fs::read_to_string(unit.join("llfs.conf")).unwrap();
+        let text = fs::read_to_string(&template).unwrap();
+        // Each of them alone, without what else this user has.
+        let alone = mounted.scratch.dir(&format!("units{number}"));
+        let (one, other) = (
+            alone.join("llfs@srv-data.service"),
+            alone.join("llfs@srv.service"),
+        );
+        fs::write(&one, &text).unwrap();
+        fs::write(&other, text + &added).unwrap();
+        understood(&mounted, "--user", &one);
+        understood(&mounted, "--user", &other);
+        fs::remove_dir_all(template.parent().unwrap()).unwrap();
+    }
 }
 
 #[test]

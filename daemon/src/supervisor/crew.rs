@@ -237,4 +237,34 @@ mod tests {
         drop(go);
         assert!(other.join().unwrap().is_err());
     }
+
+    /// A process whose command line is that of a worker, or is not.
+    fn shell(dir: &Path, script: &str) -> Child {
+        let mut shell = Command::new("sh");
+        // Until its standard input is closed.
+        fs::write(dir.join(script), "read line").unwrap();
+        shell.arg(script).current_dir(dir).stdin(Stdio::piped());
+        shell.spawn().unwrap()
+    }
+
+    #[test]
+    fn a_worker_that_is_left_is_ended_and_nobody_else() {
+        let dir = std::env::temp_dir().join(format!("llfs-crew-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let relay = Relay::new().unwrap();
+        let patience = Duration::from_secs(60);
+        let mut worker = shell(&dir, WORK);
+        assert!(outlive(worker.id(), &relay, patience).unwrap());
+        assert!(threads(worker.id()).unwrap().is_empty());
+        assert_eq!(worker.wait().unwrap().signal(), Some(libc::SIGKILL));
+        // The number that a worker had may be another process's by now, or nobody's.
+        let mut other = shell(&dir, "play");
+        assert!(outlive(other.id(), &relay, patience).unwrap());
+        drop(other.stdin.take());
+        // Its input has ended; it was not killed.
+        assert_eq!(other.wait().unwrap().signal(), None);
+        assert!(outlive(other.id(), &relay, patience).unwrap());
+        assert!(outlive(0, &relay, patience).unwrap());
+        fs::remove_dir_all(dir).unwrap();
+    }
 }

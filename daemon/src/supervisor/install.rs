@@ -146,6 +146,7 @@ fn install(
     }
     let program = std::env::current_exe()
         .map_err(|error| Trouble::because("cannot find this program", error))?;
+    runnable(&program)?;
     let template = if place.system { SYSTEM } else { USER };
     let start = format!("ExecStart=:{} ", quoted(program.as_os_str())?);
     let text = template.replace(PROGRAM, &start);
@@ -331,6 +332,20 @@ fn quoted(word: &OsStr) -> Result<String, Trouble> {
         true => text.to_owned(),
         false => format!("\"{inner}\""),
     })
+}
+
+/// systemd runs no program with quotes or backslashes in its path, however they are written (`string_is_safe` in its
+/// config_parse_exec).
+fn runnable(program: &Path) -> Result<(), Trouble> {
+    let refused = |byte: &u8| b"\"'\\".contains(byte);
+    match program.as_os_str().as_bytes().iter().any(refused) {
+        false => Ok(()),
+        true => Err(Trouble::new(format!(
+            "systemd does not run {}, for the quotes or backslashes in its path",
+            program.shown()
+        ))
+        .hint("put llfs at another path, and install the service from there")),
+    }
 }
 
 #[cfg(test)]

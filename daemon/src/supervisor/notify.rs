@@ -29,6 +29,11 @@ impl Manager {
         }
     }
 
+    /// No manager: whoever started us is another one's service, or nobody's.
+    pub(super) fn none() -> Self {
+        Self { address: None }
+    }
+
     /// Whether there is one.
     pub(super) fn is_there(&self) -> bool {
         self.address.is_some()

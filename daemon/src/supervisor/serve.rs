@@ -61,8 +61,11 @@ pub(super) fn serve(
     process::prepare_daemon();
     checks::apart(&order.base, &order.store)?;
     fuse::mount::check()?;
-    let manager = Manager::find();
-    let kept = if foreground { Kept::take() } else { None };
+    // What the environment says of a service is not meant for a daemon in the background, which is none.
+    let (manager, kept) = match foreground {
+        true => (Manager::find(), Kept::take()),
+        false => (Manager::none(), None),
+    };
     let kept = kept.filter(|kept| kept.is_mounted_at(&order.base) && !order.fresh);
     let revived = match &kept {
         Some(_) => true,
