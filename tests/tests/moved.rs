@@ -13,7 +13,7 @@ use llfs_tests::command::{Finished, Run, until};
 use llfs_tests::manifest::{Ignore, walk};
 use llfs_tests::mounted::Mounted;
 use llfs_tests::scratch::Scratch;
-use llfs_tests::{loopback, tree};
+use llfs_tests::{loopback, preload, tree};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -26,12 +26,7 @@ fn changed(name: &str) -> Mounted {
     fs::write(mounted.dir.join("kept"), "kept").unwrap();
     // Stores of root's would be in /var/lib/llfs.
     own_all(&mounted.dir);
-    // Stores know their age in seconds, and one must be younger than its directory.
-    let born = fs::metadata(&mounted.dir).unwrap().created().unwrap();
-    until("the next second", Duration::from_secs(10), || {
-        let age = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap().as_secs();
-        (age(SystemTime::now()) > age(born)).then_some(())
-    });
+    next_second(&mounted.dir);
     mounted.become_user(NOBODY);
     mounted.llfs(&["mount"]).arg(&mounted.dir).ok();
     // Not even root may enter it.
@@ -44,6 +39,29 @@ fn changed(name: &str) -> Mounted {
     run.arg(&mounted.dir).ok();
     mounted.unmount();
     mounted
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// Stores know their age in seconds, and one must be younger than its directory.
+fn next_second(dir: &Path) {
+    let born = fs::metadata(dir).unwrap().created().unwrap();
+    until("the next second", Duration::from_secs(10), || {
+        (seconds(SystemTime::now()) > seconds(born)).then_some(())
+    });
+}
+
+/// Where stores are by themselves, all of them.
+fn stores(mounted: &Mounted) -> Vec<PathBuf> {
+    let place = mounted.scratch.path().join("state/llfs");
+    let mut all: Vec<PathBuf> = fs::read_dir(place)
+        .unwrap()
+        .map(|found| found.unwrap().path())
+        .collect();
+    all.sort();
+    all
 }
 
 fn own_all(dir: &Path) {
@@ -167,6 +185,123 @@ fn another_directory_at_the_same_path_or_a_copy_is_told_from_the_first() {
     assert_eq!(list["snapshots"].as_array().unwrap().len(), 0);
 }
 
+/// The changes and snapshots of either may be what the user wants.
+#[test]
+fn of_several_stores_none_is_chosen() {
+    let mounted = changed("moved-several");
+    let at = |name: &str| mounted.scratch.path().join(name);
+    let (second, third) = (at("second"), at("third"));
+    let stores = || stores(&mounted);
+    let first = stores();
+    fs::rename(&mounted.dir, &second).unwrap();
+    mounted.llfs(&["mount", "--fresh"]).arg(&second).ok();
+    mounted.llfs(&["unmount"]).arg(&second).ok();
+    fs::rename(&second, &third).unwrap();
+    let both = stores();
+    assert_eq!((first.len(), both.len()), (1, 2));
+    let mut words = vec!["several stores", "--store"];
+    words.extend(both.iter().map(|store| store.to_str().unwrap()));
+    refused(mounted.llfs(&["relink"]).arg(&third), &words);
+    assert_eq!(stores(), both);
+    let of_first = |command: &str| {
+        let run = mounted.llfs(&[command]).arg("--store").arg(&first[0]);
+        run.arg(&third).ok();
+    };
+    of_first("relink");
+    of_first("mount");
+    has_changes(&mounted, &third);
+}
+
+/// Who began anew wants what came after that.
+#[test]
+fn a_store_that_was_set_aside_is_no_choice() {
+    let mounted = changed("moved-aside");
+    mounted.llfs(&["mount", "--fresh"]).arg(&mounted.dir).ok();
+    mounted.snap("second");
+    mounted.unmount();
+    assert_eq!(stores(&mounted).len(), 2);
+    // That one is not moved from somewhere else.
+    let run = mounted.llfs(&["relink"]).arg(&mounted.dir);
+    refused(run, &["no store"]);
+    let dir = mounted.scratch.path().join("renamed");
+    fs::rename(&mounted.dir, &dir).unwrap();
+    mounted.llfs(&["relink"]).arg(&dir).ok();
+    mounted.llfs(&["mount"]).arg(&dir).ok();
+    let llctl = mounted.scratch.path().join("programs/llctl");
+    let list = mounted.program(llctl).arg("-C").arg(&dir).arg("list");
+    let list = list.ok().out();
+    assert!(list.contains("second") && !list.contains("first"), "{list}");
+}
+
+/// A library with which a program dies where it renames something by its path.
+const DIES: &str = "#include <unistd.h>\nint rename(const char *a, const char *b) { _exit(99); }\n";
+
+#[test]
+fn a_relink_that_was_killed_is_done_by_the_next() {
+    let mounted = changed("moved-killed");
+    let dir = mounted.scratch.path().join("renamed");
+    fs::rename(&mounted.dir, &dir).unwrap();
+    let before = stores(&mounted);
+    let library = preload::library(mounted.scratch.path(), "dies", DIES);
+    let relink = || mounted.llfs(&["relink"]).arg(&dir);
+    relink().env("LD_PRELOAD", library).finish().expect_code(99);
+    assert_eq!(stores(&mounted), before, "it has not been moved yet");
+    let mount = || mounted.llfs(&["mount"]).arg(&dir);
+    // Not as if there had never been anything.
+    refused(mount(), &["has snapshots", "llfs relink"]);
+    relink().ok();
+    mount().ok();
+    has_changes(&mounted, &dir);
+}
+
+/// Another directory may get the inode number of one that was removed, and on another disk has it anyway.
+#[test]
+fn another_directory_with_the_same_inode_number_has_nothing_to_do_with_the_first() {
+    let scratch = Scratch::new("moved-number");
+    let disks = [scratch.dir("one"), scratch.dir("two")];
+    for disk in &disks {
+        let image = scratch
+            .path()
+            .join(format!("{}.img", disk.file_name().unwrap().display()));
+        loopback::mount("ext4", 40, &image, disk);
+        fs::remove_dir(disk.join("lost+found")).unwrap();
+        std::os::unix::fs::lchown(disk, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let mut mounted = Mounted::prepare_in(scratch, Some(&disks[0]), None);
+    mounted.become_user(NOBODY);
+    let ino = |dir: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir).unwrap());
+    let store = |dir: &Path| {
+        next_second(dir);
+        mounted.llfs(&["mount"]).arg(dir).ok();
+        mounted.llfs(&["unmount"]).arg(dir).ok();
+        stores(&mounted).len()
+    };
+    assert_eq!(ino(&disks[0]), ino(&disks[1]));
+    assert_eq!(store(&disks[0]), 1);
+    assert_eq!(store(&disks[1]), 2);
+    // The first one of these is removed, and the next one has its number.
+    let (first, second) = (disks[0].join("first"), disks[0].join("second"));
+    let run = mounted.program("mkdir").arg(&first);
+    run.ok();
+    assert_eq!(store(&first), 3);
+    let number = ino(&first);
+    fs::remove_dir(&first).unwrap();
+    // No store is younger than now, and the directory is to be.
+    let newest = seconds(SystemTime::now());
+    until("the next second", Duration::from_secs(10), || {
+        let run = mounted.program("mkdir").arg(&second);
+        run.ok();
+        assert_eq!(ino(&second), number, "ext4 gives the number again");
+        let made = fs::metadata(&second).unwrap().created().unwrap();
+        let younger = seconds(made) > newest;
+        if !younger {
+            fs::remove_dir(&second).unwrap();
+        }
+        younger.then_some(())
+    });
+    assert_eq!(store(&second), 4);
+}
+
 /// The store can be carried elsewhere and be used from there; one directory still has one daemon.
 #[test]
 fn a_copied_store_is_as_good_and_a_directory_has_one_daemon() {
@@ -274,12 +409,7 @@ int clock_gettime(clockid_t which, struct timespec *now) {
 "#;
 
 fn clock(dir: &Path) -> (PathBuf, PathBuf) {
-    let (source, library) = (dir.join("clock.c"), dir.join("clock.so"));
-    fs::write(&source, CLOCK).unwrap();
-    let cc = Run::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .arg(&library);
-    cc.arg(&source).arg("-ldl").ok();
+    let library = preload::library(dir, "clock", CLOCK);
     let offset = dir.join("offset");
     fs::write(&offset, 0_i64.to_le_bytes()).unwrap();
     (library, offset)

@@ -1,6 +1,8 @@
 //! Where the store of a directory is, if nobody says otherwise.
 
 use std::env;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use llctl::locate::plain_name;
@@ -13,6 +15,12 @@ const SHOWN_MAX: usize = 64;
 /// `$XDG_STATE_HOME/llfs` or `~/.local/state/llfs` for others; `None` for a user without a home.
 pub fn default_store(base: &Path) -> Option<PathBuf> {
     Some(state_dir()?.join(store_name(base)))
+}
+
+/// Whether a store has such a name. One that was set aside has more behind it, one that the user placed has any.
+pub fn is_default_name(name: &OsStr) -> bool {
+    let hash = name.as_bytes().rsplitn(2, |b| *b == b'-').next();
+    hash.is_some_and(|hash| hash.len() == 16 && hash.iter().all(u8::is_ascii_hexdigit))
 }
 
 fn state_dir() -> Option<PathBuf> {
@@ -44,6 +52,16 @@ mod tests {
             store_name(Path::new("/home/u/repo")),
             "repo-7beff536b0673fc7"
         );
+        for (name, is) in [
+            ("repo-7beff536b0673fc7", true),
+            ("a-b-7beff536b0673fc7", true),
+            ("repo-7beff536b0673fc7.old-1", false),
+            ("repo-7beff536b0673fc", false),
+            ("store", false),
+            ("", false),
+        ] {
+            assert_eq!(is_default_name(OsStr::new(name)), is, "{name}");
+        }
     }
 
     #[test]

@@ -34,9 +34,11 @@ pub(super) fn run(args: &RelinkArgs) -> Result<(), Trouble> {
         None => only(&dir, candidates(&dir)?)?,
     };
     checks::apart(&dir, &store)?;
-    // Where the next mount looks for it, if it was where the one before did.
-    let place = place::default_store(&dir)
-        .filter(|_| args.store.is_none() && place::default_store(&was).as_ref() == Some(&store));
+    // Where the next mount looks for it, if it was where the one before did, or a relink was killed before it got there.
+    let place = place::default_store(&dir).filter(|_| {
+        let found = place::default_store(&was).as_ref() == Some(&store) || was == dir;
+        args.store.is_none() && found
+    });
     if let Some(place) = place.as_ref().filter(|place| place.exists()) {
         return Err(Trouble::new(format!(
             "{} has a store of its own already, at {}",
@@ -118,9 +120,13 @@ fn candidates(dir: &Path) -> Result<Vec<Moved>, Trouble> {
     let found = others.filter_map(|store| {
         let superblock = superblock(&store)?;
         let was = superblock.base_path;
-        // One that was set aside, or that the user placed, is not under the name that mounts look for.
+        // One that was set aside, or that the user placed, is not under a name that mounts look for. One that is, but under
+        // another path's, was about to be moved by a relink that was killed.
         let ours = superblock.base_ino == ino
-            && (was == dir || place::default_store(&was).as_ref() == Some(&store));
+            && match was == dir {
+                true => store.file_name().is_some_and(place::is_default_name),
+                false => place::default_store(&was).as_ref() == Some(&store),
+            };
         ours.then_some(Moved { store, was })
     });
     Ok(found.collect())
@@ -162,7 +168,8 @@ pub(super) fn check_not_moved(dir: &Path) -> Result<(), Trouble> {
         return Ok(());
     };
     let older = |moved: &Moved| {
-        let there = fs::metadata(&moved.was).is_ok_and(|was| was.ino() == ino);
+        // Inode numbers of another disk say nothing of this directory, which is the one that was there if that is still there.
+        let there = moved.was != dir && fs::metadata(&moved.was).is_ok_and(|was| was.ino() == ino);
         !there && superblock(&moved.store).is_some_and(|s| s.created > born.as_secs())
     };
     match candidates(dir)?.into_iter().find(older) {
