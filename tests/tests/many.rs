@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use llfs_tests::command::Run;
@@ -144,7 +145,7 @@ fn many_mounts_at_once_take_little_and_do_not_disturb_each_other() {
     }
 }
 
-/// What somebody does with a mount of their own.
+/// What somebody does with a mount of their own; its worker is killed in between.
 const SESSION: &str = r#"
 mkdir -p "$XDG_RUNTIME_DIR" "$1/base"
 cd "$1/base"; echo text > kept; mkdir dir; ln kept dir/link; cd ..
@@ -158,46 +159,92 @@ test "$("$BIN/llctl" diff first | wc -l)" -ge 3
 test "$(cat kept)" = "$(printf 'text\nmore')"; test -e dir/link; test ! -e symlink
 test "$(stat -c %h kept)" = 2
 "$BIN/llctl" undo > /dev/null; test "$(cat kept)" = other
+supervisor=$("$BIN/llctl" status --json | sed 's/.*"pid":\([0-9]*\).*/\1/')
+kill -KILL $(cat /proc/$supervisor/task/$supervisor/children)
+echo after > later; test "$(cat later)" = after
+"$BIN/llctl" status --json | grep -q '"workers":2'
 "$BIN/llctl" verify > /dev/null
 cd ..; test "$(cat base/kept)" = other
 "$BIN/llfs" unmount base
-test "$(cat base/kept)" = text
+test "$(cat base/kept)" = text; test ! -e base/later
 echo all is well
 "#;
+
+/// Whether this system says that ordinary users may make no user namespaces.
+fn forbids_user_namespaces() -> bool {
+    let says = |name: &str, value: &str| {
+        let found = fs::read_to_string(Path::new("/proc/sys").join(name));
+        found.is_ok_and(|found| found.trim() == value)
+    };
+    says("kernel/unprivileged_userns_clone", "0")
+        || says("kernel/apparmor_restrict_unprivileged_userns", "1")
+        || says("user/max_user_namespaces", "0")
+}
 
 /// In a container: its own mounts, its own root, who is nobody outside.
 #[test]
 fn a_mount_works_in_a_user_namespace() {
-    let mut mounted = Mounted::prepare("namespace");
-    let place = mounted.scratch.dir("place");
-    mounted.become_user(65534);
-    std::os::unix::fs::chown(&place, Some(65534), Some(65534)).unwrap();
-    let maps = mounted.program("unshare").args(["-Urm", "true"]).finish();
-    if maps.code() != 0 {
-        println!("users may make no namespaces here: {}", maps.text());
+    if forbids_user_namespaces() {
+        println!("users may make no namespaces here");
         return;
     }
-    let run = mounted
-        .program("unshare")
-        .args(["-Urm", "bash", "-euc", SESSION, "bash"]);
-    let run = run
-        .arg(&place)
-        .env("BIN", mounted.scratch.path().join("programs"))
-        .env("XDG_RUNTIME_DIR", place.join("run"));
-    let done = run.ok();
-    assert!(done.out().ends_with("all is well\n"), "{}", done.text());
+    let mounted = of_nobody("namespace");
+    let place = mounted.scratch.path().join("place");
+    let run = mounted.program("unshare");
+    let run = run.args(["-Urm", "bash", "-euc", SESSION, "bash"]);
+    session_is_well(run.arg(&place), &mounted, &place);
 }
 
 /// As a container's init would see it: process ids, mounts and names of its own.
 #[test]
 fn a_mount_works_in_namespaces_of_processes_and_mounts() {
-    let mounted = Mounted::prepare("container");
+    let mut mounted = Mounted::prepare("container");
+    mounted.copy_programs();
     let place = mounted.scratch.dir("place");
     let script = format!("mount -t proc proc /proc; {SESSION}");
     let run = Run::new("unshare").args(["-mpiuf", "bash", "-euc", &script, "bash"]);
+    session_is_well(run.arg(&place), &mounted, &place);
+}
+
+/// As the user of a container: fusermount3 has the right to mount, and nobody else has.
+#[test]
+fn a_user_mounts_in_such_namespaces_by_way_of_fusermount() {
+    let mounted = of_nobody("container-user");
+    let place = mounted.scratch.path().join("place");
+    let script = "mount -t proc proc /proc; \
+        exec setpriv --reuid 65534 --regid 65534 --clear-groups bash -euc \"$@\"";
+    let run = Run::new("unshare").args(["-mpiuf", "bash", "-euc", script, "bash"]);
+    let run = run.args([SESSION, "bash"]).arg(&place);
+    session_is_well(run, &mounted, &place);
+}
+
+/// A container's root has no right to mount, as a rule: that is said, and what to do about it.
+#[test]
+fn a_root_that_may_not_mount_is_told_what_it_needs() {
+    let mounted = Mounted::prepare("container-poor");
+    let run = mounted.program("setpriv").arg("--bounding-set=-sys_admin");
+    let run = run.arg("--inh-caps=-sys_admin").arg(binaries::llfs());
+    let run = run.arg("mount").arg(&mounted.dir).arg("--store");
+    let failed = run.arg(&mounted.store).finish().expect_code(1).err();
+    assert!(failed.contains("--cap-add SYS_ADMIN"), "{failed}");
+    assert!(!mounted.is_mounted());
+    // The store, which was opened before, is as it must be.
+    mounted.mount();
+    mounted.verify();
+}
+
+/// A directory `place` and the programs, all of them a user's.
+fn of_nobody(name: &str) -> Mounted {
+    let mut mounted = Mounted::prepare(name);
+    let place = mounted.scratch.dir("place");
+    mounted.become_user(65534);
+    std::os::unix::fs::chown(&place, Some(65534), Some(65534)).unwrap();
+    mounted
+}
+
+fn session_is_well(run: Run, mounted: &Mounted, place: &Path) {
     let done = run
-        .arg(&place)
-        .env("BIN", binaries::directory())
+        .env("BIN", mounted.scratch.path().join("programs"))
         .env("XDG_RUNTIME_DIR", place.join("run"))
         .ok();
     assert!(done.out().ends_with("all is well\n"), "{}", done.text());
