@@ -97,15 +97,16 @@ fn errno(refusal: Refusal) -> Errno {
     }
 }
 
+const PLAIN: Make<'static> = Make {
+    kind: Kind::File,
+    perm: 0o644,
+    umask: 0,
+    rdev: 0,
+    target: b"",
+};
+
 fn create(e: &Engine, name: &str) -> Result<Ino, Errno> {
-    let make = Make {
-        kind: Kind::File,
-        perm: 0o644,
-        umask: 0,
-        rdev: 0,
-        target: b"",
-    };
-    Ok(e.make(ROOT, name.as_bytes(), &make, &WHO)?.attr.ino)
+    Ok(e.make(ROOT, name.as_bytes(), &PLAIN, &WHO)?.attr.ino)
 }
 
 /// One step of the history: each changes nothing when it fails, or, of a file that was written since the last snapshot, leaves
@@ -306,6 +307,40 @@ fn a_write_takes_back_what_was_given_up() {
     e.unlink(ROOT, b"big").unwrap();
     e.forget(big, 1000);
     make(&e, "again", 200 << 10).unwrap();
+}
+
+/// The removal of a file may fit where the record does not that gives its blocks up once the kernel forgets it: that is made up
+/// for by who needs the space.
+#[test]
+fn what_is_removed_gives_its_space_wherever_the_journal_is_full() {
+    let mut removed = 0;
+    // So that the room ends in some of them between the two.
+    for length in (1..1200).step_by(8) {
+        let (dir, disk) = (Dir::new(), SimDisk::new());
+        let e = open(&dir, &disk, BOOT);
+        let big = make(&e, "big", 1 << 20).unwrap();
+        // Its layer takes no more, and goes with it.
+        e.snapshot(|_| "s".into(), "").unwrap();
+        e.delete(&["s".into()]).unwrap();
+        e.checkpoint().unwrap();
+        let link = Make {
+            kind: Kind::Symlink,
+            target: &vec![b'x'; length],
+            ..PLAIN
+        };
+        e.make(ROOT, b"link", &link, &WHO).unwrap();
+        disk.set_capacity(Some(disk.used()));
+        match e.unlink(ROOT, b"big") {
+            Ok(()) => removed += 1,
+            Err(errno) => {
+                assert_eq!(errno, Errno::ENOSPC);
+                continue;
+            }
+        }
+        e.forget(big, 1000);
+        make(&e, "again", 200 << 10).unwrap_or_else(|errno| panic!("{length}: {errno}"));
+    }
+    assert!(removed > 50, "a file could be removed {removed} times only");
 }
 
 /// The reserve, of which a revert on a full disk lived, is there again when space is.

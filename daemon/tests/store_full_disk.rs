@@ -106,6 +106,23 @@ fn a_sync_takes_the_reserve_when_nothing_else_is_left() {
     }
 }
 
+/// Records that free space and wait for the next write find room as those that are written at once do.
+#[test]
+fn what_waits_may_take_what_is_kept_and_the_reserve() {
+    let (disk, store) = made();
+    disk.set_capacity(Some(disk.used() + 2000));
+    let mut count = fill(&store, 0, 4);
+    disk.set_capacity(Some(disk.used()));
+    assert!(store.append_later(&count.to_le_bytes()).is_err());
+    // Twice as much as the journal keeps.
+    for _ in 0..16 {
+        store.append_later_kept(&count_up(&mut count)).unwrap();
+    }
+    store.sync().unwrap();
+    drop(store);
+    assert_eq!(recovered(&disk, NEXT_BOOT), count as usize);
+}
+
 fn count_up(count: &mut u32) -> [u8; 4] {
     *count += 1;
     (*count - 1).to_le_bytes()

@@ -210,6 +210,11 @@ impl Engine {
         self.commit_by(state, record, Store::append_later)
     }
 
+    /// The same, and it may use what is kept back for records that free space.
+    pub(super) fn commit_later_reserved(&self, state: &mut State, record: &Record) -> Answer<()> {
+        self.commit_by(state, record, Store::append_later_kept)
+    }
+
     fn commit_by<T>(
         &self,
         state: &mut State,

@@ -215,6 +215,7 @@ impl Engine {
     }
 
     fn reclaim_if(&self, worth: u64) -> std::io::Result<()> {
+        self.forget_what_stayed();
         if self.garbage.load(Relaxed) < worth {
             return Ok(());
         }

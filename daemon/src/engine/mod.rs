@@ -102,6 +102,8 @@ pub struct Engine {
     turn: Mutex<()>,
     /// Bytes that no root reaches any more since the last reclaim, about.
     garbage: AtomicU64,
+    /// Inodes without a name that nobody holds may still be there, for there was no room to say that they go.
+    orphans_stayed: AtomicBool,
     /// `State::changes` when the last image was written.
     imaged: AtomicU64,
     /// Who reads an old state without the gate holds this shared; space is taken back only without such readers.

@@ -375,6 +375,7 @@ impl Engine {
             untold: RwLock::new(None),
             turn: Mutex::new(()),
             garbage: AtomicU64::new(0),
+            orphans_stayed: AtomicBool::new(false),
             imaged: AtomicU64::new(imaged),
             pins: RwLock::new(()),
             reclaiming: Mutex::default(),

@@ -36,6 +36,7 @@ impl Engine {
         {
             // What somebody else is taking back at the moment counts too.
             let _one = self.reclaiming.lock();
+            self.forget_what_stayed();
             if self.garbage.load(Relaxed) > 0
                 && let Err(error) = self.reclaim_alone()
             {

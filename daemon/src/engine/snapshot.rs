@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use llctl::protocol::{MetaEdit, MetaError, SnapMeta};
@@ -26,8 +27,8 @@ const DISCARDED_KEPT: usize = 64;
 
 /// Directories that are looked up after a switch, at most.
 const LOOKED_UP: usize = 10_000;
-/// Inodes that one record forgets, so that it stays far below a frame's limit.
-const FORGET_MAX: usize = 100_000;
+/// Inodes that one record forgets: it fits in the room that the journal keeps for records that free space.
+const FORGET_MAX: usize = 10_000;
 
 /// Why a snapshot or a revert was not done.
 #[derive(Debug, thiserror::Error)]
@@ -552,19 +553,36 @@ impl Engine {
     /// After a switch: orphans of the new head that nobody holds go.
     pub(super) fn collect_orphans(&self) {
         let _gate = self.gate.read();
-        let idle: Vec<Ino> = {
-            let state = self.state.read();
-            let held = self.held.lock();
-            (state.head.orphans.iter().copied())
-                .filter(|ino| !held.holds(*ino))
-                .collect()
-        };
-        self.forget_orphans(&idle);
+        self.forget_orphans(&self.idle_orphans());
     }
 
-    /// Gives up inodes without a name that nobody holds. Where that cannot be written they stay until the next mount,
-    /// which gives all orphans up.
+    fn idle_orphans(&self) -> Vec<Ino> {
+        let state = self.state.read();
+        let held = self.held.lock();
+        (state.head.orphans.iter().copied())
+            .filter(|ino| !held.holds(*ino))
+            .collect()
+    }
+
+    /// Gives up inodes without a name that nobody holds. Those for which there is no room stay until there is, or somebody
+    /// needs theirs.
     pub(super) fn forget_orphans(&self, inos: &[Ino]) {
+        self.forget_orphans_by(inos, Self::commit_later);
+    }
+
+    /// Gives up those that stayed, with what is kept back for records that free space.
+    pub(super) fn forget_what_stayed(&self) {
+        if self.orphans_stayed.swap(false, Relaxed) {
+            let _gate = self.gate.read();
+            self.forget_orphans_by(&self.idle_orphans(), Self::commit_later_reserved);
+        }
+    }
+
+    fn forget_orphans_by(
+        &self,
+        inos: &[Ino],
+        commit: fn(&Engine, &mut State, &Record) -> Answer<()>,
+    ) {
         for some in inos.chunks(FORGET_MAX) {
             let mut state = self.state.write();
             // What was given up twice (once by the kernel, once by who only looked) goes once.
@@ -581,9 +599,12 @@ impl Engine {
                 .map(|i| u64::from(i.layered))
                 .sum();
             // A worker that dies before this is written leaves orphans that nobody holds, which the next one gives up.
-            match self.commit_later(&mut state, &Record::Forget(still)) {
+            match commit(self, &mut state, &Record::Forget(still)) {
                 Ok(()) => self.freed(blocks * crate::tree::BLOCK),
-                Err(e) => tracing::debug!("orphans stay until the next mount: {e}"),
+                Err(e) => {
+                    tracing::debug!("orphans stay for now: {e}");
+                    self.orphans_stayed.store(true, Relaxed);
+                }
             }
         }
     }

@@ -187,7 +187,18 @@ impl Store {
     /// As [`Self::append`], for a record that may as well not have been made: it goes with the next one, or with the next
     /// [`Self::sync`], and is gone if the process dies before.
     pub fn append_later(&self, payload: &[u8]) -> io::Result<()> {
-        self.journal.append_later(payload)
+        self.journal.append_later(payload, Room::Ordinary)
+    }
+
+    /// The same, with what is held back as for [`Self::append_kept`].
+    pub fn append_later_kept(&self, payload: &[u8]) -> io::Result<()> {
+        match self.journal.append_later(payload, Room::Kept) {
+            Err(error) if is_full(&error) && self.reserve.release()? => {
+                tracing::warn!("no space left: the reserve was given up");
+                self.journal.append_later(payload, Room::Kept)
+            }
+            answer => answer,
+        }
     }
 
     /// The sequence number of the last frame; what was acknowledged has this one or a lower one.

@@ -105,12 +105,12 @@ impl Journal {
 
     /// Appends a record that is written with the next one, or by the next barrier. Until then it does not survive the
     /// process, nor does anything that comes after it.
-    pub fn append_later(&self, payload: &[u8]) -> io::Result<()> {
+    pub fn append_later(&self, payload: &[u8], room: Room) -> io::Result<()> {
         if payload.len() > MAX_PAYLOAD {
             return Err(Errno::EFBIG.into());
         }
         let mut tail = self.tail.lock();
-        self.make_room(&mut tail, frame_len(payload.len()), Room::Ordinary)?;
+        self.make_room(&mut tail, frame_len(payload.len()), room)?;
         tail.put(Kind::Record, &[payload]);
         tail.wait(WAITING_MAX)
     }

@@ -120,6 +120,27 @@ fn a_sync_that_fails_anywhere_stops_all_writing() {
 }
 
 impl Alive {
+    fn add(&self, name: &str, kind: Kind, target: &[u8]) -> Result<Ino, nix::errno::Errno> {
+        let make = Make {
+            kind,
+            perm: 0o640,
+            umask: 0,
+            rdev: 0,
+            target,
+        };
+        let made = self.engine.make(ROOT, name.as_bytes(), &make, &me())?;
+        Ok(made.attr.ino)
+    }
+
+    fn file(&self, name: &str) -> Result<Ino, nix::errno::Errno> {
+        self.add(name, Kind::File, b"")
+    }
+
+    /// Makes the journal longer.
+    fn lengthen(&self, target: &[u8]) {
+        self.add("long", Kind::Symlink, target).unwrap();
+    }
+
     /// There is something to revert.
     fn write_a(&self) {
         let (_, _, write) = STEPS.iter().find(|(what, ..)| *what == "write").unwrap();
@@ -161,6 +182,50 @@ fn snapshots_on_a_full_disk_leave_room_for_reverts() {
         done.unwrap_or_else(|failure| panic!("round {round}: {failure}"));
     }
     b.host.delete(&[name(0)]).unwrap();
+}
+
+/// Where no record of a program fits any more, a snapshot does: it takes what the journal has ready.
+#[test]
+fn a_snapshot_fits_where_nothing_else_does() {
+    for length in (1..400).step_by(40) {
+        let (place, disk) = (base(), SimDisk::new());
+        let b = open(&place, &disk, BOOT).unwrap();
+        b.lengthen(&vec![b'x'; length]);
+        b.engine.sync().unwrap();
+        disk.set_capacity(Some(disk.used()));
+        let full = (0..10_000).find(|n| b.file(&n.to_string()).is_err());
+        assert!(full.is_some(), "there is no end");
+        let name = SnapName::new("full").unwrap();
+        let taken = b.host.snap(Some(&name), None, &SnapMeta::default());
+        taken.unwrap_or_else(|failure| panic!("{length}: {failure}"));
+    }
+}
+
+/// What was removed where the record did not fit that gives its blocks up is given up all the same, also if nobody needs the space.
+#[test]
+fn what_was_removed_on_a_full_disk_is_given_up_behind_the_scenes() {
+    for length in (1..1200).step_by(8) {
+        let (place, disk) = (base(), SimDisk::new());
+        let b = open(&place, &disk, BOOT).unwrap();
+        let ino = b.file("gone").unwrap();
+        b.lengthen(&vec![b'x'; length]);
+        disk.set_capacity(Some(disk.used()));
+        if b.engine.unlink(ROOT, b"gone").is_err() {
+            continue;
+        }
+        b.engine.forget(ino, u64::from(u32::MAX));
+        let orphans = || b.engine.state.read().head.orphans.len();
+        if orphans() == 0 {
+            continue;
+        }
+        let begun = std::time::Instant::now();
+        while orphans() > 0 {
+            assert!(begun.elapsed().as_secs() < 60, "{length}: it stays");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        return;
+    }
+    panic!("it always fitted");
 }
 
 #[test]
