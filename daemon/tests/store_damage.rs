@@ -240,6 +240,34 @@ fn a_frame_in_another_place_is_only_bytes() {
     assert_eq!(count_records(&mut recovered).unwrap(), 4);
 }
 
+/// A frame that is whole and at its place counts if it is the next one: what an older write left behind the end is not.
+#[test]
+fn a_whole_frame_that_is_not_the_next_one_is_not_replayed() {
+    let last = HEADER + 4 * 32;
+    let with_number = |change: i64| {
+        let disk = made();
+        let (store, _) = open(&disk, BOOT).unwrap();
+        append(&store, 0..5);
+        drop(store);
+        disk.tamper(SEGMENT, |bytes| {
+            let frame = &mut bytes[last..last + 32];
+            let number = i64::from_le_bytes(frame[16..24].try_into().unwrap()) + change;
+            frame[16..24].copy_from_slice(&number.to_le_bytes());
+            let mut own = superblock().uuid.to_vec();
+            own.extend_from_slice(&2u32.to_le_bytes());
+            let seed = xxhash_rust::xxh3::xxh3_64(&own).wrapping_add(last as u64);
+            let sum = xxhash_rust::xxh3::xxh3_64_with_seed(&frame[8..], seed);
+            frame[..8].copy_from_slice(&sum.to_le_bytes());
+        });
+        let (_, mut found) = open(&disk, BOOT).unwrap();
+        count_records(&mut found).unwrap()
+    };
+    assert_eq!(with_number(0), 5);
+    for change in [-4, -1, 1, 1000] {
+        assert_eq!(with_number(change), 4, "{change}");
+    }
+}
+
 fn repair(disk: &SimDisk, boot: BootToken) -> Result<(Store, Recovered), OpenError> {
     let options = StoreOptions {
         repair: true,
@@ -495,6 +523,57 @@ fn a_flipped_bit_in_a_sealed_layer_is_never_served() {
     );
 }
 
+/// A program that reads a file must not be told that there is none.
+#[test]
+fn a_file_of_a_layer_that_vanishes_is_an_error_of_the_disk() {
+    let (disk, store, layer) = with_sealed_layer();
+    drop(store);
+    let number = format!("{:08}", layer.0);
+    for vanishes in ["data", "sum"] {
+        let path = format!("layers/{number}.{vanishes}");
+        let (store, _) = open(&disk, BOOT).unwrap();
+        let whole = disk.bytes(&path).unwrap();
+        llfs::store::Disk::remove(&disk, path.as_ref()).unwrap();
+        let mut block = [0; BLOCK as usize];
+        let error = store.read(layer, 0, &mut block, true).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(5), "{path}: {error}");
+        drop(store);
+        let back = llfs::store::Disk::open(&disk, path.as_ref(), llfs::store::OpenHow::Create);
+        back.unwrap().write_at(&whole, 0).unwrap();
+    }
+}
+
+/// Nor is a layer begun anew of which something was written: what else was in it would be zeros.
+#[test]
+fn a_layer_whose_file_vanishes_takes_no_more_writes() {
+    for known in [false, true] {
+        let disk = made();
+        let (store, _) = open(&disk, BOOT).unwrap();
+        let layer = store.open_layer();
+        store.alloc(layer, 3).unwrap();
+        store
+            .write_blocks(layer, 0, &[1; 3 * BLOCK as usize], 0)
+            .unwrap();
+        drop(store);
+        let path = format!("layers/{:08}.data", layer.0);
+        let vanish = || llfs::store::Disk::remove(&disk, path.as_ref()).unwrap();
+        // While it is in use, or before it is.
+        if known {
+            vanish();
+        }
+        let (store, _) = open(&disk, BOOT).unwrap();
+        store.set_next(layer, 3);
+        if !known {
+            vanish();
+        }
+        let error = store.write_blocks(layer, 1, &[2; 8], 0).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(5), "{error}");
+        let mut block = [0; BLOCK as usize];
+        let error = store.read(layer, 0, &mut block, true).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(5), "{error}");
+    }
+}
+
 #[test]
 fn a_cut_layer_and_damaged_sums_are_told() {
     let (disk, store, layer) = with_sealed_layer();
@@ -713,6 +792,28 @@ fn what_looks_like_frames_is_looked_at_within_bounds() {
     });
     let error = open(&disk, BOOT).err().unwrap().to_string();
     assert!(error.contains("made to look like frames"), "{error}");
+}
+
+/// The same, for what is told of what lies behind a damage.
+#[test]
+fn what_is_left_behind_a_damage_is_looked_for_within_bounds() {
+    let disk = made();
+    let (store, _) = open(&disk, BOOT).unwrap();
+    append(&store, 0..8);
+    drop(store);
+    let mut claim = [0; 24];
+    claim[8..12].copy_from_slice(b"LjF\x01");
+    claim[12..16].copy_from_slice(&(1u32 << 20).to_le_bytes());
+    disk.tamper(SEGMENT, |bytes| {
+        bytes.truncate(HEADER + 8 * 32);
+        bytes[HEADER + 2 * 32] ^= 1;
+        bytes.extend(claim.iter().copied().cycle().take(2 << 20));
+    });
+    let (_store, found) = read_only(&disk, BOOT).unwrap();
+    let mut there = Vec::new();
+    let mut note = |_, payload: &[u8]| there.push(payload[0]);
+    found.behind_damage(&mut note).unwrap();
+    assert_eq!(there, [3, 4, 5, 6, 7]);
 }
 
 /// Headers with right checksums and numbers at the end of their range: damage like any other.

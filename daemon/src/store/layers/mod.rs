@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Bytes of a block.
@@ -70,6 +70,8 @@ struct Layer {
     summed: AtomicU32,
     /// Sums of some blocks that have none on the medium. A leaf lock.
     early: Mutex<EarlySums>,
+    /// It has a file. If that is gone it was taken away, and all that was in it.
+    made: AtomicBool,
     /// It is archived. Set once, when the pack has its name for good, and before the data file goes.
     packed: OnceLock<Pack>,
 }
@@ -191,6 +193,8 @@ impl Layers {
         let mut map = self.map.write();
         let layer = map.entry(id.0).or_insert_with(|| Arc::new(Layer::new(0)));
         layer.next.fetch_max(block, Ordering::AcqRel);
+        // Blocks that a state has were written.
+        layer.made.fetch_or(block > 0, Ordering::AcqRel);
     }
 
     /// Hands out `count` blocks in a row; the first. A block is handed out once.
@@ -218,8 +222,17 @@ impl Layers {
             return Ok(());
         }
         let file = match self.files.data(id, OpenHow::Write) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Another writer may just have made it.
+            Err(error) if is_none(&error) && layer.made.load(Ordering::Acquire) => {
+                let file = self.files.data(id, OpenHow::Write);
+                file.map_err(|error| {
+                    tracing::error!(layer = id.0, %error, "a layer cannot be written");
+                    read::lost(error)
+                })?
+            }
+            Err(error) if is_none(&error) => {
                 let file = self.files.data(id, OpenHow::Create)?;
+                layer.made.store(true, Ordering::Release);
                 self.dirty.names_changed();
                 file
             }
@@ -364,6 +377,7 @@ impl Layer {
             next: AtomicU32::new(next),
             sealed: AtomicU32::new(0),
             summed: AtomicU32::new(0),
+            made: AtomicBool::new(next > 0),
             early: Mutex::default(),
             packed: OnceLock::new(),
         }
@@ -397,6 +411,10 @@ impl Layer {
         let (next, sealed) = (self.next.get_mut(), self.sealed.get_mut());
         (*next, *sealed) = (blocks.max(*next), blocks.max(*sealed));
     }
+}
+
+fn is_none(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 /// The number of blocks that a layer's checksum file covers; `None` when it is damaged.

@@ -176,7 +176,7 @@ impl Layers {
 }
 
 /// A file that should be there and is not is damage.
-fn lost(error: io::Error) -> io::Error {
+pub(super) fn lost(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::NotFound => Errno::EIO.into(),
         _ => error,
