@@ -204,12 +204,6 @@ impl Table {
                 }
                 slot
             }
-            Found::Dead(slot) => {
-                self.live += 1;
-                slot.parent.store(0, Release);
-                slot.ino.store(ino, Release);
-                slot
-            }
             Found::Free(slot) => {
                 self.live += 1;
                 self.used += 1;
@@ -226,7 +220,7 @@ impl Table {
         // SAFETY: as in `slots`.
         let to: &[Slot] = unsafe { map.as_slice(entries as usize) };
         for entry in self.iter() {
-            let (Found::Free(slot) | Found::Dead(slot) | Found::Here(slot)) = search(to, entry.ino);
+            let (Found::Free(slot) | Found::Here(slot)) = search(to, entry.ino);
             slot.ino.store(entry.ino, Release);
             slot.parent.store(entry.parent, Release);
             slot.lookups.store(entry.lookups, Release);
@@ -253,8 +247,6 @@ impl Entry {
 
 enum Found<'a> {
     Here(&'a Slot),
-    /// Not there; a dead entry on the way, whose place may be taken.
-    Dead(&'a Slot),
     /// Not there, and this is where it would be.
     Free(&'a Slot),
 }
@@ -263,17 +255,10 @@ enum Found<'a> {
 fn search(slots: &[Slot], ino: u64) -> Found<'_> {
     let spread = u128::from(ino.wrapping_mul(SPREAD));
     let start = ((spread * slots.len() as u128) >> 64) as usize;
-    let mut dead = None;
     for slot in slots[start..].iter().chain(&slots[..start]) {
         match slot.ino.load(Acquire) {
-            0 => return dead.map_or(Found::Free(slot), Found::Dead),
+            0 => return Found::Free(slot),
             there if there == ino => return Found::Here(slot),
-            _ if dead.is_none()
-                && slot.lookups.load(Acquire) == 0
-                && slot.generation.load(Acquire) == 0 =>
-            {
-                dead = Some(slot);
-            }
             _ => {}
         }
     }
