@@ -498,6 +498,23 @@ fn workers_that_die_before_they_serve_are_followed_by_others_as_long_as_requests
     assert_eq!(found, there);
 }
 
+/// Each waits longer than the one before, or a daemon whose store is gone would do nothing but start workers.
+#[test]
+fn workers_that_die_at_once_follow_each_other_after_a_pause() {
+    let mounted = Mounted::new("failover-pause");
+    let supervisor = mounted.pid();
+    let superblock = mounted.store.join("superblock");
+    fs::rename(&superblock, mounted.store.join("elsewhere")).unwrap();
+    let begun = Instant::now();
+    kill_worker(supervisor);
+    assert!(ended_within(supervisor, Duration::from_secs(60)));
+    let took = begun.elapsed();
+    let log = fs::read_to_string(mounted.store.join("llfs.log")).unwrap();
+    assert_eq!(log.matches("the worker died").count(), 6, "{log}");
+    // 20, 80, 320 and 1000 ms behind the first four that did not serve.
+    assert!(took > Duration::from_millis(1400), "after {took:?}");
+}
+
 #[test]
 fn a_request_that_kills_every_worker_is_answered_with_an_error() {
     let mounted = Mounted::prepare("failover-lethal");

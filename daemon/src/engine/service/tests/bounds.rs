@@ -48,6 +48,23 @@ fn objects_of_the_base_are_known_for_as_long_as_the_kernel_knows_them() {
     assert!(b.engine.held.lock().all().is_empty());
 }
 
+/// Whoever gives up much does not wait for the round of the house: each of these would, for five seconds after the one before.
+#[test]
+fn much_that_was_given_up_is_taken_back_at_once() {
+    let b = Place::new().open();
+    let begun = std::time::Instant::now();
+    for _ in 0..12 {
+        b.engine.freed(64 << 20);
+        while b.engine.garbage.load(Ordering::Relaxed) > 0 {
+            assert!(
+                begun.elapsed().as_secs() < 45,
+                "only when it looks by itself"
+            );
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
 /// Two images, and the journal since the older one.
 #[test]
 fn old_images_and_what_they_cover_go() {

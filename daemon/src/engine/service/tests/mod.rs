@@ -11,6 +11,7 @@ mod prune;
 mod random;
 mod sim;
 mod snapshots;
+mod transfer;
 mod verify;
 mod watch;
 

@@ -66,6 +66,26 @@ fn events_have_one_number_after_the_other() {
     assert_eq!(all(&bench, &mut *again), told[1..]);
 }
 
+/// The house looks every few seconds, for as long as the mount lives.
+#[test]
+fn that_the_store_is_read_only_is_told_once() {
+    let bench = Place::new().open();
+    let mut feed = bench.host.watch(None).unwrap();
+    bench.engine.warn_of_read_only();
+    assert!(all(&bench, &mut *feed).is_empty());
+    bench.engine.store.latch_readonly("a test says so");
+    for _ in 0..3 {
+        bench.engine.warn_of_read_only();
+        bench.engine.store.latch_readonly("and says it again");
+    }
+    let told = all(&bench, &mut *feed);
+    let brief: Vec<_> = told.iter().map(|e| (&e.event, e.text.as_deref())).collect();
+    let once = EventKind::Own(Happening::ReadOnly);
+    assert_eq!(brief, [(&once, Some("a test says so"))]);
+    let why = bench.engine.store.is_readonly();
+    assert_eq!(why.as_deref(), Some("a test says so"));
+}
+
 #[test]
 fn a_gap_is_said_and_counted() {
     let bench = Place::new().open();
