@@ -2,7 +2,7 @@
 //! latencies are watched.
 //!
 //! The time is cut into blocks. In the first fifth of each, workers are killed; then one worker lives, so that what leaks in
-//! it shows. At the end of each all other states than the present one are given up, and what the store takes is compared
+//! it shows, and what becomes slower with its age: the load rests at the beginning and at the end of that, and is compared. At the end of each all other states than the present one are given up, and what the store takes is compared
 //! with what can be reached.
 
 mod load;
@@ -112,10 +112,12 @@ fn one_block(
     let dir = history.mounted.dir.clone();
     let supervisor = history.mounted.pid();
     let mut killer = Some(Killer::start(&dir, supervisor, random.next_u64(), LIFE));
-    let load = Load::start(&dir.join("load"), random.next_u64());
+    let mut load = Load::start(&dir.join("load"), random.next_u64());
     let mut block = Block::default();
+    let at_rest = || probe::at_rest(&dir.join("probe"), beside);
     let mut watch: Option<(Sampler, Probe)> = None;
-    while Instant::now() < moments.end {
+    // One step may take longer than all the rest of a block, on a machine that does other things.
+    while watch.is_none() || Instant::now() < moments.end {
         if Instant::now() >= moments.calm
             && let Some(killer) = killer.take()
         {
@@ -123,6 +125,9 @@ fn one_block(
             *kills += killed;
             block.kills = killed;
             // From here on one worker serves.
+            load.stop();
+            block.rest[0] = at_rest();
+            load = Load::start(&dir.join("load"), random.next_u64());
             let sampler = Sampler::start(supervisor);
             watch = Some((sampler, Probe::start(&dir.join("probe"), beside)));
         }
@@ -157,9 +162,10 @@ fn one_block(
         *kills += killer.stop();
     }
     load.stop();
-    let (sampler, probe) = watch.expect("the calm began before the end");
+    let (sampler, probe) = watch.expect("the loop ends in the calm");
     block.samples = sampler.stop();
     block.latency = probe.stop();
+    block.rest[1] = at_rest();
     history.mounted.verify();
     history.compare_all();
     (block.store, block.live) = settle(history);

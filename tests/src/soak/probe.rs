@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Between two probes.
 const PAUSE: Duration = Duration::from_millis(40);
+/// Probes at rest.
+const ROUNDS: u64 = 300;
 
 /// The medians of one block.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +64,22 @@ impl Probe {
         self.enough.store(true, Relaxed);
         self.thread.join().expect("the probe meets no error")
     }
+}
+
+/// How many times as long as beside the mount they take while nothing else goes on in either.
+pub(super) fn at_rest(mount: &Path, beside: &Path) -> f64 {
+    let (mut there, mut here) = (Vec::new(), Vec::new());
+    for number in 0..ROUNDS {
+        there.push(once(mount, number));
+        here.push(once(beside, number));
+        thread::sleep(PAUSE / 8);
+    }
+    // What the daemon still has to clear away, and other programs on the machine, make some of them slower, and none faster.
+    let [there, here] = [&mut there, &mut here].map(|all| {
+        all.sort_unstable();
+        all[all.len() / 10].as_secs_f64()
+    });
+    there / here.max(1e-9)
 }
 
 /// Eight times: a file is made, written and removed. A revert may take it away in between.

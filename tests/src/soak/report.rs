@@ -23,6 +23,9 @@ pub(super) struct Block {
     pub samples: Vec<Sample>,
     /// Likewise.
     pub latency: Latency,
+    /// How many times as long as beside the mount operations take while nothing else goes on: when the last worker is young, and when
+    /// it is old.
+    pub rest: [f64; 2],
     /// Bytes that the store takes when only the present state is reachable.
     pub store: u64,
     /// Bytes of that.
@@ -70,7 +73,7 @@ impl fmt::Display for Block {
         write!(
             f,
             "{} operations, {} snapshots, {} reverts and undos, {} reverts of a part, {} deletions, {} prunes, {} kills; {:.1} MiB, {} descriptors, {} threads; \
-             {} probes of {:?} ({:?} beside, ratio {:.2}); store {:.1} MiB for {:.1} MiB",
+             {} probes of {:?} ({:?} beside, ratio {:.2}), at rest {:.2} and then {:.2}; store {:.1} MiB for {:.1} MiB",
             self.operations,
             self.snapshots,
             self.reverts,
@@ -85,6 +88,8 @@ impl fmt::Display for Block {
             self.latency.mount,
             self.latency.beside,
             self.latency.ratio(),
+            self.rest[0],
+            self.rest[1],
             self.store as f64 / f64::from(1 << 20),
             self.live as f64 / f64::from(1 << 20),
         )
@@ -138,9 +143,58 @@ pub(super) fn judge(blocks: &[Block], drift: Option<f64>) {
         first.memory(),
         last.memory()
     );
-    let (before, after) = (first.latency.ratio(), last.latency.ratio());
-    assert!(
-        drift.is_none_or(|drift| after <= before * drift),
-        "operations took {before:.2} times as long as beside the mount, and {after:.2} at the end"
-    );
+    let Some(drift) = drift else {
+        return;
+    };
+    let within = |what: &str, before: f64, after: f64| {
+        assert!(
+            after <= before * drift,
+            "{what} operations took {before:.2} times as long as beside the mount, and {after:.2} at the end"
+        );
+    };
+    within("under load", first.latency.ratio(), last.latency.ratio());
+    within("at rest", first.rest[1], last.rest[1]);
+    // What one worker does more slowly as it gets older is gone with it: all of them together say whether they do.
+    let median = |which: usize| {
+        let mut all: Vec<f64> = blocks.iter().map(|block| block.rest[which]).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    within("by a young worker", median(0), median(1));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Blocks in which operations take so long under load, and at rest when the worker is young and when it is old.
+    fn is_good(times: [(u64, [f64; 2]); 3]) -> bool {
+        let block = |(load, rest): (u64, [f64; 2])| Block {
+            samples: vec![Sample::default()],
+            latency: Latency {
+                mount: Duration::from_micros(load),
+                beside: Duration::from_micros(1),
+                probes: 1,
+            },
+            rest,
+            ..Block::default()
+        };
+        let blocks = times.map(block);
+        catch_unwind(|| judge(&blocks, Some(2.0))).is_ok()
+    }
+
+    #[test]
+    fn what_becomes_slower_is_told() {
+        let even = (50, [5.0, 6.0]);
+        assert!(is_good([even; 3]));
+        // One that was disturbed says nothing.
+        assert!(is_good([even, (200, [20.0, 6.0]), even]));
+        assert!(is_good([even, (200, [5.0, 30.0]), even]));
+        assert!(!is_good([even, even, (101, [5.0, 6.0])]), "under load");
+        assert!(!is_good([even, even, (50, [5.0, 12.1])]), "at rest");
+        assert!(!is_good([(50, [5.0, 11.0]); 3]), "with a worker's age");
+    }
 }
