@@ -8,6 +8,8 @@ use crate::tree::image;
 
 /// Changes between two images, at least; more for a state that is bigger than that.
 const CHANGES_MIN: u64 = 200_000;
+/// Journal segments that one image leaves behind, at most: each start begins one, and the next one opens them all.
+const SEGMENTS_MAX: usize = 32;
 /// A journal of so many bytes is worth an image whatever is in it: small synced writes are in it whole.
 const JOURNAL_MAX: u64 = 128 << 20;
 
@@ -32,7 +34,9 @@ impl Engine {
     /// What the disk says.
     pub fn image_if_many(&self) -> io::Result<()> {
         let changes = self.state.read().changes;
-        if changes - self.imaged.load(Relaxed) < CHANGES_MIN / 20 {
+        if changes - self.imaged.load(Relaxed) < CHANGES_MIN / 20
+            && self.store.journal_segments()? <= SEGMENTS_MAX
+        {
             return Ok(());
         }
         self.write_image()
@@ -48,14 +52,19 @@ impl Engine {
         self.write_image()
     }
 
-    /// Writes an image of the state as it is now.
+    /// Writes an image of the state as it is now, unless the newest one says the same and no journal has grown behind it.
     pub(super) fn write_image(&self) -> io::Result<()> {
         let (state, seq) = {
             let state = self.state.read();
             (state.clone(), self.store.last_seq())
         };
         // What is being staged is in the journal only, which an image would cover.
-        if !state.staged.is_empty() || state.changes == self.imaged.load(Relaxed) {
+        if !state.staged.is_empty() {
+            return Ok(());
+        }
+        if state.changes == self.imaged.load(Relaxed)
+            && self.store.journal_segments()? <= SEGMENTS_MAX
+        {
             return Ok(());
         }
         // An image must not know more than what a power cut would leave: what it says is made durable first.

@@ -2,9 +2,11 @@
 
 use std::io::{self, BufReader};
 use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use llctl::escape::Shown;
 use parking_lot::{Mutex, RwLock};
@@ -13,7 +15,7 @@ use super::house::House;
 use super::{Engine, Terms, held, readdir};
 use crate::base::{Base, BaseError, Drift, Fact, Place};
 use crate::relay::Relay;
-use crate::store::{self, Disk, HostDisk, Store, StoreOptions, Superblock};
+use crate::store::{self, Disk, HostDisk, ImageReader, Recovered, Store, StoreOptions, Superblock};
 use crate::tree::{Apply, Ino, Record, State, image};
 
 /// What to bring up.
@@ -188,6 +190,27 @@ fn drift_text(base: &Path, drifts: &[Drift]) -> String {
     text
 }
 
+/// The state that an image and the journal behind it make, and how many changes are in the image.
+fn read_state(
+    image: Option<ImageReader>,
+    recovered: &Recovered,
+    relay: &Relay,
+) -> io::Result<(State, u64)> {
+    let mut state = match image {
+        Some(image) => image::read(&mut BufReader::new(image))?,
+        None => State::default(),
+    };
+    let imaged = state.changes;
+    recovered
+        .replay(&mut |seq, bytes| {
+            relay.met(seq, bytes);
+            let record: Record = rmp_serde::from_slice(bytes).map_err(io::Error::other)?;
+            state.apply(&record).map_err(io::Error::other)
+        })
+        .map_err(io::Error::other)?;
+    Ok((state, imaged))
+}
+
 impl Engine {
     /// Brings an overlay up on the host's disk.
     ///
@@ -299,7 +322,7 @@ impl Engine {
             error,
         };
         let identity = base.identity().clone();
-        let (store, mut recovered) = match Store::open(disk.clone(), options) {
+        let (found, mut recovered) = match Store::find(disk.clone(), options) {
             Err(store::OpenError::Empty) if !options.read_only => {
                 let superblock = Superblock::new(identity.path.clone(), identity.dev, identity.ino)
                     .map_err(|error| OpenError::State {
@@ -307,10 +330,26 @@ impl Engine {
                         error,
                     })?;
                 Store::create(&*disk, &superblock).map_err(failed)?;
-                Store::open(disk, options).map_err(failed)?
+                Store::find(disk, options).map_err(failed)?
             }
             answer => answer.map_err(failed)?,
         };
+        let unreadable = |error: io::Error| OpenError::State {
+            path: path.to_owned(),
+            error,
+        };
+        // While one thread waits for the disk to have what must be there first, others read.
+        let image = recovered.image();
+        let (store, state) = thread::scope(|scope| {
+            let read = || read_state(image, &recovered, &relay);
+            let state = thread::Builder::new()
+                .name("llfs-state".to_owned())
+                .spawn_scoped(scope, read)?;
+            let store = found.begin(&recovered);
+            Ok((store, state.join().unwrap_or_else(|p| resume_unwind(p))))
+        })
+        .map_err(unreadable)?;
+        let (store, (mut state, imaged)) = (store.map_err(failed)?, state.map_err(unreadable)?);
         let superblock = store.superblock();
         let same = superblock.base_ino == identity.ino;
         if !same || (superblock.base_path != identity.path && !terms.moved) {
@@ -321,22 +360,6 @@ impl Engine {
                 same,
             });
         }
-        let unreadable = |error: io::Error| OpenError::State {
-            path: path.to_owned(),
-            error,
-        };
-        let mut state = match recovered.image() {
-            Some(image) => image::read(&mut BufReader::new(image)).map_err(unreadable)?,
-            None => State::default(),
-        };
-        let imaged = state.changes;
-        recovered
-            .replay(&mut |seq, bytes| {
-                relay.met(seq, bytes);
-                let record: Record = rmp_serde::from_slice(bytes).map_err(io::Error::other)?;
-                state.apply(&record).map_err(io::Error::other)
-            })
-            .map_err(failed)?;
         // An import that did not come to its end.
         state.staged.clear();
         // Before anything is asked of the base: an apply that was interrupted changes where things are.

@@ -33,7 +33,7 @@ pub use images::ImageReader;
 pub use journal::frame::MAX_PAYLOAD;
 pub use layers::{Archived, BLOCK, LayerId, LayerInfo};
 pub use notes::{NoteKind, framed, next_frame};
-pub use open::{Recovered, replace_superblock, uuid_of_journal};
+pub use open::{Found, Recovered, replace_superblock, uuid_of_journal};
 pub use options::StoreOptions;
 pub use superblock::{FORMAT_VERSION, Superblock};
 pub use watch::Watch;
@@ -443,6 +443,11 @@ impl Store {
         }
         disk.sync_dir(Path::new(images::DIR))?;
         journal::scan::remove_covered(disk, &uuid, oldest.covers())
+    }
+
+    /// Segments of the journal. Each start of a store begins one.
+    pub fn journal_segments(&self) -> io::Result<usize> {
+        Ok(segment::list(&*self.disk)?.len())
     }
 
     /// Bytes that the journal takes on the medium.

@@ -118,12 +118,20 @@ impl Store {
         Superblock::commit(disk).naming(superblock::PATH)
     }
 
-    /// Opens a store: checks everything that must be read to know its state, and writes only when all
-    /// of that is sound.
+    /// Opens a store: [`Store::find`] and [`Found::begin`].
     pub fn open(
         disk: Arc<dyn Disk>,
         options: &StoreOptions,
     ) -> Result<(Self, Recovered), OpenError> {
+        let (found, recovered) = Store::find(disk, options)?;
+        Ok((found.begin(&recovered)?, recovered))
+    }
+
+    /// Locks a store and checks everything that must be read to know its state. Nothing is written but who has the lock.
+    pub fn find(
+        disk: Arc<dyn Disk>,
+        options: &StoreOptions,
+    ) -> Result<(Found, Recovered), OpenError> {
         // Somebody else's directory is left as it is, without so much as a lock in it.
         match Superblock::read(&*disk) {
             Ok(None) if !is_fresh(&*disk)? => return Err(OpenError::NoSuperblock),
@@ -145,10 +153,43 @@ impl Store {
             None => BootToken::current(&*disk).naming("")?,
         };
         let recovered = find_state(disk.clone(), superblock.uuid, boot)?;
+        let options = options.clone();
+        let found = Found {
+            disk,
+            options,
+            lock,
+            superblock,
+            boot,
+        };
+        Ok((found, recovered))
+    }
+}
+
+/// A store of which is known what is in it, before anything of it is changed.
+pub struct Found {
+    disk: Arc<dyn Disk>,
+    options: StoreOptions,
+    /// `None`: it is to be read only, and cannot be locked.
+    lock: Option<Arc<dyn DiskFile>>,
+    superblock: Superblock,
+    boot: BootToken,
+}
+
+impl Found {
+    /// Begins another life of the store, if what was found is sound. What counts of its journal and images stays as it is: they
+    /// may be read meanwhile.
+    pub fn begin(self, recovered: &Recovered) -> Result<Store, OpenError> {
+        let Found {
+            disk,
+            options,
+            lock,
+            superblock,
+            boot,
+        } = self;
         let health = Arc::new(Health::default());
         let overlay = if options.read_only {
             health.look_only();
-            data_frames(&recovered)?
+            data_frames(recovered)?
         } else {
             if let Some(damage) = recovered.scan.damage.clone() {
                 if !options.repair || !recovered.has_state() {
@@ -159,11 +200,16 @@ impl Store {
             if options.repair {
                 repair::set_images_aside(&*disk, &recovered.damaged_images)?;
             }
-            settle(&*disk, &recovered)?;
+            settle(&*disk, recovered)?;
             HashMap::new()
         };
         let reserve = Reserve::new(disk.clone(), options.reserve_bytes);
-        let (header, file, full) = begin_segment(&*disk, &recovered, boot, options, &reserve)?;
+        let (header, file, full) = begin_segment(&*disk, recovered, boot, &options, &reserve)?;
+        if !options.read_only
+            && let Err(error) = cut_tail(&*disk, recovered)
+        {
+            tracing::debug!(%error, "the zeros behind an old journal segment stay");
+        }
         if !options.read_only && Superblock::is_old(&*disk).naming(superblock::PATH)? {
             renew_superblock(&*disk, &superblock, &reserve)?;
         }
@@ -204,7 +250,7 @@ impl Store {
             &header,
             file,
         );
-        let store = Self {
+        let store = Store {
             disk,
             lock,
             superblock: parking_lot::RwLock::new(superblock),
@@ -231,7 +277,7 @@ impl Store {
         {
             tracing::warn!(%error, "no space could be held in reserve");
         }
-        Ok((store, recovered))
+        Ok(store)
     }
 }
 

@@ -83,6 +83,32 @@ fn old_images_and_what_they_cover_go() {
     assert_eq!(b.engine.snapshot_names().len(), 6);
 }
 
+/// Each start begins a journal segment, of which the next one opens all.
+#[test]
+fn starts_that_change_little_leave_little_to_read() {
+    let mut b = Place::new().open();
+    for n in 0..120_u64 {
+        b.file(format!("f{n}"), b"0");
+        b = b.killed();
+        // As each worker does that follows another one.
+        b.engine.image_if_many().unwrap();
+    }
+    assert!(files(&b, "journal", "") <= 70, "after kills");
+    let segments = fs::read_dir(b.place.0.join("store/journal")).unwrap();
+    let bytes: u64 = segments.map(|s| s.unwrap().metadata().unwrap().len()).sum();
+    assert!(
+        bytes < 4 << 20,
+        "the zeros behind old segments stay: {bytes}"
+    );
+    // Those that are ended cleanly, and change nothing at all.
+    for _ in 0..120 {
+        b.engine.close().unwrap();
+        b = b.killed();
+    }
+    assert!(files(&b, "journal", "") <= 70, "after clean ends");
+    assert!(b.find(b"f0").is_some() && b.find(b"f119").is_some());
+}
+
 /// What a start has to read is bounded, whether or not anybody unmounts.
 #[test]
 fn an_image_is_written_when_the_journal_is_worth_it() {
