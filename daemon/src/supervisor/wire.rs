@@ -144,8 +144,9 @@ impl Line {
             let mut buffers = [IoSliceMut::new(&mut bytes)];
             let flags = MsgFlags::MSG_CMSG_CLOEXEC;
             match recvmsg::<UnixAddr>(self.0.as_raw_fd(), &mut buffers, Some(&mut space), flags) {
-                Err(Errno::EINTR) => {}
-                Err(Errno::ECONNRESET) => return Ok(None),
+                // The other end was closed before it had read everything (unix(7)), which is told once, and before what it said
+                // itself.
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Err(errno) => return Err(errno.into()),
                 Ok(message) => {
                     let mut descriptors = Vec::new();
@@ -175,6 +176,29 @@ mod tests {
     use super::*;
     use std::io::{Read, Seek, Write};
     use std::os::fd::AsFd;
+
+    /// A worker that cannot open the store has not read the order to serve when it ends.
+    #[test]
+    fn last_words_arrive_from_who_did_not_listen() {
+        let (ours, theirs) = Line::pair().unwrap();
+        let theirs = Line::over(theirs);
+        ours.send(&Order::Flush, &[]).unwrap();
+        ours.send(&Order::Quit, &[]).unwrap();
+        assert!(theirs.receive::<Order>().unwrap().is_some());
+        theirs.send(&Report::Flushed, &[]).unwrap();
+        theirs.send(&Report::Stop, &[]).unwrap();
+        drop(theirs);
+        let mut said = Vec::new();
+        while let Some((report, _)) = ours.receive::<Report>().unwrap() {
+            said.push(report);
+        }
+        assert!(
+            matches!(said[..], [Report::Flushed, Report::Stop]),
+            "{} words",
+            said.len()
+        );
+        assert!(ours.receive::<Report>().unwrap().is_none());
+    }
 
     #[test]
     fn messages_arrive_with_their_descriptors() {
