@@ -140,7 +140,7 @@ fn a_disk_that_lost_its_power_has_what_was_acknowledged() {
     let image = outer.join("disk.img");
     loopback::mount("ext4", 400, &image, &disk);
     let mut mounted = Mounted::prepare_in(scratch, None, Some(&disk.join("store")));
-    mounted.allow(Duration::from_secs(400));
+    mounted.allow(Duration::from_secs(300 + 20 * u64::from(copies())));
     mounted.mount();
     let (acknowledged, begun, stop) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
     let mut taken = Vec::new();
