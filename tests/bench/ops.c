@@ -11,6 +11,7 @@
  *   ops append FILE N SIZE     N appends of SIZE bytes, one write each
  *   ops random FILE N MB       N writes of 4 KiB at random blocks of a file of MB MiB that is there
  *   ops sync FILE N            N times a write of 4 KiB at the end, and fsync
+ *   ops record FILE            writes 200 bytes over those of a file that is there, and fdatasync: what a change that is made durable costs at the least
  *   ops poke FILE              one byte in the middle of a file that is there
  *   ops stat DIR N             lstat of N names made by create
  *   ops digest DIR N           reads each of them and prints one number for names, sizes and contents
@@ -274,6 +275,17 @@ static void synced(const char *path, long n)
     close_or_die(fd, path);
 }
 
+static void record(const char *path)
+{
+    char data[200];
+    fill(data, sizeof data, 3);
+    int fd = open_or_die(path, O_WRONLY);
+    write_or_die(fd, data, sizeof data, path);
+    if (fdatasync(fd) != 0)
+        die("fdatasync", path);
+    close_or_die(fd, path);
+}
+
 static void poke(const char *path)
 {
     struct stat st;
@@ -320,6 +332,8 @@ int main(int argc, char **argv)
         random_writes(path, a, b);
     else if (!strcmp(what, "sync"))
         synced(path, a);
+    else if (!strcmp(what, "record"))
+        record(path);
     else if (!strcmp(what, "poke"))
         poke(path);
     else if (!strcmp(what, "stat"))

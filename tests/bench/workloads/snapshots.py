@@ -22,10 +22,20 @@ def change(m, names, mark):
             f.write(f"/* {mark} */\n".encode())
 
 
+def durable(m, row):
+    """What no command that makes something durable goes below, with whatever the disk has to do at this moment."""
+    path = m.session.where / "record"
+    if not path.exists():
+        path.write_bytes(bytes(4096))
+        m.do("sync", "-f", path)
+    m.time(row, m.ops("record", path))
+
+
 def snap(m):
     files = m.base.files[:: max(1, len(m.base.files) // m.ctx.sizes.changed_files)][: m.ctx.sizes.changed_files]
     m.do(*m.session.snap("warm"))
     for i in range(REPEAT):
+        durable(m, "snap-floor")
         m.time("snap-clean", m.session.snap(f"clean{i}"))
     for i in range(REPEAT):
         change(m, files, i)
@@ -40,6 +50,7 @@ def revert(m):
 
     def back(row):
         m.time(row, m.session.revert("start"))
+        durable(m, "revert-floor")
         m.session.after_revert()
         if digest(m, files) != before:
             raise Failed(f"{row}: the revert did not bring everything back")
@@ -76,10 +87,12 @@ def huge(m):
 
 GROUPS = [
     Group("snap", {
+        "snap-floor": Row("a program that makes 200 bytes durable", ratio=False),
         "snap-clean": Row("snap, clean tree", 0.005, ratio=False),
         "snap-changed": Row("snap after 1,000 changed files", 0.006, ratio=False),
     }, snap, kind="snapshots"),
     Group("revert", {
+        "revert-floor": Row("a program that makes 200 bytes durable, right after each of these", ratio=False),
         "revert-1": Row("revert of 1 file", 0.005, ratio=False),
         "revert-1000": Row("revert of 1,000 files", 0.012, ratio=False),
         "revert-rm": Row("revert of rm -rf of most of the tree", 0.012, ratio=False),
