@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::protocol::BytePath;
 
 /// Bytes of room for the mappings of a program; there is more where that is not enough.
-const TABLE: usize = 64 << 10;
+const TABLE: usize = 16 << 10;
 
 /// A program, and what it may write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -79,7 +79,15 @@ fn open_files(proc: &OwnedFd, pid: u32, mountpoint: &Path) -> Vec<Vec<u8>> {
     writable.collect()
 }
 
-/// Files that stores into memory change; `None` of what has no memory, or none that may be seen. `table` is room to read into.
+/// Whether these mappings are those of a daemon of llfs: it has hundreds of descriptors, and none in a mount. The first one is of the
+/// program itself (proc_pid_maps(5)).
+fn is_daemon(mappings: &[u8]) -> bool {
+    let first = mappings.split(|byte| *byte == b'\n').next();
+    first.is_some_and(|line| line.ends_with(b"/llfs"))
+}
+
+/// Files that stores into memory change; `None` of what has no memory, none that may be seen, or is a daemon. `table` is room to
+/// read into.
 fn mappings(
     proc: &OwnedFd,
     pid: u32,
@@ -93,6 +101,9 @@ fn mappings(
         if len == table.len() {
             table.resize(2 * len, 0);
         }
+    }
+    if is_daemon(&table[..len]) {
+        return None;
     }
     let lines = table[..len].split(|byte| *byte == b'\n');
     let shared = lines.filter(|line| {
@@ -132,6 +143,20 @@ fn below(path: &[u8], mountpoint: &Path) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_daemon_is_known_by_its_program() {
+        let line =
+            |path: &str| format!("563e3807e000-563e3831b000 r--p 00000000 fe:00 105 {path}\n");
+        let mappings = |first: &str, second: &str| line(first) + &line(second);
+        assert!(is_daemon(
+            mappings("/usr/bin/llfs", "/lib/libc.so").as_bytes()
+        ));
+        for other in ["/usr/bin/llfs-soak", "/usr/bin/vim", "/llfs/sh", ""] {
+            assert!(!is_daemon(mappings(other, "/usr/bin/llfs").as_bytes()));
+        }
+        assert!(!is_daemon(b""));
+    }
 
     #[test]
     fn another_program_is_seen_with_what_it_writes_only() {
