@@ -292,16 +292,21 @@ fn make(e: &Engine, name: &str, len: usize) -> Result<Ino, Errno> {
     Ok(ino)
 }
 
+/// The file `big`, of `len` bytes, in a layer that takes no more and goes with it; what there is to take back so far is taken back.
+fn make_big(e: &Engine, len: usize) -> Ino {
+    let big = make(e, "big", len).unwrap();
+    e.snapshot(|_| "s".into(), "").unwrap();
+    e.delete(&["s".into()]).unwrap();
+    e.checkpoint().unwrap();
+    big
+}
+
 /// Who writes to a full disk need not wait until what others gave up is taken back behind the scenes.
 #[test]
 fn a_write_takes_back_what_was_given_up() {
     let (dir, disk) = (Dir::new(), SimDisk::new());
     let e = open(&dir, &disk, BOOT);
-    let big = make(&e, "big", 4 << 20).unwrap();
-    // Its layer takes no more; and what there is to take back so far is taken back.
-    e.snapshot(|_| "s".into(), "").unwrap();
-    e.delete(&["s".into()]).unwrap();
-    e.checkpoint().unwrap();
+    let big = make_big(&e, 4 << 20);
     disk.set_capacity(Some(disk.used() + (64 << 10)));
     assert_eq!(make(&e, "more", 200 << 10), Err(Errno::ENOSPC));
     e.unlink(ROOT, b"big").unwrap();
@@ -318,11 +323,7 @@ fn what_is_removed_gives_its_space_wherever_the_journal_is_full() {
     for length in (1..1200).step_by(8) {
         let (dir, disk) = (Dir::new(), SimDisk::new());
         let e = open(&dir, &disk, BOOT);
-        let big = make(&e, "big", 1 << 20).unwrap();
-        // Its layer takes no more, and goes with it.
-        e.snapshot(|_| "s".into(), "").unwrap();
-        e.delete(&["s".into()]).unwrap();
-        e.checkpoint().unwrap();
+        let big = make_big(&e, 1 << 20);
         let link = Make {
             kind: Kind::Symlink,
             target: &vec![b'x'; length],

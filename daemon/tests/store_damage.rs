@@ -774,22 +774,28 @@ fn reading_only_sees_blocks_that_only_the_journal_holds() {
     assert!(after.iter().all(|(id, bytes)| files.get(id) == Some(bytes)));
 }
 
-/// Bytes made to look like many long frames do not keep a start busy for hours.
-#[test]
-fn what_looks_like_frames_is_looked_at_within_bounds() {
+/// A journal of so many records, which `change` changes, and behind them what looks like many long frames with the number `seq`.
+fn forged(records: u32, seq: u64, change: impl FnOnce(&mut Vec<u8>)) -> SimDisk {
     let disk = made();
     let (store, _) = open(&disk, BOOT).unwrap();
-    append(&store, 0..2);
+    append(&store, 0..records);
     drop(store);
     let mut claim = [0; 24];
     claim[8..12].copy_from_slice(b"LjF\x01");
     claim[12..16].copy_from_slice(&(1u32 << 20).to_le_bytes());
-    claim[16..24].copy_from_slice(&1000u64.to_le_bytes());
+    claim[16..24].copy_from_slice(&seq.to_le_bytes());
     disk.tamper(SEGMENT, |bytes| {
-        bytes.truncate(HEADER + 2 * 32);
-        bytes.extend_from_slice(&[0; 8]);
+        bytes.truncate(HEADER + records as usize * 32);
+        change(bytes);
         bytes.extend(claim.iter().copied().cycle().take(2 << 20));
     });
+    disk
+}
+
+/// Bytes made to look like many long frames do not keep a start busy for hours.
+#[test]
+fn what_looks_like_frames_is_looked_at_within_bounds() {
+    let disk = forged(2, 1000, |bytes| bytes.extend_from_slice(&[0; 8]));
     let error = open(&disk, BOOT).err().unwrap().to_string();
     assert!(error.contains("made to look like frames"), "{error}");
 }
@@ -797,18 +803,7 @@ fn what_looks_like_frames_is_looked_at_within_bounds() {
 /// The same, for what is told of what lies behind a damage.
 #[test]
 fn what_is_left_behind_a_damage_is_looked_for_within_bounds() {
-    let disk = made();
-    let (store, _) = open(&disk, BOOT).unwrap();
-    append(&store, 0..8);
-    drop(store);
-    let mut claim = [0; 24];
-    claim[8..12].copy_from_slice(b"LjF\x01");
-    claim[12..16].copy_from_slice(&(1u32 << 20).to_le_bytes());
-    disk.tamper(SEGMENT, |bytes| {
-        bytes.truncate(HEADER + 8 * 32);
-        bytes[HEADER + 2 * 32] ^= 1;
-        bytes.extend(claim.iter().copied().cycle().take(2 << 20));
-    });
+    let disk = forged(8, 0, |bytes| bytes[HEADER + 2 * 32] ^= 1);
     let (_store, found) = read_only(&disk, BOOT).unwrap();
     let mut there = Vec::new();
     let mut note = |_, payload: &[u8]| there.push(payload[0]);

@@ -34,12 +34,16 @@ impl Engine {
     /// What the disk says.
     pub fn image_if_many(&self) -> io::Result<()> {
         let changes = self.state.read().changes;
-        if changes - self.imaged.load(Relaxed) < CHANGES_MIN / 20
-            && self.store.journal_segments()? <= SEGMENTS_MAX
-        {
+        if !self.has_grown(changes, CHANGES_MIN / 20)? {
             return Ok(());
         }
         self.write_image()
+    }
+
+    /// Whether there is so much behind the newest image, when there are `changes` in all: as many changes, or too many segments.
+    fn has_grown(&self, changes: u64, least: u64) -> io::Result<bool> {
+        Ok(changes - self.imaged.load(Relaxed) >= least
+            || self.store.journal_segments()? > SEGMENTS_MAX)
     }
 
     /// Finishes what is left to the background: block checksums of sealed layers, space to be taken back, an image.
@@ -59,12 +63,7 @@ impl Engine {
             (state.clone(), self.store.last_seq())
         };
         // What is being staged is in the journal only, which an image would cover.
-        if !state.staged.is_empty() {
-            return Ok(());
-        }
-        if state.changes == self.imaged.load(Relaxed)
-            && self.store.journal_segments()? <= SEGMENTS_MAX
-        {
+        if !state.staged.is_empty() || !self.has_grown(state.changes, 1)? {
             return Ok(());
         }
         // An image must not know more than what a power cut would leave: what it says is made durable first.

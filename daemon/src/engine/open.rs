@@ -428,13 +428,7 @@ impl Engine {
         }
         // Nobody holds anything of a mount that is just beginning. What the kernel has let go of while no worker lived is
         // given up too.
-        let orphans: Vec<Ino> = {
-            let held = engine.held.lock();
-            let state = engine.state.read();
-            let orphans = state.head.orphans.iter().copied();
-            orphans.filter(|ino| !held.holds(*ino)).collect()
-        };
-        engine.forget_orphans(&orphans);
+        engine.collect_orphans();
         engine.store.set_watch(engine.relay.clone());
         engine.freed_much();
         engine

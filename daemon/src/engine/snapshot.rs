@@ -550,7 +550,7 @@ impl Engine {
         (!hidden).then_some(place)
     }
 
-    /// After a switch: orphans of the new head that nobody holds go.
+    /// After a switch, and at a start: orphans of the head that nobody holds go.
     pub(super) fn collect_orphans(&self) {
         let _gate = self.gate.read();
         self.forget_orphans(&self.idle_orphans());

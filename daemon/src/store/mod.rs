@@ -168,10 +168,15 @@ impl Store {
     /// As [`Self::append`], for records that free space: takes what is held back for them when the
     /// medium is full.
     pub fn append_kept(&self, payload: &[u8]) -> io::Result<u64> {
-        match self.watched(payload, Room::Kept) {
+        self.with_reserve(|| self.watched(payload, Room::Kept))
+    }
+
+    /// Does it once more, if the medium was full and the reserve could be given up.
+    fn with_reserve<T>(&self, append: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match append() {
             Err(error) if is_full(&error) && self.reserve.release()? => {
                 tracing::warn!("no space left: the reserve was given up");
-                self.watched(payload, Room::Kept)
+                append()
             }
             answer => answer,
         }
@@ -192,13 +197,7 @@ impl Store {
 
     /// The same, with what is held back as for [`Self::append_kept`].
     pub fn append_later_kept(&self, payload: &[u8]) -> io::Result<()> {
-        match self.journal.append_later(payload, Room::Kept) {
-            Err(error) if is_full(&error) && self.reserve.release()? => {
-                tracing::warn!("no space left: the reserve was given up");
-                self.journal.append_later(payload, Room::Kept)
-            }
-            answer => answer,
-        }
+        self.with_reserve(|| self.journal.append_later(payload, Room::Kept))
     }
 
     /// The sequence number of the last frame; what was acknowledged has this one or a lower one.
