@@ -227,6 +227,7 @@ fn threads(pid: u32) -> io::Result<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     #[test]
     fn threads_that_live_are_counted() {
@@ -238,19 +239,26 @@ mod tests {
         assert!(other.join().unwrap().is_err());
     }
 
-    /// A process whose command line is that of a worker, or is not.
+    /// A process with the name of a worker, whose command line is that of one, or is not. It is there: while a program takes the
+    /// place of another one, it has neither.
     fn shell(dir: &Path, script: &str) -> Child {
-        let mut shell = Command::new("sh");
+        let mut shell = Command::new(dir.join("llfs"));
         // Until its standard input is closed.
-        fs::write(dir.join(script), "read line").unwrap();
-        shell.arg(script).current_dir(dir).stdin(Stdio::piped());
-        shell.spawn().unwrap()
+        fs::write(dir.join(script), "echo there; read line").unwrap();
+        shell.arg(script).current_dir(dir);
+        let shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let mut there = [0; 6];
+        let said = shell.stdout.as_mut().unwrap().read_exact(&mut there);
+        said.unwrap();
+        shell
     }
 
     #[test]
     fn a_worker_that_is_left_is_ended_and_nobody_else() {
         let dir = std::env::temp_dir().join(format!("llfs-crew-{}", std::process::id()));
         fs::create_dir(&dir).unwrap();
+        std::os::unix::fs::symlink("/bin/sh", dir.join("llfs")).unwrap();
         let relay = Relay::new().unwrap();
         let patience = Duration::from_secs(60);
         let mut worker = shell(&dir, WORK);
