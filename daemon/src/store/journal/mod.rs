@@ -100,7 +100,8 @@ impl Journal {
         self.make_room(&mut tail, frame_len(payload.len()), room)?;
         tail.put(Kind::Record, &[payload]);
         tail.write()?;
-        Ok(tail.next_seq() - 1)
+        tail.last_record = tail.next_seq() - 1;
+        Ok(tail.last_record)
     }
 
     /// Appends a record that is written with the next one, or by the next barrier. Until then it does not survive the
@@ -112,7 +113,9 @@ impl Journal {
         let mut tail = self.tail.lock();
         self.make_room(&mut tail, frame_len(payload.len()), room)?;
         tail.put(Kind::Record, &[payload]);
-        tail.wait(WAITING_MAX)
+        tail.wait(WAITING_MAX)?;
+        tail.last_record = tail.next_seq() - 1;
+        Ok(())
     }
 
     /// The last frame's sequence number; every record that was acknowledged has this or a lower one.
@@ -120,10 +123,11 @@ impl Journal {
         self.tail.lock().next_seq() - 1
     }
 
-    /// Whether records were appended since the last barrier.
+    /// Whether there are records that the last barrier does not cover. One that came while its flush ran lies before it, and
+    /// may still be in memory only.
     pub fn has_news(&self) -> bool {
         let tail = self.tail.lock();
-        tail.next_seq() - 1 > tail.barrier_seq
+        tail.last_record > tail.barrier.covers
     }
 
     /// Writes copies of blocks and a barrier behind them, in one write. `flushed` says that all
@@ -159,7 +163,6 @@ impl Journal {
         tail.put(Kind::Barrier, &[&barrier.encode()]);
         tail.write()?;
         tail.barrier = barrier;
-        tail.barrier_seq = tail.next_seq() - 1;
         Ok(Commit {
             file: tail.file.clone(),
             segment: tail.segment,

@@ -23,9 +23,10 @@ pub(super) struct Tail {
     next_seq: u64,
     /// Synced up to here.
     pub durable: u64,
-    /// The last barrier written, and its own sequence number.
+    /// The last barrier written.
     pub barrier: Barrier,
-    pub barrier_seq: u64,
+    /// The number of the last record.
+    pub last_record: u64,
     /// Do not try to rotate before this offset.
     pub rotate_after: u64,
     /// Frames that were put and not yet written; kept for its allocation.
@@ -48,7 +49,7 @@ impl Tail {
             durable: HEADER_LEN,
             barrier: header.barrier,
             // Before the first barrier of this life everything is news.
-            barrier_seq: 0,
+            last_record: header.first_seq,
             rotate_after: 0,
             buffer: Vec::new(),
             put: 0,
