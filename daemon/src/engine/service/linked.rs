@@ -15,7 +15,7 @@ use crate::tree::{FIRST_INO, Ino, Kind, ROOT, Slot};
 pub(in crate::engine) type Linked = HashMap<Ino, Vec<Vec<u8>>>;
 
 /// Found once, when a file that has several names differs somewhere; an apply makes it outdated.
-fn linked(engine: &Engine) -> Answer<Arc<Linked>> {
+pub(super) fn linked(engine: &Engine) -> Answer<Arc<Linked>> {
     if let Some(known) = engine.linked.lock().clone() {
         return Ok(known);
     }
@@ -34,6 +34,9 @@ fn linked(engine: &Engine) -> Answer<Arc<Linked>> {
 
 impl Peeks<'_> {
     /// The names in the base of those of `inos` that have several there.
+    ///
+    /// # Errors
+    /// `EAGAIN`: only a walk over the base tells them, and there can be none now. Or what the base says.
     pub fn links_of_base(&self, inos: &BTreeSet<Ino>) -> Answer<BTreeMap<Ino, BTreeSet<Slot>>> {
         let mut all = BTreeMap::new();
         let base = View::base();
@@ -42,12 +45,11 @@ impl Peeks<'_> {
         for ino in inos.iter().filter(several) {
             let known = self.engine.linked.lock().clone();
             let known = match known {
-                None if self.is_hurried() => return Err(Errno::EAGAIN),
-                None if self.may_walk() => Some(linked(self.engine)?),
-                known => known,
+                None if self.is_hurried() || !self.may_walk() => return Err(Errno::EAGAIN),
+                None => linked(self.engine)?,
+                Some(known) => known,
             };
-            let paths = known.and_then(|known| known.get(ino).cloned());
-            let paths = paths.unwrap_or_default();
+            let paths = known.get(ino).cloned().unwrap_or_default();
             let mut slots = BTreeSet::new();
             for path in paths {
                 slots.extend(self.slot_of(&path)?);

@@ -424,7 +424,7 @@ impl<'a> Merge<'a> {
         };
         let (before, names) = (Names::new(peeks, old), Names::new(peeks, &view));
         let mut of_base = peeks.links_of_base(&changed)?;
-        // Where the base was not walked in time its names are not known.
+        // Of what a walk does not come to, the names are not known.
         of_base.retain(|_, slots| !slots.is_empty());
         for ino in changed.into_iter().filter(|ino| *ino < FIRST_INO) {
             let Some(place) = names.place(ino) else {

@@ -23,6 +23,7 @@ use nix::errno::Errno;
 
 use super::diff::{Names, Peeks};
 use super::failure;
+use super::linked::linked;
 use super::states::{View, Which};
 use crate::engine::snapshot::{Conflict, Refusal, Switched, Turned};
 use crate::engine::{Answer, Engine};
@@ -65,7 +66,7 @@ pub(super) fn revert(
     // Unknown names are told before anything is flushed, and the base is walked while nobody waits.
     let (_, ahead) = steps(engine, part)?;
     look_ahead(&peeks, &ahead).map_err(|errno| failure::failed(engine, "the base", errno))?;
-    let done = engine.turn_head(begun, force, &|kept| {
+    let turn = |kept| {
         let planned = plan(engine, &peeks, part, &globs, on_conflict)?;
         let record = Record::Merge {
             kept,
@@ -79,7 +80,17 @@ pub(super) fn revert(
             head: planned.head,
             record,
         })
-    });
+    };
+    let mut done = engine.turn_head(begun, force, &turn);
+    if let Err(Refusal::Failed {
+        errno: Errno::EAGAIN,
+        ..
+    }) = done
+    {
+        // A file with several names in the base differs only since the look. Nothing was done, and now they are looked for.
+        linked(engine).map_err(|errno| failure::failed(engine, "the base", errno))?;
+        done = engine.turn_head(begun, force, &turn);
+    }
     let done = done.map_err(|refusal| failure::failure(engine, &refusal))?;
     if done.kept.is_none() {
         choose_something(engine, part, &globs, &ahead)?;
@@ -132,8 +143,8 @@ fn any_chosen(names: &Names<'_>, globs: &Globs) -> Answer<bool> {
     Ok(false)
 }
 
-/// Finds the names that changed files have in the base. With the gate closed a walk there could not end, so from here on what is
-/// not known stays unknown.
+/// Finds the names that changed files have in the base. With the gate closed a walk there could not end, so from here on there is
+/// none.
 fn look_ahead(peeks: &Peeks<'_>, steps: &[Step]) -> Answer<()> {
     for step in steps {
         let changes = Changes::between(&step.before.root, &step.after.root);

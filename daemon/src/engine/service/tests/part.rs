@@ -1,11 +1,16 @@
 //! Reverting a part: what is chosen is as it was, everything else stays; where that cannot be, nothing is done.
 
+use std::io;
+use std::path::Path;
+
 use llctl::globs::Globs;
 use llctl::protocol::{ErrorKind, Failure, OnConflict, Part, PartOf, RevertInfo};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::random::{Manifest, NAMES, Op, Seen, config, manifest, op, path, run, text};
 use super::*;
+use crate::engine::Kernel;
 
 fn since(state: &str, globs: &[&str]) -> Part {
     Part {
@@ -770,6 +775,48 @@ fn a_part_with_hard_links_of_the_base_is_reverted() {
     assert_eq!(b.text("d/b").unwrap(), "B");
     assert_eq!(b.text("x").unwrap(), "X");
     b.sound();
+}
+
+/// A kernel that sends dirty pages: what programs do before the tree stands still.
+struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Kernel for Meanwhile {
+    fn flush(&self) -> io::Result<()> {
+        if let Some(act) = self.0.lock().take() {
+            act();
+        }
+        Ok(())
+    }
+    fn answers(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn forget_inode(&self, _: Ino) {}
+    fn forget_name(&self, _: Ino, _: &[u8]) {}
+    fn forget_all_names(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn look_up(&self, _: &Path) {}
+}
+
+/// The base is walked for the names of what differs. What differs only since then has its names all the same.
+#[test]
+fn a_hard_link_of_the_base_that_is_changed_while_the_revert_begins_counts() {
+    let b = linked_base();
+    b.snap("s");
+    let (engine, dirs) = (Arc::downgrade(&b.engine), [b.ino("a"), b.ino("b/a")]);
+    let act = move || {
+        let engine = engine.upgrade().unwrap();
+        engine.rename(dirs[1], b"b", dirs[0], b"f", 0).unwrap();
+        engine.unlink(dirs[0], b"c").unwrap();
+    };
+    b.engine
+        .attach(Box::new(Meanwhile(Mutex::new(Some(Box::new(act))))));
+    b.revert_part(&since("s", &["a/c"]), OnConflict::Revert)
+        .unwrap();
+    b.counted().unwrap();
+    b.sound();
+    assert_eq!(b.text("a/c").unwrap(), "a/c");
+    assert_eq!(b.text("b/a/b"), Some("a/c".to_owned()));
 }
 
 /// A name that only the base has comes back with its directory, and counts.
