@@ -1,11 +1,11 @@
 //! Runs a history of store operations on a simulated disk, knows what was promised when, and checks
 //! what a recovery gives.
 
-use super::{Image, SimDisk};
+use super::{Image, SimDisk, Syncing};
 use llfs::store::{BLOCK, BootToken, Disk, LayerId, Recovered, Store, StoreOptions, Superblock};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 const SECTOR: usize = 512;
 
@@ -45,6 +45,30 @@ pub enum Op {
     Kill,
     /// The same, but it had the time to close the store.
     Restart,
+    /// An operation, and on another thread a second one in the middle of it: just before its sync number `at` of those at which
+    /// that can be.
+    Amid {
+        outer: Box<Op>,
+        at: usize,
+        inner: Box<Op>,
+    },
+}
+
+impl Op {
+    /// Whether one thread can do this just before that sync of another thread and be done before it: without waiting for what is
+    /// held there.
+    fn fits(&self, syncing: Syncing) -> bool {
+        use Syncing::{Flush, Held, Image, Pack, Sums};
+        match self {
+            _ if syncing == Held => false,
+            Op::Record(_) | Op::Fresh { .. } | Op::Again { .. } | Op::Seal | Op::SealBlocks => true,
+            Op::StartWriteback | Op::Sync | Op::SyncLayers | Op::Remove => syncing != Flush,
+            Op::Image => !matches!(syncing, Flush | Image),
+            Op::FinishSeals => !matches!(syncing, Flush | Sums),
+            Op::Archive => !matches!(syncing, Flush | Sums | Pack),
+            Op::Kill | Op::Restart | Op::Amid { .. } => false,
+        }
+    }
 }
 
 /// What a record means.
@@ -151,7 +175,9 @@ fn decode(bytes: &[u8]) -> Result<usize, String> {
 
 pub struct History {
     pub disk: SimDisk,
-    store: Option<Store>,
+    store: Option<Arc<Store>>,
+    /// What is to be done in the middle of the next operation, and behind how many chances.
+    amid: Option<(usize, Op)>,
     head: LayerId,
     sealed: Vec<LayerId>,
     dropped: Vec<LayerId>,
@@ -170,9 +196,19 @@ impl History {
         let disk = SimDisk::new();
         Store::create(&disk, &superblock()).expect("the disk is empty");
         let made = disk.now();
-        let mut history = Self {
+        let mut history = Self::new(disk, made);
+        history.start();
+        for op in ops {
+            history.step(op);
+        }
+        history
+    }
+
+    fn new(disk: SimDisk, made: usize) -> Self {
+        Self {
             disk,
             store: None,
+            amid: None,
             head: LayerId(0),
             sealed: Vec::new(),
             dropped: Vec::new(),
@@ -182,12 +218,12 @@ impl History {
             used: Vec::new(),
             ballast: 0,
             made,
-        };
-        history.start();
-        for op in ops {
-            history.step(op);
         }
-        history
+    }
+
+    /// Whether a promise was given just behind so many steps.
+    pub fn promised_at(&self, step: usize) -> bool {
+        self.promises.iter().any(|promise| promise.ended == step)
     }
 
     fn store(&self) -> &Store {
@@ -201,7 +237,7 @@ impl History {
             Store::open(disk, &options(BOOT)).expect("a killed daemon's store opens");
         let count = count_records(&mut recovered).expect("the records are in order");
         assert_eq!(count, self.records.len(), "records after kill -9");
-        self.store = Some(store);
+        self.store = Some(Arc::new(store));
         self.tell_blocks(self.store(), count);
         seal_all(self.store()).expect("they exist");
         for ((layer, block, sector), versions) in &self.sectors {
@@ -296,7 +332,7 @@ impl History {
     fn promise(&mut self, act: impl FnOnce(&Store)) {
         let began = self.disk.now();
         let records = self.records.len();
-        act(self.store());
+        self.act(act);
         self.promises.push(Promise {
             began,
             ended: self.disk.now(),
@@ -304,8 +340,42 @@ impl History {
         });
     }
 
+    /// Does something that syncs, and in the middle of it what was asked for.
+    fn act(&mut self, act: impl FnOnce(&Store)) {
+        let store = self.store.clone().expect("the store is open");
+        let Some((mut left, inner)) = self.amid.take() else {
+            return act(&store);
+        };
+        let disk = self.disk.clone();
+        let hollow = Self::new(disk.clone(), self.made);
+        let whole = Arc::new(Mutex::new(std::mem::replace(self, hollow)));
+        let (within, mut inner) = (whole.clone(), Some(inner));
+        disk.between(move |syncing| {
+            let Some(op) = inner.take_if(|op| op.fits(syncing)) else {
+                return;
+            };
+            match left.checked_sub(1) {
+                None => within.lock().expect("no step panicked").step(&op),
+                Some(fewer) => (left, inner) = (fewer, Some(op)),
+            }
+        });
+        act(&store);
+        disk.undisturbed();
+        let whole = Arc::into_inner(whole).expect("the disk has let go of it");
+        *self = whole.into_inner().expect("no step panicked");
+    }
+
     fn step(&mut self, op: &Op) {
         match *op {
+            Op::Amid {
+                ref outer,
+                at,
+                ref inner,
+            } => {
+                self.amid = Some((at, (**inner).clone()));
+                self.step(outer);
+                self.amid = None;
+            }
             Op::Record(ballast) => {
                 self.record(Meaning::Nothing, ballast);
             }
@@ -346,7 +416,9 @@ impl History {
                     self.record(Meaning::Nothing, 0);
                 }
             }
-            Op::StartWriteback => self.store().start_writeback().expect("the disk works"),
+            Op::StartWriteback => {
+                self.act(|store| store.start_writeback().expect("the disk works"));
+            }
             Op::Sync => self.promise(|store| store.sync().expect("the disk works")),
             Op::SyncLayers => self.promise(|store| store.sync_layers().expect("the disk works")),
             Op::Image => {
@@ -392,17 +464,19 @@ impl History {
                     self.head = self.store().open_layer();
                 }
             }
-            Op::FinishSeals => {
-                self.store().finish_seals().expect("the disk works");
-            }
-            Op::Archive => {
-                let store = self.store();
+            Op::FinishSeals => self.act(|store| {
                 store.finish_seals().expect("the disk works");
-                for layer in &self.sealed {
-                    store
-                        .archive_layer(*layer, &mut |_| true, || ())
-                        .expect("the disk works");
-                }
+            }),
+            Op::Archive => {
+                let sealed = self.sealed.clone();
+                self.act(|store| {
+                    store.finish_seals().expect("the disk works");
+                    for layer in sealed {
+                        store
+                            .archive_layer(layer, &mut |_| true, || ())
+                            .expect("the disk works");
+                    }
+                });
             }
             Op::Remove => {
                 if self.sealed.is_empty() {
@@ -418,7 +492,8 @@ impl History {
                 self.start();
             }
             Op::Restart => {
-                let store = self.store.take().expect("the store is open");
+                let store = self.store.take().and_then(Arc::into_inner);
+                let store = store.expect("nobody else has it open");
                 let began = self.disk.now();
                 store.close().expect("the disk works");
                 self.promises.push(Promise {

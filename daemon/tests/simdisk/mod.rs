@@ -13,6 +13,10 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, ThreadId};
+
+/// Bytes of a barrier's frame, see docs/FORMAT.md.
+const BARRIER: usize = 56;
 
 const ENOENT: i32 = 2;
 const EIO: i32 = 5;
@@ -23,6 +27,25 @@ const ENOSPC: i32 = 28;
 
 /// Something that happens in the middle of something else.
 type Meanwhile = Box<dyn FnOnce() + Send>;
+
+/// What another thread does just before a sync.
+type Between = Box<dyn FnMut(Syncing) + Send>;
+
+/// What is about to be synced, which tells what of the store is held: whoever does something in the middle of it on the same
+/// thread would wait for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syncing {
+    /// A layer, the names of layers, or a barrier of the journal: a flush runs.
+    Flush,
+    /// An image, its name, or a list of checksums that goes with it.
+    Image,
+    /// The checksums of a layer.
+    Sums,
+    /// An archived layer.
+    Pack,
+    /// A segment that is left or begun, while the journal is held, or something of a start.
+    Held,
+}
 
 #[derive(Default)]
 struct State {
@@ -42,6 +65,8 @@ struct State {
     refuse_opens: bool,
     /// What another thread does just before the next sync of a file.
     meanwhile: Option<Meanwhile>,
+    /// What is done just before each sync of this thread.
+    between: Option<(ThreadId, Between)>,
     locked: bool,
     /// How many have a file open: as long as somebody does, its bytes stay, with or without a name.
     open: HashMap<usize, usize>,
@@ -132,6 +157,28 @@ impl SimDisk {
         self.state().meanwhile = Some(Box::new(act));
     }
 
+    /// Just before each sync of the calling thread another thread does this; not before those that it makes itself.
+    pub fn between(&self, act: impl FnMut(Syncing) + Send + 'static) {
+        self.state().between = Some((thread::current().id(), Box::new(act)));
+    }
+
+    /// Nothing is done before syncs any more.
+    pub fn undisturbed(&self) {
+        self.state().between = None;
+    }
+
+    fn disturb(&self, syncing: impl FnOnce(&State) -> Syncing) {
+        let mut state = self.state();
+        let mine = |(of, _): &mut (ThreadId, Between)| *of == thread::current().id();
+        let Some((of, mut act)) = state.between.take_if(mine) else {
+            return;
+        };
+        let syncing = syncing(&state);
+        drop(state);
+        act(syncing);
+        self.state().between = Some((of, act));
+    }
+
     /// The sync after `count` more fails.
     pub fn fail_sync_after(&self, count: Option<u64>) {
         self.state().fail_sync = count;
@@ -156,6 +203,43 @@ impl SimDisk {
 }
 
 impl State {
+    fn syncing_file(&self, file: usize) -> Syncing {
+        let is_it = |entry: &Entry| *entry == Entry::File(file);
+        let mut names = self.image.names.iter();
+        let Some((path, _)) = names.find(|(_, entry)| is_it(entry)) else {
+            return Syncing::Held;
+        };
+        let ends = |end: &str| {
+            path.as_os_str()
+                .as_encoded_bytes()
+                .ends_with(end.as_bytes())
+        };
+        match path.parent().and_then(Path::to_str) {
+            Some("images") => Syncing::Image,
+            Some("layers") if ends(".data") => Syncing::Flush,
+            Some("layers") if ends("summed.tmp") => Syncing::Image,
+            Some("layers") if ends(".pack.tmp") => Syncing::Pack,
+            Some("layers") => Syncing::Sums,
+            Some("journal") if self.ends_with_barrier(file) => Syncing::Flush,
+            _ => Syncing::Held,
+        }
+    }
+
+    /// Whether a barrier was written to a segment, and nothing since: who does that syncs it without holding the journal.
+    fn ends_with_barrier(&self, file: usize) -> bool {
+        let of_file = |step: &&Step| match step {
+            Step::Write { file: of, .. } | Step::SetLen { file: of, .. } | Step::SyncFile(of) => {
+                *of == file
+            }
+            _ => false,
+        };
+        let Some(Step::Write { bytes, .. }) = self.steps.iter().rev().find(of_file) else {
+            return false;
+        };
+        let frame = bytes.len().checked_sub(BARRIER);
+        frame.is_some_and(|at| bytes[at + 8..].starts_with(b"LjF\x03"))
+    }
+
     fn forget_nameless(&mut self) {
         let open = &self.open;
         self.image.forget_nameless(|id| open.contains_key(&id));
@@ -350,6 +434,11 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disturb(|_| match dir.to_str() {
+            Some("layers") => Syncing::Flush,
+            Some("images") => Syncing::Image,
+            _ => Syncing::Held,
+        });
         let mut state = self.state();
         if fails(&mut state.fail_sync) {
             return Err(os(EIO));
@@ -416,6 +505,7 @@ impl DiskFile for SimFile {
         if let Some(act) = meanwhile {
             act();
         }
+        self.disk.disturb(|state| state.syncing_file(self.id));
         let mut state = self.disk.state();
         if fails(&mut state.fail_sync) {
             return Err(os(EIO));
