@@ -20,7 +20,7 @@ impl Engine {
             let state = self.state.read();
             (state.changes, state.head.inodes.len() as u64)
         };
-        if changes - self.imaged.load(Relaxed) < CHANGES_MIN.max(size)
+        if self.since_image(changes) < CHANGES_MIN.max(size)
             && self.store.journal_bytes()? < JOURNAL_MAX
         {
             return Ok(());
@@ -40,10 +40,14 @@ impl Engine {
         self.write_image()
     }
 
+    /// How many of so many changes are behind the newest image, which somebody else may just have written of more of them.
+    pub(super) fn since_image(&self, changes: u64) -> u64 {
+        changes.saturating_sub(self.imaged.load(Relaxed))
+    }
+
     /// Whether there is so much behind the newest image, when there are `changes` in all: as many changes, or too many segments.
     fn has_grown(&self, changes: u64, least: u64) -> io::Result<bool> {
-        Ok(changes - self.imaged.load(Relaxed) >= least
-            || self.store.journal_segments()? > SEGMENTS_MAX)
+        Ok(self.since_image(changes) >= least || self.store.journal_segments()? > SEGMENTS_MAX)
     }
 
     /// Finishes what is left to the background: block checksums of sealed layers, space to be taken back, an image.
@@ -73,7 +77,7 @@ impl Engine {
             image::write(&state, &mut buffered)?;
             buffered.flush()
         })?;
-        self.imaged.store(state.changes, Relaxed);
+        self.imaged.fetch_max(state.changes, Relaxed);
         Ok(())
     }
 }

@@ -205,12 +205,13 @@ impl Engine {
         let meta = Meta::from(self.stamped(meta));
         let _turn = self.turn.lock();
         self.flush_mappings();
-        let id = {
+        let there = |state: &State| unchanged::since(state).filter(|_| only_if_changed);
+        let taken = 'taken: {
             let _gate = self.gate.write();
             let mut state = self.state.write();
-            if only_if_changed && let Some(id) = unchanged::since(&state) {
+            if let Some(id) = there(&state) {
                 self.keep_mark(id);
-                return Ok(Taken::Unchanged(id));
+                break 'taken Taken::Unchanged(id);
             }
             let exists = |n: &str| state.snapshot(n).is_some();
             let name = name(&exists);
@@ -228,19 +229,24 @@ impl Engine {
             self.commit_ready(&mut state, &record)
                 .map_err(Refusal::failed("the snapshot was not written"))?;
             self.seal_written();
-            id
+            Taken::New(id)
         };
+        // One that is there may be a mark, which nobody has made durable.
         if let Err(error) = self.store.sync() {
-            self.untake(id);
+            if let Taken::New(id) = taken {
+                self.untake(id);
+            }
             return Err(Refusal::Failed {
                 what: "the snapshot was not made durable",
                 errno: errno(&error),
             });
         }
-        self.views_changed();
-        self.house.poke_later();
-        self.digests.call();
-        Ok(Taken::New(id))
+        if matches!(taken, Taken::New(_)) {
+            self.views_changed();
+            self.house.poke_later();
+            self.digests.call();
+        }
+        Ok(taken)
     }
 
     /// A snapshot that was not made durable is none: whoever asked for it is told so, and may ask again. If even that cannot be
@@ -680,13 +686,17 @@ impl Engine {
         meta
     }
 
-    /// The snapshot of the present state, if there is one; it stays.
+    /// The snapshot of the present state, if there is one; it stays, and is durable.
     pub(super) fn saved_as(&self) -> Option<StateId> {
-        let state = self.state.read();
-        let saved = unchanged::since(&state)?;
-        // With the state looked at: it is not given up before it is kept.
-        self.keep_mark(saved);
-        Some(saved)
+        let saved = {
+            let state = self.state.read();
+            let saved = unchanged::since(&state)?;
+            // With the state looked at: it is not given up before it is kept.
+            self.keep_mark(saved);
+            saved
+        };
+        // Whoever finds none asks for one, and is told why that fails.
+        self.store.sync().ok().map(|()| saved)
     }
 
     fn drop_states(&self, state: &mut State, ids: Vec<StateId>) -> Answer<()> {

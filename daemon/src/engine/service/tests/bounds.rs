@@ -135,3 +135,13 @@ fn files(b: &Bench, dir: &str, end: &str) -> usize {
     let names = all.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.ends_with(end)).count()
 }
+
+/// Who counts what is behind the newest image may have looked at the state before another thread wrote one of a newer state.
+#[test]
+fn an_image_that_is_newer_than_what_one_looked_at_leaves_nothing_behind_it() {
+    let b = Place::new().open();
+    let before = b.engine.state.read().changes;
+    b.file("f", b"0");
+    b.engine.checkpoint().unwrap();
+    assert_eq!(b.engine.since_image(before), 0);
+}

@@ -6,6 +6,8 @@ use super::sim::simdisk::history::{BOOT, NEXT_BOOT};
 use super::sim::simdisk::{Medium, SimDisk};
 use super::sim::{Alive, RULES, STEPS, Tree, base, open, tree};
 use super::*;
+use crate::engine::bulk::Said;
+use crate::engine::snapshot::Taken;
 
 /// What there was when a step, or a part of one, was done.
 #[derive(Clone)]
@@ -169,4 +171,40 @@ fn whatever_is_cut_it_is_a_moment_of_the_history() {
     }
     println!("{checked} states behind {} cuts", rest.returned - began);
     assert!(checked > 300, "only {checked} states");
+}
+
+/// A mark is not synced when it is taken. Who asks for a snapshot of the same state is told that there is one.
+#[test]
+fn a_snapshot_that_is_there_already_is_durable_when_that_is_told() {
+    for hooks in [false, true] {
+        let (place, disk) = (base(), SimDisk::new());
+        let b = open(&place, &disk, BOOT).unwrap();
+        let ino = b.engine.lookup(ROOT, b"a").unwrap().unwrap().attr.ino;
+        let write = |byte| b.engine.write(ino, 0, &[byte; 100], WriteHow::default());
+        write(1).unwrap();
+        b.engine.sync().unwrap();
+        write(2).unwrap();
+        b.engine.mark_bulk(2, Said::default());
+        b.engine.grow_up();
+        assert!(b.engine.unlink(ROOT, b"nothing").is_err());
+        let [name] = &b.engine.snapshot_names()[..] else {
+            panic!("there is no mark");
+        };
+        match hooks {
+            true => assert!(b.engine.saved_as().is_some()),
+            false => {
+                let taken = (b.engine)
+                    .snapshot_if_changed(|_| "other".into(), "", SnapMeta::default())
+                    .unwrap();
+                assert!(matches!(taken, Taken::Unchanged(_)), "{taken:?}");
+            }
+        }
+        let then = tree(&b.engine);
+        let mut medium = Medium::default();
+        disk.steps().iter().for_each(|step| medium.apply(step));
+        let after = SimDisk::from_image(medium.crash(&mut |_| 0));
+        let b = open(&place, &after, NEXT_BOOT).unwrap();
+        assert_eq!(&b.engine.snapshot_names(), std::slice::from_ref(name));
+        assert_eq!(tree(&b.engine), then);
+    }
 }
