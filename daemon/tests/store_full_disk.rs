@@ -5,8 +5,8 @@
 mod simdisk;
 
 use llfs::store::{BLOCK, FORMAT_VERSION, NoteKind, Store, StoreOptions};
-use simdisk::SimDisk;
 use simdisk::history::{BOOT, NEXT_BOOT, count_records, make_old, options, superblock};
+use simdisk::{SimDisk, Syncing};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -383,6 +383,103 @@ fn a_failed_sync_latches_the_store() {
         drop(store);
         assert!(recovered(&disk, NEXT_BOOT) >= promised as usize);
     }
+}
+
+/// An error is told to one who asks. A flush whose journal was left for a new segment meanwhile is not told it.
+#[test]
+fn what_a_rotation_was_told_fails_the_flush_as_well() {
+    let (disk, store) = made();
+    let store = Arc::new(store);
+    store.sync().unwrap();
+    store.append(&0u32.to_le_bytes()).unwrap();
+    let (other, inner) = (store.clone(), disk.clone());
+    disk.meanwhile(move || {
+        inner.fail_sync_after(Some(0));
+        let long = vec![0; options(BOOT).segment_bytes as usize];
+        assert_eq!(other.append(&long).unwrap_err().raw_os_error(), Some(30));
+        assert!(!inner.is_failing(), "it was no rotation");
+    });
+    let synced = store.sync().map_err(|error| error.raw_os_error());
+    assert_eq!(synced, Err(Some(5)), "EIO");
+    assert_eq!(store.sync().unwrap_err().raw_os_error(), Some(30), "EROFS");
+}
+
+/// Nor is a flush told what was told to who lets the medium's cache go, if that asks through the same descriptor.
+#[test]
+fn what_a_drop_from_the_cache_was_told_fails_the_flush_as_well() {
+    let (disk, store) = made();
+    let store = Arc::new(store);
+    let layer = store.open_layer();
+    let block = store.alloc(layer, 9).unwrap();
+    store
+        .write_blocks(layer, block, &[1; 9 * BLOCK as usize], 0)
+        .and_then(|()| store.append(&0u32.to_le_bytes()))
+        .unwrap();
+    disk.lose("layers/00000001.data");
+    let synced = Arc::new(std::sync::Mutex::new(None));
+    let (other, answer) = (store.clone(), synced.clone());
+    disk.once_told(move || {
+        *answer.lock().unwrap() = Some(other.sync().map_err(|error| error.raw_os_error()));
+    });
+    let dropped = store.release_cached(true);
+    assert_eq!(dropped.unwrap_err().raw_os_error(), Some(5), "EIO");
+    assert_eq!(*synced.lock().unwrap(), Some(Err(Some(5))), "EIO");
+}
+
+/// A sync that fails while an image lets go of what it makes superfluous latches too: the name of a new segment may be lost with it.
+#[test]
+fn a_failed_sync_of_the_journals_directory_latches_the_store() {
+    let mut held = 0;
+    for failing in 0.. {
+        let (disk, store) = made();
+        let last = Arc::new(std::sync::Mutex::new(None));
+        let syncing = last.clone();
+        disk.between(move |what| *syncing.lock().unwrap() = Some(what));
+        disk.fail_sync_after(Some(failing));
+        let mut images = (0..4u32).map(|count| {
+            let seq = store.append(&count.to_le_bytes())?;
+            store.write_image(seq, &mut |to| to.write_all(&(count + 1).to_le_bytes()))
+        });
+        let failed = images.find_map(Result::err);
+        disk.undisturbed();
+        let Some(error) = failed else {
+            assert!(held > 8, "only {held} syncs of the journal failed");
+            return;
+        };
+        let last = *last.lock().unwrap();
+        // A new segment that could not be written has no name, and nobody relied on it.
+        let begun = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "tmp");
+        let unfinished = disk.image().names.keys().any(begun);
+        if last == Some(Syncing::Held) && !unfinished {
+            held += 1;
+            assert_eq!(error.raw_os_error(), Some(5), "EIO");
+            assert!(store.is_readonly().is_some(), "sync {failing}");
+        }
+    }
+}
+
+/// Who found the disk full before another one gave the reserve up has not tried what there is since.
+#[test]
+fn the_reserve_that_another_one_gave_up_counts() {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).unwrap();
+    let options = StoreOptions {
+        kept_bytes: 0,
+        reserve_bytes: 8 << 10,
+        ..options(BOOT)
+    };
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options).unwrap();
+    let store = Arc::new(store);
+    disk.set_capacity(Some(disk.used() + 2000));
+    let count = fill(&store, 0, 4);
+    let (other, mut left) = (store.clone(), 1);
+    // It tries twice: for much, and for as little as it needs.
+    disk.when_full(move || match left {
+        0 => drop(other.release_reserve()),
+        _ => left -= 1,
+    });
+    store.append_kept(&count.to_le_bytes()).unwrap();
+    assert!(!store.release_reserve().unwrap(), "it is given up");
 }
 
 /// Sums that could not be written leave those that were, and are made up for.

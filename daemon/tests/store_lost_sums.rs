@@ -4,7 +4,7 @@
 
 mod simdisk;
 
-use llfs::store::{BLOCK, Disk, LayerId, Store};
+use llfs::store::{BLOCK, Disk, LayerId, OpenHow, Store};
 use simdisk::SimDisk;
 use simdisk::history::{BOOT, NEXT_BOOT, options, superblock};
 use std::path::Path;
@@ -102,4 +102,33 @@ fn a_layer_that_was_taken_back_is_not_missed() {
     drop(store);
     assert!(disk.bytes(LIST).is_some());
     assert_eq!(open(&disk).layers().unwrap(), []);
+}
+
+/// What is known of a layer that is gone (which blocks have checksums, perhaps the checksums themselves) is not that of a new one.
+#[test]
+fn the_number_of_a_layer_that_was_taken_back_is_not_given_again() {
+    for keep_sums in [false, true] {
+        let (disk, layer) = made();
+        let sums = disk.bytes(SUMS).unwrap();
+        let store = open(&disk);
+        let seq = store.append(b"drop").unwrap();
+        store.remove_layer(layer, seq).unwrap();
+        drop(store);
+        if keep_sums {
+            // Both names were removed, and a power cut brought one of them back.
+            let file = disk.open(Path::new(SUMS), OpenHow::Create).unwrap();
+            file.write_at(&sums, 0).unwrap();
+            disk.remove(Path::new(LIST)).unwrap();
+        }
+        let store = open(&disk);
+        let new = store.open_layer();
+        store.alloc(new, 1).unwrap();
+        store
+            .write_blocks(new, 0, &[7; BLOCK as usize], 0)
+            .and_then(|()| store.append(b"new"))
+            .and_then(|_| store.sync())
+            .unwrap();
+        drop(store);
+        assert_eq!(read(&open(&disk), new, 0).unwrap(), 7, "{keep_sums}");
+    }
 }

@@ -449,6 +449,79 @@ fn what_comes_during_a_flush_waits_for_the_next() {
     }
 }
 
+/// A layer's file is made by the first write to it. Another write may come as soon as it is there: what that one acknowledges
+/// is durable only with the file's name.
+#[test]
+fn the_name_of_a_layer_is_durable_with_what_anybody_wrote_to_it() {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).expect("the disk is empty");
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options(BOOT)).expect("it was just made");
+    let store = Arc::new(store);
+    store.sync().expect("the disk works");
+    let layer = store.open_layer();
+    let other = store.clone();
+    let image = Arc::new(std::sync::Mutex::new(None));
+    let (after, inner) = (image.clone(), disk.clone());
+    disk.once_made(move || {
+        // More than the journal takes copies of.
+        other
+            .write_blocks(layer, 1, &[1; 3 * 4096], 0)
+            .and_then(|()| other.append(&0u32.to_le_bytes()))
+            .and_then(|_| other.sync())
+            .expect("the disk works");
+        let mut medium = Medium::default();
+        inner.steps().iter().for_each(|step| medium.apply(step));
+        *after.lock().expect("no thread panics") = Some(medium.crash(&mut |_| 0));
+    });
+    store
+        .write_blocks(layer, 0, &[2; 4096], 0)
+        .expect("there is space");
+    let image = image.lock().expect("no thread panics").take();
+    let after = SimDisk::from_image(image.expect("the layer was made"));
+    let (store, mut recovered) =
+        Store::open(Arc::new(after), &options(NEXT_BOOT)).expect("nothing is damaged");
+    assert_eq!(count_records(&mut recovered), Ok(1));
+    let mut bytes = [0; 3 * 4096];
+    store
+        .read(layer, 4096, &mut bytes, true)
+        .expect("what was synced is there");
+    assert_eq!(bytes, [1; 3 * 4096]);
+}
+
+/// Two threads take the state for an image, and the one that took the older state writes last: the journal that its image would
+/// need is gone.
+#[test]
+fn an_image_of_an_older_state_does_not_take_the_place_of_a_newer_one() {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).expect("the disk is empty");
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options(BOOT)).expect("it was just made");
+    let append = |count: u32| {
+        let mut payload = count.to_le_bytes().to_vec();
+        payload.resize(20_000, 0);
+        (store.append(&payload).expect("there is space"), count + 1)
+    };
+    let write = |(seq, count): (u64, u32)| {
+        store
+            .write_image(seq, &mut |out| out.write_all(&count.to_le_bytes()))
+            .expect("the disk works");
+    };
+    write(append(0));
+    let older = append(1);
+    append(2);
+    // In another segment.
+    let newer = append(3);
+    write(newer);
+    write(older);
+    append(4);
+    store.sync().expect("the disk works");
+    drop(store);
+    for boot in [BOOT, NEXT_BOOT] {
+        let (_store, mut recovered) =
+            Store::open(Arc::new(disk.clone()), &options(boot)).expect("nothing is damaged");
+        assert_eq!(count_records(&mut recovered), Ok(5));
+    }
+}
+
 /// A block goes after the record that gave it up is on the medium: whatever comes up, a state that has the block can read it.
 #[test]
 fn blocks_go_after_what_gave_them_up_is_durable() {

@@ -1,13 +1,13 @@
 //! Makes acknowledged work durable. The order of the steps is what recovery relies on; docs/FORMAT.md
 //! enumerates the cuts between them.
 
+use super::Store;
 use super::disk::OpenHow;
 use super::journal::{BlockCopy, Commit};
 use super::layers::dirty::Recent;
 use super::layers::{self, LayerId};
-use super::{Store, is_full};
+use nix::errno::Errno;
 use std::io;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 
 impl Store {
@@ -17,8 +17,10 @@ impl Store {
     /// A sync that the medium failed latches the store read-only and gives `EIO`.
     pub fn sync(&self) -> io::Result<()> {
         self.health.check()?;
-        if !self.journal.has_news() && !self.layers.dirty.has_news() && !self.group.is_running() {
-            // Nothing is new since a flush that has ended; if it failed, it has latched by now.
+        if self.journal.last_record() <= self.durable.load(Ordering::Acquire)
+            && !self.layers.dirty.has_news()
+        {
+            // Nothing is new since a flush that has ended well.
             return self.health.check();
         }
         self.group.run(|| self.flush(false))
@@ -64,6 +66,8 @@ impl Store {
             }
             Err(_) => self.layers.dirty.set_many(),
         }
+        // Behind the line above: what was taken is news until it is durable, or is news again.
+        self.layers.dirty.flushed();
         answer
     }
 
@@ -102,26 +106,10 @@ impl Store {
                 return Err(self.health.poisoned("a layer", &error));
             }
         }
-        self.sync_layer_names()?;
-        let barrier = match self.journal.barrier(covers, &[], true) {
-            // What was acknowledged must be made durable on a full disk too.
-            Err(error) if is_full(&error) && self.reserve.release()? => {
-                tracing::warn!("no space left: the reserve was given up");
-                self.journal.barrier(covers, &[], true)
-            }
-            answer => answer,
-        };
+        self.layers.sync_names()?;
+        // What was acknowledged must be made durable on a full disk too.
+        let barrier = self.with_reserve(|| self.journal.barrier(covers, &[], true));
         self.finish(&barrier?)
-    }
-
-    fn sync_layer_names(&self) -> io::Result<()> {
-        if let Some(changes) = self.layers.dirty.unsynced_names() {
-            if let Err(error) = self.disk.sync_dir(Path::new(layers::DIR)) {
-                return Err(self.health.poisoned("the layers' directory", &error));
-            }
-            self.layers.dirty.names_synced(changes);
-        }
-        Ok(())
     }
 
     /// Whether so much was written since the last time that [`Self::start_writeback`] is worth its while. For the hot path.
@@ -139,7 +127,7 @@ impl Store {
             }
         }
         self.layers.release_cached(false)?;
-        self.sync_layer_names()
+        self.layers.sync_names()
     }
 
     /// Whether so much was read since the last time that [`Self::release_cached`] is worth its while. For the hot path.
@@ -158,6 +146,7 @@ impl Store {
             return Err(self.health.poisoned("the journal", &error));
         }
         self.journal.synced(commit);
-        Ok(())
+        // A rotation may have been told what this sync was not: an error is told once. It held the journal until it had latched.
+        self.health.check().map_err(|_| Errno::EIO.into())
     }
 }

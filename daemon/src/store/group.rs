@@ -22,11 +22,6 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Whether a flush is under way.
-    pub fn is_running(&self) -> bool {
-        self.state.lock().running
-    }
-
     /// Returns when a flush that began after this call has ended, running it if nobody else does.
     pub fn run(&self, flush: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let mut state = self.state.lock();

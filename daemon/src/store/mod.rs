@@ -2,8 +2,8 @@
 //! of the state. docs/FORMAT.md describes every byte and what a crash may leave.
 //!
 //! Lock order, outermost first: `images` or `sums`; the flush of `group` (no lock, but one at a time);
-//! `superblock`; `reserve`; the journal's tail; then, never two of them at once, the leaves: the map of
-//! layers, pending seals, open files, dirty marks, the reason of the latch. Of these only the tail, the
+//! `superblock`; the names of layers; `reserve`; the journal's tail; then, never two of them at once, the leaves: the map of
+//! layers, pending seals, open files, dirty marks, the reason of the latch. Of these only the tail, the names, the
 //! reserve, `images` and `sums` are held across I/O, and reads and writes of layers take leaves only.
 
 mod boot;
@@ -67,8 +67,8 @@ pub struct Store {
     /// Records up to this sequence number are durable.
     durable: AtomicU64,
     reserve: Reserve,
-    /// Held while an image is written.
-    images: Mutex<()>,
+    /// What the newest image covers. Held while one is written.
+    images: Mutex<u64>,
     /// Told of each record.
     watch: OnceLock<Arc<dyn Watch>>,
     /// Held while checksums are written.
@@ -173,8 +173,9 @@ impl Store {
 
     /// Does it once more, if the medium was full and the reserve could be given up.
     fn with_reserve<T>(&self, append: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        let before = self.reserve.given();
         match append() {
-            Err(error) if is_full(&error) && self.reserve.release()? => {
+            Err(error) if is_full(&error) && self.reserve.release_since(before)? => {
                 tracing::warn!("no space left: the reserve was given up");
                 append()
             }
@@ -408,7 +409,7 @@ impl Store {
         body: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
         self.health.check()?;
-        let _one_at_a_time = self.images.lock();
+        let mut imaged = self.images.lock();
         // The layers too: journal segments with copies of blocks will be removed.
         self.sync_layers()?;
         let disk = &*self.disk;
@@ -416,7 +417,12 @@ impl Store {
             tracing::warn!(%error, "the list of checksums was not written");
         }
         let newest = images::list(disk)?.last().copied().unwrap_or(0);
+        if covers < *imaged {
+            // Somebody else's is newer, and has let go of the journal that this one would need.
+            return Ok(());
+        }
         images::write(disk, &self.uuid(), newest + 1, covers, body)?;
+        *imaged = covers;
         match self.journal.rotate_beyond(1) {
             // Deleting what the image made superfluous may help.
             Err(error) if is_full(&error) => {}
@@ -441,7 +447,7 @@ impl Store {
             disk.remove(&images::path(number))?;
         }
         disk.sync_dir(Path::new(images::DIR))?;
-        journal::scan::remove_covered(disk, &uuid, oldest.covers())
+        self.journal.remove_covered(oldest.covers())
     }
 
     /// Segments of the journal. Each start of a store begins one.

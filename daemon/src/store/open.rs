@@ -260,7 +260,7 @@ impl Found {
             group: Group::default(),
             durable: AtomicU64::new(header.barrier.covers),
             reserve,
-            images: parking_lot::Mutex::new(()),
+            images: parking_lot::Mutex::new(recovered.image_seq),
             watch: std::sync::OnceLock::new(),
             sums: parking_lot::Mutex::new(()),
             archives: parking_lot::Mutex::new(()),

@@ -5,6 +5,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) const PATH: &str = "reserve";
 
@@ -19,6 +20,8 @@ pub(super) struct Reserve {
     bytes: u64,
     /// Whether the space is held.
     held: Mutex<bool>,
+    /// How often space was given up.
+    given: AtomicU64,
 }
 
 impl Reserve {
@@ -28,7 +31,19 @@ impl Reserve {
             disk,
             bytes,
             held: Mutex::new(false),
+            given: AtomicU64::new(0),
         }
+    }
+
+    /// How often space was given up.
+    pub fn given(&self) -> u64 {
+        self.given.load(Ordering::Acquire)
+    }
+
+    /// Gives up what is not for starts; whether that was done since `before`, by whomever: who found the medium full before
+    /// another one did so has not tried what there is now.
+    pub fn release_since(&self, before: u64) -> io::Result<bool> {
+        Ok(self.release()? || self.given() != before)
     }
 
     /// Gives up what is not for starts; whether there was any.
@@ -52,6 +67,7 @@ impl Reserve {
                 let left = to(had);
                 if left < had {
                     file.set_len(left)?;
+                    self.given.fetch_add(1, Ordering::AcqRel);
                 }
                 Ok(left < had)
             }

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, ThreadId};
 
@@ -29,7 +30,7 @@ const ENOSPC: i32 = 28;
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
 /// What another thread does just before a sync.
-type Between = Box<dyn FnMut(Syncing) + Send>;
+type Between<T = Syncing> = Box<dyn FnMut(T) + Send>;
 
 /// What is about to be synced, which tells what of the store is held: whoever does something in the middle of it on the same
 /// thread would wait for itself.
@@ -59,12 +60,20 @@ struct State {
     fail_sync: Option<u64>,
     /// The medium finds out that it could not write what it had in memory.
     fail_drop: bool,
+    /// How often it found that out, by file, and of how many of these anybody was told. It tells each descriptor once; one that
+    /// is opened later is told what nobody was told.
+    lost: HashMap<usize, (u64, u64)>,
     /// Every write fails.
     refuse_writes: bool,
     /// No file can be opened (the process has too many).
     refuse_opens: bool,
     /// What another thread does just before the next sync of a file.
     meanwhile: Option<Meanwhile>,
+    /// What is done when a file was made, when a write has found no space, and when a drop was told of a loss, each before
+    /// whoever did that goes on.
+    once_made: Option<Meanwhile>,
+    when_full: Option<Between<()>>,
+    once_told: Option<Meanwhile>,
     /// What is done just before each sync of this thread.
     between: Option<(ThreadId, Between)>,
     locked: bool,
@@ -145,6 +154,30 @@ impl SimDisk {
     /// What is to leave the cache turns out not to be on the medium.
     pub fn fail_drop(&self) {
         self.state().fail_drop = true;
+    }
+
+    /// The medium loses what it had in memory of a file. It tells each descriptor once, at a sync or a drop.
+    pub fn lose(&self, path: &str) {
+        let mut state = self.state();
+        let Some(&Entry::File(id)) = state.image.names.get(Path::new(path)) else {
+            panic!("no file {path}");
+        };
+        state.lost.entry(id).or_default().0 += 1;
+    }
+
+    /// When the next file was made another thread does this, before who made it goes on.
+    pub fn once_made(&self, act: impl FnOnce() + Send + 'static) {
+        self.state().once_made = Some(Box::new(act));
+    }
+
+    /// When a write finds no space another thread does this, before who writes goes on.
+    pub fn when_full(&self, mut act: impl FnMut() + Send + 'static) {
+        self.state().when_full = Some(Box::new(move |()| act()));
+    }
+
+    /// When a drop was told of a loss another thread does this, before who drops goes on.
+    pub fn once_told(&self, act: impl FnOnce() + Send + 'static) {
+        self.state().once_told = Some(Box::new(act));
     }
 
     /// No file can be opened, or any.
@@ -320,8 +353,21 @@ fn os(errno: i32) -> io::Error {
 struct SimFile {
     disk: SimDisk,
     id: usize,
+    /// Losses that this descriptor was told of, or that were before it.
+    told: AtomicU64,
     writable: bool,
     unlock: bool,
+}
+
+impl SimFile {
+    /// Whether there was a loss of which this descriptor was not told; it is now.
+    fn is_told(&self, state: &mut State) -> bool {
+        let Some((losses, told)) = state.lost.get_mut(&self.id) else {
+            return false;
+        };
+        *told = *losses;
+        self.told.swap(*losses, Ordering::AcqRel) < *losses
+    }
 }
 
 impl Drop for SimFile {
@@ -365,9 +411,15 @@ impl SimDisk {
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
+        let id = self.open_id(path, how)?;
+        let made = self.state().once_made.take_if(|_| how == OpenHow::Create);
+        if let Some(act) = made {
+            act();
+        }
         Ok(Arc::new(SimFile {
             disk: self.clone(),
-            id: self.open_id(path, how)?,
+            id,
+            told: AtomicU64::new(self.state().lost.get(&id).map_or(0, |(_, told)| *told)),
             writable: how != OpenHow::Read,
             unlock: false,
         }))
@@ -381,6 +433,7 @@ impl Disk for SimDisk {
         let file = SimFile {
             disk: self.clone(),
             id,
+            told: AtomicU64::new(0),
             writable: true,
             unlock,
         };
@@ -494,6 +547,11 @@ impl DiskFile for SimFile {
             let room = capacity.saturating_sub(state.used()) + len;
             let part = room.saturating_sub(offset).min(data.len() as u64) as usize;
             state.write(self.id, &data[..part], offset);
+            if let Some(mut act) = state.when_full.take() {
+                drop(state);
+                act(());
+                self.disk.state().when_full = Some(act);
+            }
             return Err(os(ENOSPC));
         }
         state.write(self.id, data, offset);
@@ -507,7 +565,7 @@ impl DiskFile for SimFile {
         }
         self.disk.disturb(|state| state.syncing_file(self.id));
         let mut state = self.disk.state();
-        if fails(&mut state.fail_sync) {
+        if fails(&mut state.fail_sync) || self.is_told(&mut state) {
             return Err(os(EIO));
         }
         state.steps.push(Step::SyncFile(self.id));
@@ -515,10 +573,16 @@ impl DiskFile for SimFile {
     }
 
     fn drop_cached(&self, _: u64, _: u64) -> io::Result<()> {
-        if self.disk.state().fail_drop {
-            return Err(os(EIO));
+        let mut state = self.disk.state();
+        if !state.fail_drop && !self.is_told(&mut state) {
+            return Ok(());
         }
-        Ok(())
+        let act = state.once_told.take();
+        drop(state);
+        if let Some(act) = act {
+            act();
+        }
+        Err(os(EIO))
     }
 
     fn len(&self) -> io::Result<u64> {

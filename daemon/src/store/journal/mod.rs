@@ -123,11 +123,10 @@ impl Journal {
         self.tail.lock().next_seq() - 1
     }
 
-    /// Whether there are records that the last barrier does not cover. One that came while its flush ran lies before it, and
-    /// may still be in memory only.
-    pub fn has_news(&self) -> bool {
-        let tail = self.tail.lock();
-        tail.last_record > tail.barrier.covers
+    /// The last record's sequence number. A flush that covers it makes it durable; one in the middle of which it came lies
+    /// around it, and does not.
+    pub fn last_record(&self) -> u64 {
+        self.tail.lock().last_record
     }
 
     /// Writes copies of blocks and a barrier behind them, in one write. `flushed` says that all
@@ -176,6 +175,17 @@ impl Journal {
         if tail.segment == commit.segment {
             tail.durable = tail.durable.max(commit.end);
         }
+    }
+
+    /// Deletes the segments of which every frame is in an image that covers `seq`.
+    pub fn remove_covered(&self, seq: u64) -> io::Result<()> {
+        if !scan::remove_covered(&*self.disk, &self.uuid, seq)? {
+            return Ok(());
+        }
+        // Held: a rotation relies on the sync of its segment's name, which is not told an error that this one was told.
+        let _tail = self.tail.lock();
+        let synced = self.disk.sync_dir(Path::new(segment::DIR));
+        synced.map_err(|error| self.health.poisoned("the journal's directory", &error))
     }
 
     /// Begins a new segment if the present one has at least `bytes` of frames.

@@ -8,7 +8,6 @@ use crate::store::boot::BootToken;
 use crate::store::disk::{Disk, OpenHow};
 use crate::store::error::{Damage, Naming, OpenError};
 use std::io;
-use std::path::Path;
 
 /// What looking for whole frames may cost: a segment is read so many times over at most. A torn tail has some bytes that look
 /// like frames and are none, where a program wrote a copy of a journal; one that has so many was forged.
@@ -323,8 +322,9 @@ pub(crate) fn visit(
     Ok(())
 }
 
-/// Deletes the segments of which every frame is in an image that covers `seq`. The last one stays.
-pub(crate) fn remove_covered(disk: &dyn Disk, uuid: &[u8; 16], seq: u64) -> io::Result<()> {
+/// Deletes the segments of which every frame is in an image that covers `seq`, and tells whether there were any. The last one
+/// stays.
+pub(super) fn remove_covered(disk: &dyn Disk, uuid: &[u8; 16], seq: u64) -> io::Result<bool> {
     let numbers = segment::list(disk)?;
     let mut removed = false;
     for pair in numbers.windows(2) {
@@ -337,8 +337,5 @@ pub(crate) fn remove_covered(disk: &dyn Disk, uuid: &[u8; 16], seq: u64) -> io::
         }
         removed = true;
     }
-    if removed {
-        disk.sync_dir(Path::new(segment::DIR))?;
-    }
-    Ok(())
+    Ok(removed)
 }

@@ -104,9 +104,8 @@ impl Layers {
             self.drop_unfinished(id);
             return Err(error);
         }
-        if let Err(error) = self.disk.sync_dir(Path::new(DIR)) {
-            return Err(self.health.poisoned("the layers' directory", &error));
-        }
+        self.dirty.renamed();
+        self.sync_names()?;
         // From here on readers find this, before the data file is gone.
         if layer.packed.set(pack).is_err() {
             tracing::error!(layer = id.0, "a layer was archived twice");

@@ -21,6 +21,8 @@ pub(crate) type DirtyFile = (LayerId, Option<Arc<dyn DiskFile>>);
 
 struct Marks {
     recent: Recent,
+    /// Blocks were taken, and are not durable yet.
+    flushing: bool,
     files: Vec<DirtyFile>,
 }
 
@@ -45,6 +47,7 @@ impl Dirty {
             most,
             marks: Mutex::new(Marks {
                 recent: Recent::Many,
+                flushing: false,
                 files: Vec::new(),
             }),
             names: AtomicU64::new(1),
@@ -89,6 +92,11 @@ impl Dirty {
         self.unstarted.fetch_add(EARLY, Ordering::Relaxed);
     }
 
+    /// A name of the directory has another file behind it.
+    pub fn renamed(&self) {
+        self.names.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// So many blocks are about to be written for the first time. Only these count: what is written over and over is
     /// better left alone until a sync.
     pub fn handed_out(&self, blocks: u32) {
@@ -121,10 +129,17 @@ impl Dirty {
         }
     }
 
-    /// Takes the blocks; from here on new ones are collected.
+    /// Takes the blocks; from here on new ones are collected. Whoever does so says when they are [`Self::flushed`].
     pub fn take_recent(&self) -> Recent {
         let fresh = Recent::Few(Vec::with_capacity(self.most + 1));
-        std::mem::replace(&mut self.marks.lock().recent, fresh)
+        let mut marks = self.marks.lock();
+        marks.flushing = true;
+        std::mem::replace(&mut marks.recent, fresh)
+    }
+
+    /// What was taken is durable, or [`Self::set_many`] was called since.
+    pub fn flushed(&self) {
+        self.marks.lock().flushing = false;
     }
 
     /// What was taken did not become durable: the next sync must flush everything.
@@ -132,9 +147,10 @@ impl Dirty {
         self.marks.lock().recent = Recent::Many;
     }
 
-    /// Whether blocks were written since they were taken last.
+    /// Whether blocks were written that may not be durable: since they were taken last, or those that were taken.
     pub fn has_news(&self) -> bool {
-        self.marks.lock().recent != Recent::Few(Vec::new())
+        let marks = self.marks.lock();
+        marks.flushing || marks.recent != Recent::Few(Vec::new())
     }
 
     /// Takes the files that need a sync.
@@ -148,7 +164,7 @@ impl Dirty {
     }
 
     /// The number of changes to the directory, if some of them are not durable. Whoever has synced it after this call
-    /// says so with [`Self::names_synced`].
+    /// says so with [`Self::names_synced`]. A change is counted when it was made.
     pub fn unsynced_names(&self) -> Option<u64> {
         let changes = self.names.load(Ordering::Acquire);
         (self.names_durable.load(Ordering::Acquire) < changes).then_some(changes)
@@ -157,5 +173,26 @@ impl Dirty {
     /// The first so many changes to the directory are durable.
     pub fn names_synced(&self, changes: u64) {
         self.names_durable.fetch_max(changes, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sync that comes while a flush runs must not take what that has taken for durable: it may yet fail.
+    #[test]
+    fn what_was_taken_is_news_until_it_is_durable() {
+        let dirty = Dirty::new(2);
+        assert!(dirty.has_news(), "a daemon that was killed left anything");
+        dirty.take_recent();
+        assert!(dirty.has_news());
+        dirty.flushed();
+        assert!(!dirty.has_news());
+        dirty.set_many();
+        dirty.take_recent();
+        dirty.set_many();
+        dirty.flushed();
+        assert!(dirty.has_news(), "that flush failed");
     }
 }

@@ -2,7 +2,7 @@
 //! nobody reads it back for these; and the medium's cache is told to let go of it soon. The kernel has the same bytes in
 //! the cache of the mount, and memory that nobody used lately is dear (docs/PERFORMANCE.md, *Fresh memory*).
 
-use super::{BLOCK, Blocks, LayerId, Layers, sums};
+use super::{BLOCK, LayerId, Layers, data_path, sums};
 use crate::store::disk::OpenHow;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -154,10 +154,13 @@ impl Layers {
             let Ok(layer) = self.layer(id) else {
                 continue;
             };
-            let file = match self.blocks(id, &layer, OpenHow::Write) {
-                Ok(Blocks::Plain(file)) => file,
-                // It is archived or gone, or no descriptor can be had.
-                _ => continue,
+            if layer.packed.get().is_some() {
+                continue;
+            }
+            // A descriptor of its own: an error is told to each descriptor once, and those that a flush syncs must hear of it.
+            let Ok(file) = self.disk.open(&data_path(id.0), OpenHow::Read) else {
+                // It is gone, or no descriptor can be had.
+                continue;
             };
             let (start, end) = (u64::from(blocks.start), u64::from(blocks.end));
             if let Err(error) = file.drop_cached(start * BLOCK, (end - start) * BLOCK) {

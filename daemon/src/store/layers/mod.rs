@@ -105,6 +105,8 @@ pub(crate) struct Layers {
     doubtful: bool,
     /// What the list of checksums says on the medium.
     listed: Mutex<Vec<list::Summed>>,
+    /// Held while the directory is synced.
+    naming: Mutex<()>,
 }
 
 impl Layers {
@@ -133,7 +135,6 @@ impl Layers {
                 None => tracing::error!(layer = id, "an archived layer is damaged"),
             }
         }
-        let next_id = map.keys().max().map_or(1, |id| id + 1);
         let dirty = Dirty::new(inline_blocks);
         for id in names.iter().filter_map(|name| number_of(name, "sum")) {
             if let Some(layer) = map.get_mut(&id) {
@@ -141,6 +142,11 @@ impl Layers {
             }
         }
         let listed = list::read(&*disk, &uuid)?;
+        // Also of those that are gone: the list, and checksums that a power cut brought back, would be taken for a new layer's.
+        let sums = names.iter().filter_map(|name| number_of(name, "sum"));
+        let known = map.keys().copied().chain(sums);
+        let known = known.chain(listed.iter().map(|(id, _)| id.0));
+        let next_id = known.max().map_or(1, |id| id + 1);
         for &(id, blocks) in &listed {
             if let Some(layer) = map.get_mut(&id.0) {
                 layer.must_have_sums(id, blocks);
@@ -168,6 +174,7 @@ impl Layers {
             overlay,
             doubtful,
             listed: Mutex::new(listed),
+            naming: Mutex::new(()),
         })
     }
 
@@ -185,6 +192,20 @@ impl Layers {
         };
         let file = self.blocks(id, &layer, self.how());
         !file.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Makes the names of all files durable that were made, renamed or deleted before this call.
+    pub fn sync_names(&self) -> io::Result<()> {
+        // One at a time: an error is told to one only, and nobody goes on before that one has latched.
+        let _naming = self.naming.lock();
+        self.health.check()?;
+        if let Some(changes) = self.dirty.unsynced_names() {
+            if let Err(error) = self.disk.sync_dir(Path::new(DIR)) {
+                return Err(self.health.poisoned("the layers' directory", &error));
+            }
+            self.dirty.names_synced(changes);
+        }
+        Ok(())
     }
 
     /// The caller knows this layer and everything below `block` in it: neither is handed out again.
@@ -230,14 +251,15 @@ impl Layers {
                     read::lost(error)
                 })?
             }
-            Err(error) if is_none(&error) => {
-                let file = self.files.data(id, OpenHow::Create)?;
-                layer.made.store(true, Ordering::Release);
-                self.dirty.names_changed();
-                file
-            }
+            Err(error) if is_none(&error) => self.files.data(id, OpenHow::Create)?,
             answer => answer?,
         };
+        if !layer.made.load(Ordering::Acquire) {
+            // By whoever finds the file first, who need not be the one that made it: its name must be durable with what is in
+            // it. Counted before others may rely on that; twice hurts nobody.
+            self.dirty.names_changed();
+            layer.made.store(true, Ordering::Release);
+        }
         let at = u64::from(block) * BLOCK + u64::from(offset);
         let answer = file.write_at(data, at);
         // Marked behind the write and before the answer: a sync that begins after this call returned

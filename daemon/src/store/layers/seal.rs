@@ -1,7 +1,7 @@
 //! Sealing layers, or what of them was handed out, and computing the checksums behind the scenes.
 
 use super::sums::{self, PAGE, PER_PAGE};
-use super::{BLOCK, CLOSED, DIR, Layer, LayerId, Layers, sum_path};
+use super::{BLOCK, CLOSED, Layer, LayerId, Layers, sum_path};
 use crate::store::disk::{DiskFile, OpenHow};
 use nix::errno::Errno;
 use std::io;
@@ -110,9 +110,8 @@ impl Layers {
             }
         }
         self.disk.rename(&temporary, &path)?;
-        if let Err(error) = self.disk.sync_dir(Path::new(DIR)) {
-            return Err(self.health.poisoned("the layers' directory", &error));
-        }
+        self.dirty.renamed();
+        self.sync_names()?;
         // Readers take the number first and the file behind it: they never look for a sum in a file that lacks it.
         layer.summed.store(blocks, Ordering::Release);
         layer.early.lock().done(blocks);
