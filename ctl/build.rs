@@ -18,6 +18,9 @@ fn main() -> io::Result<()> {
     }
     let dir = env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?;
     fs::write(Path::new(&dir).join("libgcc_s.so"), SCRIPT)?;
-    println!("cargo:rustc-link-search=native={}", Path::new(&dir).display());
+    println!(
+        "cargo:rustc-link-search=native={}",
+        Path::new(&dir).display()
+    );
     Ok(())
 }

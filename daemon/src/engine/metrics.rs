@@ -65,6 +65,12 @@ impl Metrics {
         })
     }
 
+    /// Requests of all kinds.
+    pub(super) fn requests(&self) -> u64 {
+        let counts = self.operations.iter().map(|op| op.count.load(Relaxed));
+        counts.sum()
+    }
+
     /// A timed request is answered.
     pub fn took(&self, sample: &Sample) {
         let times = &self.operations[sample.op as usize].times;

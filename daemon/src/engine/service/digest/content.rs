@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::Stop;
 use super::known::Base;
+use super::pace::Pace;
 use crate::base::{BaseStat, Seek};
 use crate::engine::service::diff::Names;
 use crate::engine::service::states::Pieces;
@@ -53,6 +54,8 @@ pub(super) struct Contents {
     pub walking: bool,
     /// Bytes that were read.
     pub read: u64,
+    /// Of work that makes way for programs.
+    pub pace: Option<Pace>,
     stop: Stop,
     buffer: Vec<u8>,
 }
@@ -65,8 +68,23 @@ impl Contents {
             new: Vec::new(),
             walking: false,
             read: 0,
+            pace: None,
             stop,
             buffer: Vec::new(),
+        }
+    }
+
+    /// The base is another one: nothing is known.
+    pub fn forget(&mut self) {
+        *self = Contents {
+            pace: self.pace.take(),
+            ..Contents::new(self.stop.clone())
+        };
+    }
+
+    fn make_way(&mut self, engine: &Engine) {
+        if let Some(pace) = &mut self.pace {
+            pace.make_way(engine.metrics());
         }
     }
 
@@ -77,6 +95,7 @@ impl Contents {
         ino: Ino,
         unchanged: Option<Fingerprint>,
     ) -> Answer<Hash> {
+        self.make_way(names.peeks.engine);
         let unchanged = unchanged.filter(|_| self.walking);
         if let Some(print) = unchanged
             && let Some(known) = self.base.get_mut(&ino)
@@ -146,6 +165,7 @@ impl Contents {
             return Ok(*known);
         }
         self.stop.check()?;
+        self.make_way(engine);
         self.buffer.resize((end - at) as usize, 0);
         let got = names.view.read(engine, ino, at, &mut self.buffer)?;
         self.read += got as u64;

@@ -5,13 +5,14 @@
 //! adding the others: at the cost of what differs, with contents read once ([`content`]). The first one follows from that of
 //! the base, for which all of the base is read, once: what was found is kept ([`known`]).
 //!
-//! One thread does it, at the lowest priority for processor and disk, a while after a snapshot. It holds no lock while it
-//! reads; what it finds is journaled by the house thread, so that nobody waits for a lock of one that is not let run.
+//! One thread does it, at the lowest priority for processor and disk, a while after a snapshot, and rests while programs are at
+//! work ([`pace`]). It holds no lock while it reads; what it finds is journaled by the house thread, so that nobody waits for a lock of one that is not let run.
 
 mod content;
 mod entry;
 mod known;
 mod lattice;
+mod pace;
 mod paths;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use crate::tree::{Digest, Ino, Record, Root, StateId};
 use content::{Contents, Fingerprint, Hash};
 use entry::Entries;
 use lattice::Sum;
+use pace::Pace;
 pub(super) use paths::{all, apart};
 #[cfg(test)]
 pub(super) use tests::{check_all, compute_all};
@@ -109,6 +111,9 @@ impl Digests {
         drop(self.called.lock());
         self.bell.notify_one();
         let thread = self.thread.lock().take();
+        if let Some(thread) = &thread {
+            thread.thread().unpark();
+        }
         if let Some(thread) = thread
             && thread.thread().id() != std::thread::current().id()
             && thread.join().is_err()
@@ -132,6 +137,7 @@ impl Digests {
 fn keep(engine: &Weak<Engine>, stop: &Stop) {
     stand_back();
     let mut chain = Chain::new(stop.clone());
+    chain.contents.pace = Some(Pace::new());
     while stop.check().is_ok() {
         let Some(engine) = engine.upgrade() else {
             return;
@@ -204,7 +210,7 @@ impl Chain {
     pub fn of(&mut self, engine: &Engine, id: StateId, view: &View) -> Answer<Digest> {
         let which = engine.digests.bases.load(Ordering::SeqCst);
         if self.base.as_ref().is_none_or(|(base, _)| *base != which) {
-            self.contents = Contents::new(self.stop.clone());
+            self.contents.forget();
             self.last = None;
             let sum = self.base(engine)?;
             self.base = Some((which, sum));

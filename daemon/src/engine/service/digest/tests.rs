@@ -318,3 +318,23 @@ fn a_chain_goes_on_when_a_link_is_gone() {
     let (id, view) = b.kept("three");
     assert_eq!(chain.of(&b.engine, id, &view).unwrap(), b.walked("three"));
 }
+
+/// Once for each time that programs asked for something since the last look.
+#[test]
+fn the_thread_makes_way_for_programs() {
+    let b = base().open();
+    b.snap("s");
+    let (id, view) = b.kept("s");
+    let mut chain = Chain::new(Stop::default());
+    for requests in [0, 1] {
+        chain.contents = Contents::new(Stop::default());
+        chain.contents.pace = Some(Pace::new());
+        chain.base = None;
+        for _ in 0..requests {
+            b.engine.metrics().count(crate::relay::Op::Read);
+        }
+        assert_eq!(chain.of(&b.engine, id, &view).unwrap(), b.walked("s"));
+        let rests = chain.contents.pace.as_ref().map(|pace| pace.rests);
+        assert_eq!(rests, Some(requests));
+    }
+}
