@@ -1,7 +1,7 @@
 //! The compiler's unwinder becomes a part of the programs, with GNU's C library.
 //!
 //! Rust links `libgcc_s.so.1`, which each program then finds and maps at its start, and which asks the processor what it can do: that
-//! traps where the machine is a virtual one. Here it took 0.24 ms of the 1.0 ms that `llctl` starts later than `true`
+//! traps where the machine is a virtual one. Here it took 0.13 ms of the 0.9 ms that `llctl` starts later than `true`
 //! (docs/PERFORMANCE.md). `libgcc_eh.a` is the same code.
 
 use std::path::Path;
