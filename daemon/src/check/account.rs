@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::lost::{Lost, time_of};
 use super::{Order, trouble};
-use crate::store::{Damage, Disk, HostDisk, Recovered, Store, StoreOptions, Superblock};
+use crate::engine::read_state;
+use crate::store::{Damage, Disk, HostDisk, Store, StoreOptions, Superblock};
 use crate::supervisor::trouble::Trouble;
-use crate::tree::{Record, State, Time, image};
+use crate::tree::Time;
 
 /// What was found.
 pub(super) struct Account {
@@ -37,12 +38,15 @@ impl Account {
         let (store, mut recovered) =
             Store::open(disk, &options).map_err(|error| trouble(order, error))?;
         let mut last_time = None;
-        let state = read(&mut recovered, &mut last_time);
+        let image = recovered.image();
+        let state = read_state(image, &recovered, &mut |_, _, record| {
+            last_time = time_of(record).or(last_time);
+        });
         let mut lost = Lost::default();
         recovered
             .behind_damage(&mut |_, bytes| lost.add(bytes))
             .map_err(|error| Trouble::because("the journal cannot be read", error))?;
-        let snapshots = state.as_ref().map(|state| {
+        let snapshots = state.as_ref().map(|(state, _)| {
             let snapshots = state.snapshots.values();
             snapshots.map(|s| (s.name.clone(), s.at)).collect()
         });
@@ -55,7 +59,7 @@ impl Account {
             damage: recovered.damage().cloned(),
             lost,
             has_state: recovered.has_state(),
-            unreadable: state.err(),
+            unreadable: state.err().map(|error| error.to_string()),
         })
     }
 
@@ -108,25 +112,4 @@ impl Account {
         found.sort();
         Ok(found)
     }
-}
-
-fn read(recovered: &mut Recovered, last: &mut Option<Time>) -> Result<State, String> {
-    let mut state = match recovered.image() {
-        Some(found) => image::read(&mut std::io::BufReader::new(found))
-            .map_err(|error| format!("the image makes no state: {error}"))?,
-        None => State::default(),
-    };
-    recovered
-        .replay(&mut |seq, bytes| {
-            let wrong =
-                |why: String| std::io::Error::other(format!("record {seq} makes no sense: {why}"));
-            let record: Record =
-                rmp_serde::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
-            *last = time_of(&record).or(*last);
-            state
-                .apply(&record)
-                .map_err(|error| wrong(error.to_string()))
-        })
-        .map_err(|error| error.to_string())?;
-    Ok(state)
 }

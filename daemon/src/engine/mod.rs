@@ -58,6 +58,7 @@ pub use api::{
 pub use apply::{ApplyDone, ApplyError, ApplyPlan};
 pub use authors::on_behalf;
 pub(crate) use open::check_private;
+pub(crate) use open::read_state;
 pub use open::{OpenError, OpenOptions};
 pub use terms::Terms;
 

@@ -190,22 +190,32 @@ fn drift_text(base: &Path, drifts: &[Drift]) -> String {
     text
 }
 
-/// The state that an image and the journal behind it make, and how many changes are in the image.
-fn read_state(
+/// The state that an image and the journal behind it make, and how many changes are in the image. `each` is shown the records, as they are
+/// on the disk and as what they mean.
+///
+/// # Errors
+/// What cannot be read, or makes no state.
+pub(crate) fn read_state(
     image: Option<ImageReader>,
     recovered: &Recovered,
-    relay: &Relay,
+    each: &mut dyn FnMut(u64, &[u8], &Record),
 ) -> io::Result<(State, u64)> {
     let mut state = match image {
-        Some(image) => image::read(&mut BufReader::new(image))?,
+        Some(image) => image::read(&mut BufReader::new(image))
+            .map_err(|error| io::Error::other(format!("the image makes no state: {error}")))?,
         None => State::default(),
     };
     let imaged = state.changes;
     recovered
         .replay(&mut |seq, bytes| {
-            relay.met(seq, bytes);
-            let record: Record = rmp_serde::from_slice(bytes).map_err(io::Error::other)?;
-            state.apply(&record).map_err(io::Error::other)
+            let wrong =
+                |why: String| io::Error::other(format!("record {seq} makes no sense: {why}"));
+            let record: Record =
+                rmp_serde::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+            each(seq, bytes, &record);
+            state
+                .apply(&record)
+                .map_err(|error| wrong(error.to_string()))
         })
         .map_err(io::Error::other)?;
     Ok((state, imaged))
@@ -341,7 +351,11 @@ impl Engine {
         // While one thread waits for the disk to have what must be there first, others read.
         let image = recovered.image();
         let (store, state) = thread::scope(|scope| {
-            let read = || read_state(image, &recovered, &relay);
+            let read = || {
+                read_state(image, &recovered, &mut |seq, bytes, _| {
+                    relay.met(seq, bytes)
+                })
+            };
             let state = thread::Builder::new()
                 .name("llfs-state".to_owned())
                 .spawn_scoped(scope, read)?;
