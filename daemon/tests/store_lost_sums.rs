@@ -5,8 +5,8 @@
 mod simdisk;
 
 use llfs::store::{BLOCK, Disk, LayerId, OpenHow, Store};
-use simdisk::SimDisk;
 use simdisk::history::{BOOT, NEXT_BOOT, options, superblock};
+use simdisk::{SimDisk, Syncing};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -131,4 +131,32 @@ fn the_number_of_a_layer_that_was_taken_back_is_not_given_again() {
         drop(store);
         assert_eq!(read(&open(&disk), new, 0).unwrap(), 7, "{keep_sums}");
     }
+}
+
+/// A layer is removed by one thread while another one makes its checksums.
+#[test]
+fn checksums_of_a_layer_that_is_taken_back_meanwhile_go_with_it() {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).unwrap();
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options(BOOT)).unwrap();
+    let store = Arc::new(store);
+    let layer = store.open_layer();
+    store.alloc(layer, 1).unwrap();
+    store
+        .write_blocks(layer, 0, &[1; BLOCK as usize], 0)
+        .and_then(|()| store.append(b"w"))
+        .unwrap();
+    store.seal(layer).unwrap();
+    let other = store.clone();
+    disk.between(move |syncing| {
+        if syncing == Syncing::Sums {
+            let seq = other.append(b"drop").unwrap();
+            other.remove_layer(layer, seq).unwrap();
+        }
+    });
+    store.finish_seals().unwrap();
+    disk.undisturbed();
+    assert!(!store.has_layer(layer));
+    assert_eq!(disk.list(Path::new("layers")).unwrap(), [""; 0]);
+    assert_eq!(disk.nameless(), 0, "something keeps its space");
 }

@@ -72,6 +72,21 @@ impl Layers {
     /// record that sealed it, must be durable, and no copy of these blocks in the journal in force: sums on the medium mean
     /// that the data is final. One at a time.
     pub fn write_sums(&self, pending: PendingSums) -> io::Result<()> {
+        let written = self.write_sums_of(pending);
+        let id = pending.id;
+        if !self.map.read().contains_key(&id.0) {
+            // It was removed meanwhile: nothing that was made or opened since may keep its space.
+            self.files.forget(id);
+            match self.disk.remove(&sum_path(id.0)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                answer => answer?,
+            }
+            self.dirty.renamed();
+        }
+        written
+    }
+
+    fn write_sums_of(&self, pending: PendingSums) -> io::Result<()> {
         let id = pending.id;
         let Some(layer) = self.map.read().get(&id.0).cloned() else {
             return Ok(());
