@@ -426,6 +426,29 @@ fn what_a_drop_from_the_cache_was_told_fails_the_flush_as_well() {
     assert_eq!(*synced.lock().unwrap(), Some(Err(Some(5))), "EIO");
 }
 
+/// Few blocks are copied to the journal, and their layer is not synced: what of them the medium could not write must not be copied as
+/// it was before.
+#[test]
+fn blocks_that_were_written_back_in_vain_fail_the_flush() {
+    let (disk, store) = made();
+    let layer = store.open_layer();
+    let block = store.alloc(layer, 1).unwrap();
+    let write = |fill: u8, count: u32| {
+        store
+            .write_blocks(layer, block, &[fill; BLOCK as usize], 0)
+            .and_then(|()| store.append(&count.to_le_bytes()))
+            .unwrap()
+    };
+    write(1, 0);
+    store.sync_layers().unwrap();
+    write(2, 1);
+    // The medium has the old bytes, and the system's memory of the new ones is gone.
+    disk.tamper("layers/00000001.data", |bytes| bytes.fill(1));
+    disk.lose("layers/00000001.data");
+    assert_eq!(store.sync().unwrap_err().raw_os_error(), Some(5), "EIO");
+    assert!(store.is_readonly().is_some());
+}
+
 /// A sync that fails while an image lets go of what it makes superfluous latches too: the name of a new segment may be lost with it.
 #[test]
 fn a_failed_sync_of_the_journals_directory_latches_the_store() {

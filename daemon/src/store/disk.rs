@@ -63,6 +63,11 @@ pub trait DiskFile: Send + Sync {
     fn drop_cached(&self, _offset: u64, _len: u64) -> io::Result<()> {
         Ok(())
     }
+    /// Waits for what is just being written of the range, and tells an error of writing to the file that nobody was told through
+    /// this handle. It has nothing written, and promises nothing else; but an error is as one of [`Self::sync_data`].
+    fn told_written(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// The length.
     fn len(&self) -> io::Result<u64>;
     /// Whether the file has no bytes.

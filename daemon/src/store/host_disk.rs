@@ -158,6 +158,16 @@ impl Disk for HostDisk {
 struct HostFile(File);
 
 impl HostFile {
+    fn sync_range(&self, offset: i64, len: i64, how: libc::c_uint) -> io::Result<()> {
+        // SAFETY: the call takes a descriptor, which is open as long as `self` lives, and integers.
+        let answer = unsafe { libc::sync_file_range(self.0.as_raw_fd(), offset, len, how) };
+        match Errno::result(answer) {
+            // A file system that cannot.
+            Ok(_) | Err(Errno::ENOSYS | Errno::EINVAL | Errno::ESPIPE) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Takes space the slow way: zeros from the end of the file up to `end`.
     fn fill(&self, end: u64) -> io::Result<()> {
         let zeros = [0; 64 << 10];
@@ -227,13 +237,7 @@ impl DiskFile for HostFile {
         let how = libc::SYNC_FILE_RANGE_WAIT_BEFORE
             | libc::SYNC_FILE_RANGE_WRITE
             | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-        // SAFETY: the call takes a descriptor, which is open as long as `self` lives, and integers.
-        let answer = unsafe { libc::sync_file_range(self.0.as_raw_fd(), offset, len, how) };
-        match Errno::result(answer) {
-            // A file system that cannot.
-            Ok(_) | Err(Errno::ENOSYS | Errno::EINVAL | Errno::ESPIPE) => {}
-            Err(errno) => return Err(errno.into()),
-        }
+        self.sync_range(offset, len, how)?;
         // That it does not forget is no fault.
         let forgot = posix_fadvise(
             &self.0,
@@ -245,6 +249,11 @@ impl DiskFile for HostFile {
             tracing::debug!(%error, "the cache keeps what it need not");
         }
         Ok(())
+    }
+
+    fn told_written(&self, offset: u64, len: u64) -> io::Result<()> {
+        let (offset, len) = (offset_of(offset)?, offset_of(len)?);
+        self.sync_range(offset, len, libc::SYNC_FILE_RANGE_WAIT_BEFORE)
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -246,6 +246,10 @@ impl DiskFile for QuotaFile {
         self.file.drop_cached(offset, len)
     }
 
+    fn told_written(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.file.told_written(offset, len)
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }

@@ -156,7 +156,7 @@ impl SimDisk {
         self.state().fail_drop = true;
     }
 
-    /// The medium loses what it had in memory of a file. It tells each descriptor once, at a sync or a drop.
+    /// The medium loses what it had in memory of a file. It tells each descriptor once, when it is asked.
     pub fn lose(&self, path: &str) {
         let mut state = self.state();
         let Some(&Entry::File(id)) = state.image.names.get(Path::new(path)) else {
@@ -570,6 +570,13 @@ impl DiskFile for SimFile {
         }
         state.steps.push(Step::SyncFile(self.id));
         Ok(())
+    }
+
+    fn told_written(&self, _: u64, _: u64) -> io::Result<()> {
+        match self.is_told(&mut self.disk.state()) {
+            true => Err(os(EIO)),
+            false => Ok(()),
+        }
     }
 
     fn drop_cached(&self, _: u64, _: u64) -> io::Result<()> {

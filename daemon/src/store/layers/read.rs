@@ -165,12 +165,15 @@ impl Layers {
         Ok(())
     }
 
-    /// A block as it is now, for the journal; zeros where it has none.
+    /// A block as it is now, for the journal; zeros where it has none. The layer is not synced with it: were the block written
+    /// back in vain meanwhile, what is read might be older, and nobody else would ask.
     pub fn read_block(&self, id: LayerId, block: u32) -> io::Result<Vec<u8>> {
         let file = self.files.data(id, self.how())?;
         let mut bytes = vec![0; BLOCK as usize];
         let read = file.read_at(&mut bytes, u64::from(block) * BLOCK)?;
         bytes[read..].fill(0);
+        file.told_written(u64::from(block) * BLOCK, BLOCK)
+            .map_err(|error| self.health.poisoned("a layer", &error))?;
         Ok(bytes)
     }
 }
