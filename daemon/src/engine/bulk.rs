@@ -331,10 +331,6 @@ impl Engine {
     fn drop_mark(&self, id: StateId) -> Result<(), super::snapshot::Refusal> {
         let (root, head) = {
             let state = self.state.read();
-            // A revert went there meanwhile.
-            if state.discarded.values().any(|d| d.became == id) {
-                return Ok(());
-            }
             match state.snapshots.get(&id) {
                 Some(snapshot) => (snapshot.root.clone(), state.head.clone()),
                 None => return Ok(()),

@@ -7,7 +7,7 @@ use super::change::{Probe, Tx};
 use super::namespace::{alive, check};
 use super::seed::Seed;
 use super::{Answer, Engine};
-use crate::tree::{Ino, Kind, Slot};
+use crate::tree::{Ino, Kind, ROOT, Slot};
 
 /// Fail if the new name exists (`linux/fs.h`).
 const NOREPLACE: u32 = 1;
@@ -28,7 +28,7 @@ impl Engine {
     ///
     /// # Errors
     /// `ENOENT`, `EEXIST`, `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EINVAL` for unknown flags, `ENAMETOOLONG`, `ENOSPC`, `ESTALE`
-    /// for a name whose change by a revert the kernel does not know yet, or what the base says. A directory is not moved below itself: the kernel refuses that.
+    /// for what the kernel asks since it does not know yet what a revert changed, or what the base says.
     pub fn rename(
         &self,
         parent: Ino,
@@ -55,7 +55,9 @@ impl Engine {
         let Some((ino, kind, _)) = &from.object else {
             return Err(Errno::ENOENT);
         };
+        self.not_below_itself(&from, &to)?;
         if flags == EXCHANGE {
+            self.not_below_itself(&to, &from)?;
             return self.exchange(&from, &to);
         }
         let mut below = Vec::new();
@@ -84,6 +86,29 @@ impl Engine {
             }
             self.did(*target, Did::REMOVED);
             self.let_go(*target);
+        }
+        Ok(())
+    }
+
+    /// The kernel refuses to move a directory below itself, by what it knows of the tree. A revert may have moved one of the directories
+    /// since, none of whose names are those of the rename.
+    ///
+    /// # Errors
+    /// `ESTALE`: the kernel looks up anew what it is about, as in [`super::untold`].
+    fn not_below_itself(&self, from: &Side, to: &Side) -> Answer<()> {
+        let Some((dir, Kind::Dir, _)) = from.object else {
+            return Ok(());
+        };
+        let mut at = to.slot.parent;
+        // What stays where it is stays below what it is below.
+        while at != ROOT && at != from.slot.parent {
+            if at == dir {
+                return Err(Errno::ESTALE);
+            }
+            match self.place_in_head(at) {
+                Some(place) => at = place.parent,
+                None => break,
+            }
         }
         Ok(())
     }

@@ -30,13 +30,17 @@ impl Engine {
     /// Fetches what taking `ino` into the overlay needs, which whoever changes an inode begins with.
     ///
     /// # Errors
-    /// `EROFS` for what is below `.llfs`, or what the base says.
+    /// `EROFS` for what is below `.llfs`, `ESTALE` for an object of the base that a revert took away from under a program that has it open,
+    /// or what the base says.
     pub(super) fn seed(&self, ino: Ino) -> Answer<Seed> {
         if ino >= FIRST_VIEW {
             return Err(Errno::EROFS);
         }
         if ino >= FIRST_INO || self.state.read().head.inode(ino).is_some() {
             return Ok(Seed::Over);
+        }
+        if !self.is_attached(ino) {
+            return Err(Errno::ESTALE);
         }
         let (stat, xattrs) = self.base.describe(ino)?;
         let inode = self.inode_of(&stat, xattrs)?;
@@ -56,11 +60,11 @@ impl Engine {
         self.seed(dir)
     }
 
-    /// Whether a directory of the base has a place in the tree. One that nothing changed yet has it if its name in the
-    /// base means it still, and so on upwards; what was renamed or removed is in the overlay.
-    fn is_attached(&self, dir: Ino) -> bool {
+    /// Whether an object of the base has a place in the tree. One that nothing changed yet has it if its name in the
+    /// base means it still, and so on upwards; what was renamed, or lost one of several names, is in the overlay.
+    fn is_attached(&self, ino: Ino) -> bool {
         let state = self.state.read();
-        let mut at = dir;
+        let mut at = ino;
         while at != ROOT {
             if let Some(inode) = state.head.inode(at) {
                 return inode.nlink > 0;

@@ -312,7 +312,11 @@ impl Engine {
         self.switch(Move::Redo, true, &|state| nth(state, true, steps))
     }
 
-    fn switch(
+    /// Makes the head the state that `find` finds when nothing else goes on.
+    ///
+    /// # Errors
+    /// What `find` says, or the disk failed; then nothing changed.
+    pub(super) fn switch(
         &self,
         how: Move,
         force: bool,
@@ -383,6 +387,8 @@ impl Engine {
                 self.relay.end_revert();
                 return Err(Refusal::failed("the revert was not written")(error));
             }
+            // Who went there relies on it.
+            self.keep_mark(to);
             self.seal_written();
             let dropped: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
             let inodes = dropped.len();
@@ -451,6 +457,17 @@ impl Engine {
         }
     }
 
+    /// Waits until the kernel has every answer that was found before the head was exchanged. Of an inode that it has not heard of yet it
+    /// would forget nothing, and then keep what such an answer says of it; it would also take the attributes that a change gave an inode
+    /// for newer than being told to forget them.
+    pub(super) fn await_answers(&self) {
+        if let Some(kernel) = self.kernel.get()
+            && let Err(error) = kernel.answers()
+        {
+            tracing::warn!("answers to the kernel may be under way still: {error}");
+        }
+    }
+
     /// Directories that the kernel saw removed, and that exist again, must not be taken for those dead ones.
     pub(super) fn retire_dirs(&self, old: &Root, new: &Root, changes: &Changes) {
         let mut held = self.held.lock();
@@ -470,6 +487,7 @@ impl Engine {
         let Some(kernel) = self.kernel.get() else {
             return;
         };
+        self.await_answers();
         let held = |ino: Ino| ino == crate::tree::ROOT || self.held.lock().holds(ino);
         let dirs = changes.names.keys();
         let inodes: BTreeSet<Ino> = (changes.inodes.iter().chain(&changes.data).chain(dirs))
@@ -538,7 +556,7 @@ impl Engine {
     }
 
     /// The name of a directory of the head.
-    fn place_in_head(&self, dir: Ino) -> Option<Slot> {
+    pub(super) fn place_in_head(&self, dir: Ino) -> Option<Slot> {
         let state = self.state.read();
         let inode = state.head.inode(dir);
         if inode.is_some_and(|inode| inode.nlink == 0) {

@@ -234,6 +234,7 @@ impl Engine {
         let Some(kernel) = self.kernel.get() else {
             return;
         };
+        self.await_answers();
         let changes = Changes::between(old, &Root::default());
         let held = |ino: Ino| ino == ROOT || self.held.lock().holds(ino);
         for slot in changes.names.values().flatten() {

@@ -74,6 +74,14 @@ pub(super) fn failed(engine: &Engine, what: &str, errno: Errno) -> Failure {
     }
 }
 
+/// An apply came in between.
+pub(super) fn other_base() -> Failure {
+    Failure::new(
+        ErrorKind::Conflict,
+        "the directory below the mount has changed meanwhile",
+    )
+}
+
 /// There is no snapshot of that name.
 pub(super) fn unknown(engine: &Engine, name: &str) -> Failure {
     let near = {

@@ -15,12 +15,22 @@ use crate::tree::{FIRST_INO, Ino, Kind, ROOT, Slot};
 pub(in crate::engine) type Linked = HashMap<Ino, Vec<Vec<u8>>>;
 
 /// Found once, when a file that has several names differs somewhere; an apply makes it outdated.
+///
+/// # Errors
+/// `ESTALE` if an apply changed the base meanwhile, or what the base says.
 pub(super) fn linked(engine: &Engine) -> Answer<Arc<Linked>> {
+    look(engine, &mut || ())
+}
+
+/// The same; `meanwhile` is called for each path.
+pub(super) fn look(engine: &Engine, meanwhile: &mut dyn FnMut()) -> Answer<Arc<Linked>> {
     if let Some(known) = engine.linked.lock().clone() {
         return Ok(known);
     }
+    let base = engine.digests.which_base();
     let mut found = Linked::new();
     let mut note = |names: &Names<'_>, path: &[u8], ino: Ino| {
+        meanwhile();
         if names.is_linked(ino) {
             found.entry(ino).or_default().push(path.to_vec());
         }
@@ -28,7 +38,12 @@ pub(super) fn linked(engine: &Engine) -> Answer<Arc<Linked>> {
     };
     all(engine, &View::base(), &Stop::default(), &mut note)?;
     let found = Arc::new(found);
-    *engine.linked.lock() = Some(found.clone());
+    let mut known = engine.linked.lock();
+    // An apply says that there is another base before it takes away what was known of the one before.
+    if engine.digests.which_base() != base {
+        return Err(Errno::ESTALE);
+    }
+    *known = Some(found.clone());
     Ok(found)
 }
 

@@ -48,10 +48,10 @@ use llctl::protocol::{
 use llctl::{SnapName, StateRef};
 
 use super::Engine;
-use super::snapshot::{Switched, Taken};
+use super::snapshot::{Refusal, Switched, Taken};
 use crate::control::{Feed, Service, Sink};
 use crate::relay::Errand;
-use crate::tree::StateId;
+use crate::tree::{Move, StateId};
 pub(in crate::engine) use alone::Walk;
 use automatic::Labels;
 pub(super) use digest::Digests;
@@ -133,6 +133,21 @@ impl Host {
         let taken = self.hooked(Deal::Snap, &[], act, taken_name)?;
         self.work.begin(labels);
         Ok(taken)
+    }
+
+    /// Looks at states. What was found of them while an apply made the base another one is no answer: old states rely on it, and go
+    /// with it.
+    fn on_one_base<T>(&self, look: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        let base = {
+            // One that is under way comes to its end first.
+            let _gate = self.engine.gate.read();
+            self.engine.digests.which_base()
+        };
+        let found = look();
+        match self.engine.digests.which_base() == base {
+            true => found,
+            false => Err(failure::other_base().with_hint("ask again")),
+        }
     }
 
     fn reverted(&self, to: String, done: &Switched) -> RevertInfo {
@@ -242,12 +257,14 @@ impl Service for Host {
         patch: bool,
         sink: Sink<'_, Change>,
     ) -> Result<ChangeCounts, Failure> {
-        let old = match from {
-            Some(state) => View::of(&self.engine, state)?,
-            None => View::last_wanted(&self.engine),
-        };
-        let new = View::of(&self.engine, to)?;
-        diff::send(&self.engine, &old, &new, paths, patch, sink)
+        self.on_one_base(|| {
+            let old = match from {
+                Some(state) => View::of(&self.engine, state)?,
+                None => View::last_wanted(&self.engine),
+            };
+            let new = View::of(&self.engine, to)?;
+            diff::send(&self.engine, &old, &new, paths, patch, sink)
+        })
     }
 
     fn log(
@@ -256,11 +273,11 @@ impl Service for Host {
         limit: Option<u64>,
         sink: Sink<'_, LogEntry>,
     ) -> Result<(), Failure> {
-        log::send(&self.engine, path, limit, sink)
+        self.on_one_base(|| log::send(&self.engine, path, limit, sink))
     }
 
     fn stat(&self, state: &StateRef, path: &BytePath) -> Result<Side, Failure> {
-        cat::stat(&self.engine, &View::of(&self.engine, state)?, path)
+        self.on_one_base(|| cat::stat(&self.engine, &View::of(&self.engine, state)?, path))
     }
 
     fn cat(
@@ -270,8 +287,10 @@ impl Service for Host {
         from: u64,
         sink: Sink<'_, Vec<u8>>,
     ) -> Result<(), Failure> {
-        let view = View::of(&self.engine, state)?;
-        cat::send(&self.engine, &view, path, from, sink)
+        self.on_one_base(|| {
+            let view = View::of(&self.engine, state)?;
+            cat::send(&self.engine, &view, path, from, sink)
+        })
     }
 
     fn revert(&self, to: &StateRef, force: bool) -> Result<RevertInfo, Failure> {
@@ -280,8 +299,13 @@ impl Service for Host {
                 StateRef::Snapshot(name) => self.engine.revert_with(name.as_str(), force),
                 StateRef::Base => self.engine.revert_base_with(force),
                 StateRef::At(_) => {
-                    let name = View::of(&self.engine, to)?.name;
-                    self.engine.revert_with(&name, force)
+                    // That there is none is told as such.
+                    View::of(&self.engine, to)?;
+                    // By what the moment means, not by a name: another snapshot may have that one when it is its turn.
+                    self.engine.switch(Move::Revert, force, &|state| {
+                        let found = states::find(state, to);
+                        found.ok_or_else(|| Refusal::Gone(to.to_string()))
+                    })
                 }
                 StateRef::Undo | StateRef::Redo | StateRef::Live => {
                     return Err(failure::no_target(to));
@@ -317,9 +341,10 @@ impl Service for Host {
         patch: bool,
         sink: Sink<'_, Change>,
     ) -> Result<ChangeCounts, Failure> {
-        let new = part::preview(&self.engine, part, on_conflict)?;
-        let old = View::of(&self.engine, &StateRef::Live)?;
-        diff::send(&self.engine, &old, &new, &[], patch, sink)
+        self.on_one_base(|| {
+            let (old, new) = part::preview(&self.engine, part, on_conflict)?;
+            diff::send(&self.engine, &old, &new, &[], patch, sink)
+        })
     }
 
     fn undo(&self, steps: u32) -> Result<RevertInfo, Failure> {
@@ -444,7 +469,7 @@ impl Service for Host {
     }
 
     fn verify(&self, sink: Sink<'_, VerifyEvent>) -> Result<VerifySummary, Failure> {
-        verify::verify(&self.engine, sink)
+        self.on_one_base(|| verify::verify(&self.engine, sink))
     }
 
     fn export(
@@ -454,7 +479,7 @@ impl Service for Host {
         skip: (u64, u64),
         sink: Sink<'_, Vec<u8>>,
     ) -> Result<(), Failure> {
-        transfer::export(&self.engine, names, from, skip, sink)
+        self.on_one_base(|| transfer::export(&self.engine, names, from, skip, sink))
     }
 
     fn archive(

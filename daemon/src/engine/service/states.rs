@@ -8,7 +8,8 @@ use nix::errno::Errno;
 use super::failure;
 use crate::engine::{Answer, Engine};
 use crate::tree::{
-    BASE_STATE, BLOCK, FIRST_INO, Ino, Kind, Piece, Root, State, StateId, Time, extent, piles,
+    Apply, BASE_STATE, BLOCK, FIRST_INO, Ino, Kind, Piece, Root, State, StateId, Time, extent,
+    piles,
 };
 
 /// Which state.
@@ -163,17 +164,14 @@ impl View {
     /// is looked for each time: it may be deleted between two calls.
     ///
     /// # Errors
-    /// `ESTALE` if the state is gone, or the file is gone from the live tree; `EIO` for damaged blocks; what the base says.
+    /// `ESTALE` if the state is gone, an apply writes what it relies on, or the file is gone from the live tree; `EIO` for damaged blocks; what the base says.
     pub fn read(&self, engine: &Engine, ino: Ino, off: u64, buf: &mut [u8]) -> Answer<usize> {
         if self.which == Which::Live {
             return engine.read(ino, off, buf, true);
         }
         let _pinned = engine.pins.read();
-        if let Which::Kept(id) = self.which
-            && engine.state.read().root(id).is_none()
-        {
-            return Err(Errno::ESTALE);
-        }
+        let base = engine.digests.which_base();
+        self.is_there(engine, base)?;
         let pieces = self.pieces(engine, ino, off, buf.len() as u64)?;
         let len = pieces.size.saturating_sub(off).min(buf.len() as u64) as usize;
         engine.fetch(
@@ -184,7 +182,26 @@ impl View {
             &mut buf[..len],
             true,
         )?;
+        // While that was read an apply may have written into the base.
+        self.is_there(engine, base)?;
         Ok(len)
+    }
+
+    /// Whether the state is there, and what the base has of it is still what it was when the base was this one.
+    ///
+    /// # Errors
+    /// `ESTALE` if not.
+    fn is_there(&self, engine: &Engine, base: u64) -> Answer<()> {
+        let state = engine.state.read();
+        let there = match self.which {
+            Which::Kept(id) => state.root(id).is_some(),
+            Which::Base => engine.digests.which_base() == base,
+            Which::Live => true,
+        };
+        match there && state.applying != Some(Apply::Staged) {
+            true => Ok(()),
+            false => Err(Errno::ESTALE),
+        }
     }
 }
 

@@ -33,7 +33,7 @@ use super::verify::stand_back;
 use crate::engine::{Answer, Engine};
 
 use crate::store::Store;
-use crate::tree::{Digest, Ino, Record, Root, StateId};
+use crate::tree::{Apply, Digest, Ino, Record, Root, StateId};
 use content::{Contents, Fingerprint, Hash};
 use entry::Entries;
 use lattice::Sum;
@@ -381,7 +381,7 @@ impl Engine {
         let _gate = self.gate.read();
         let mut state = self.state.write();
         let missing = (state.snapshots.get(&id)).is_some_and(|s| s.digest.is_none());
-        if !missing || state.applying.is_some() {
+        if !missing || state.applying == Some(Apply::Staged) {
             return;
         }
         if let Err(errno) = self.commit(&mut state, &Record::Digest { id, digest }) {

@@ -13,9 +13,11 @@ mod conflicts;
 mod groups;
 mod merge;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use llctl::StateRef;
 use llctl::config::AUTOMATIC;
 use llctl::globs::Globs;
 use llctl::protocol::{ErrorKind, Failure, OnConflict, Part, PartOf};
@@ -28,7 +30,9 @@ use super::states::{View, Which};
 use crate::engine::snapshot::{Conflict, Refusal, Switched, Turned};
 use crate::engine::{Answer, Engine};
 use crate::tree::diff::Changes;
-use crate::tree::{BASE_STATE, Kind, ROOT, Record, Root, State, StateId, Take, Time};
+use crate::tree::{
+    BASE_STATE, Ino, Inode, Kind, ROOT, Record, Root, Slot, State, StateId, Take, Time,
+};
 use merge::Merge;
 
 /// Inodes and names in one record: a name takes 300 bytes at most, a frame 16 MiB.
@@ -43,12 +47,15 @@ struct Step {
 }
 
 /// Another head, and what is said of it.
-pub(super) struct Planned {
+struct Planned {
+    /// What was to be taken back, of which head.
+    steps: Vec<Step>,
+    old: View,
     head: Root,
     to: StateId,
     takes: Vec<Take>,
-    set: Vec<(crate::tree::Ino, Box<crate::tree::Inode>)>,
-    hidden: Vec<crate::tree::Slot>,
+    set: Vec<(Ino, Box<Inode>)>,
+    hidden: Vec<Slot>,
 }
 
 /// Reverts a part.
@@ -66,8 +73,10 @@ pub(super) fn revert(
     // Unknown names are told before anything is flushed, and the base is walked while nobody waits.
     let (_, ahead) = steps(engine, part)?;
     look_ahead(&peeks, &ahead).map_err(|errno| failure::failed(engine, "the base", errno))?;
+    let looked = RefCell::new(ahead);
     let turn = |kept| {
         let planned = plan(engine, &peeks, part, &globs, on_conflict)?;
+        looked.replace(planned.steps);
         let record = Record::Merge {
             kept,
             at: Time::now(),
@@ -93,7 +102,7 @@ pub(super) fn revert(
     }
     let done = done.map_err(|refusal| failure::failure(engine, &refusal))?;
     if done.kept.is_none() {
-        choose_something(engine, part, &globs, &ahead)?;
+        choose_something(engine, part, &globs, &looked.into_inner())?;
     }
     Ok(done)
 }
@@ -155,28 +164,30 @@ fn look_ahead(peeks: &Peeks<'_>, steps: &[Step]) -> Answer<()> {
     Ok(())
 }
 
-/// The tree as [`revert`] would make it.
+/// The tree as it is, and as [`revert`] would make it.
 pub(super) fn preview(
     engine: &Engine,
     part: &Part,
     on_conflict: OnConflict,
-) -> Result<View, Failure> {
+) -> Result<(View, View), Failure> {
     let globs = globs(part)?;
     let peeks = Peeks::new(engine);
-    let (_, steps) = steps(engine, part)?;
+    // Unknown names are told as such.
+    steps(engine, part)?;
     let planned = plan(engine, &peeks, part, &globs, on_conflict)
         .map_err(|refusal| failure::failure(engine, &refusal))?;
     if planned.takes.is_empty() {
-        choose_something(engine, part, &globs, &steps)?;
+        choose_something(engine, part, &globs, &planned.steps)?;
     }
-    Ok(View {
+    let new = View {
         which: match planned.to {
             BASE_STATE => Which::Base,
             to => Which::Kept(to),
         },
         root: planned.head,
         name: "the revert".to_owned(),
-    })
+    };
+    Ok((planned.old, new))
 }
 
 fn globs(part: &Part) -> Result<Globs, Failure> {
@@ -194,7 +205,7 @@ fn plan(
     let old = View {
         which: Which::Live,
         root: head.clone(),
-        name: String::new(),
+        name: StateRef::Live.to_string(),
     };
     let mut merge = Merge::new(engine, head, globs, on_conflict);
     for step in &steps {
@@ -211,7 +222,16 @@ fn plan(
         return Err(Refusal::TooMany(many));
     }
     let to = steps.last().map_or(BASE_STATE, |step| step.from);
-    Ok(merge.planned(to))
+    let (head, takes, set, hidden) = merge.said();
+    Ok(Planned {
+        steps,
+        old,
+        head,
+        to,
+        takes,
+        set,
+        hidden,
+    })
 }
 
 /// The head, and what is to be taken back of it, the newest first.
@@ -272,9 +292,12 @@ fn began_with(state: &State, id: StateId) -> StateId {
     from
 }
 
+/// A head, and what a record says of it.
+type Said = (Root, Vec<Take>, Vec<(Ino, Box<Inode>)>, Vec<Slot>);
+
 impl Merge<'_> {
-    fn planned(self, to: StateId) -> Planned {
-        let mut takes: std::collections::BTreeMap<StateId, Take> = Default::default();
+    fn said(self) -> Said {
+        let mut takes: BTreeMap<StateId, Take> = BTreeMap::new();
         let of = |from| Take {
             from,
             ..Take::default()
@@ -293,15 +316,13 @@ impl Merge<'_> {
                 .slots
                 .push(slot);
         }
-        Planned {
-            head: self.root,
-            to,
-            takes: takes.into_values().collect(),
-            set: (self.set.into_iter())
-                .map(|(ino, inode)| (ino, Box::new(inode)))
-                .collect(),
-            hidden: self.hidden.into_iter().collect(),
-        }
+        let set = self.set.into_iter();
+        (
+            self.root,
+            takes.into_values().collect(),
+            set.map(|(ino, inode)| (ino, Box::new(inode))).collect(),
+            self.hidden.into_iter().collect(),
+        )
     }
 }
 
@@ -314,10 +335,7 @@ fn conflict(path: Vec<u8>, why: impl Into<String>) -> Conflict {
 }
 
 /// Where the overlay has nothing to say, the base's own inode.
-fn inode_in(
-    names: &super::diff::Names<'_>,
-    ino: crate::tree::Ino,
-) -> Result<Option<crate::tree::Inode>, Errno> {
+fn inode_in(names: &super::diff::Names<'_>, ino: Ino) -> Result<Option<Inode>, Errno> {
     if !groups::alive(names, ino)? {
         return Ok(None);
     }

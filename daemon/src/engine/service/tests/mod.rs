@@ -5,6 +5,7 @@ mod bounds;
 mod checks;
 mod diff;
 mod full;
+mod meanwhile;
 mod part;
 mod power;
 mod prune;

@@ -1,16 +1,11 @@
 //! Reverting a part: what is chosen is as it was, everything else stays; where that cannot be, nothing is done.
 
-use std::io;
-use std::path::Path;
-
 use llctl::globs::Globs;
 use llctl::protocol::{ErrorKind, Failure, OnConflict, Part, PartOf, RevertInfo};
-use parking_lot::Mutex;
 use proptest::prelude::*;
 
-use super::random::{Manifest, NAMES, Op, Seen, config, manifest, op, path, run, text};
+use super::random::{Manifest, NAMES, Op, Seen, config, manifest, op, path, run, text, work};
 use super::*;
-use crate::engine::Kernel;
 
 fn since(state: &str, globs: &[&str]) -> Part {
     Part {
@@ -28,20 +23,24 @@ fn done_by(names: &[&str]) -> Part {
 }
 
 impl Bench {
-    fn revert_part(&self, part: &Part, on_conflict: OnConflict) -> Result<RevertInfo, Failure> {
+    pub(super) fn revert_part(
+        &self,
+        part: &Part,
+        on_conflict: OnConflict,
+    ) -> Result<RevertInfo, Failure> {
         self.host.revert_part(part, on_conflict, false)
     }
 
-    fn live(&self) -> Manifest {
+    pub(super) fn live(&self) -> Manifest {
         manifest(self, &StateRef::Live)
     }
 
-    fn text(&self, path: &str) -> Option<String> {
+    pub(super) fn text(&self, path: &str) -> Option<String> {
         let seen = self.live().remove(path.as_bytes())?;
         Some(String::from_utf8(seen.content).unwrap())
     }
 
-    fn sound(&self) {
+    pub(super) fn sound(&self) {
         let mut findings = Vec::new();
         let mut sink = |event| {
             if let llctl::client::VerifyEvent::Finding(finding) = event {
@@ -54,7 +53,7 @@ impl Bench {
     }
 
     /// Each file has as many names as its link count says.
-    fn counted(&self) -> Result<(), TestCaseError> {
+    pub(super) fn counted(&self) -> Result<(), TestCaseError> {
         let mut names: std::collections::BTreeMap<Ino, Vec<String>> = Default::default();
         for path in self.live().keys().filter(|path| !path.is_empty()) {
             let ino = self.find(path).unwrap();
@@ -553,7 +552,7 @@ fn base() -> Bench {
 }
 
 /// The same with files that have several names in the base, in one directory and in others.
-fn linked_base() -> Bench {
+pub(super) fn linked_base() -> Bench {
     let place = Place::new();
     for path in ["a/a/a", "a/b/c", "a/c", "b/a/a", "d"] {
         place.put(path, path.as_bytes());
@@ -592,6 +591,7 @@ proptest! {
         after in prop::collection::vec(op(), 1..15),
         globs in prop::collection::vec(path(), 1..3),
         deeper in any::<bool>(),
+        meanwhile in prop::collection::vec(work(), 0..6),
     ) {
         let b = base();
         let mut snaps = 0;
@@ -604,10 +604,13 @@ proptest! {
         }
         let part = Part { of: PartOf::To("target".parse().unwrap()), globs: globs.clone() };
         let target = manifest(&b, &"target".parse().unwrap());
-        let head = b.live();
+        let programs = b.programs();
+        programs.work(meanwhile);
+        let done = b.revert_part(&part, OnConflict::Stop);
+        let head = programs.saw();
         let (wanted, _) = choose(&globs, &target);
         let (_, kept) = choose(&globs, &head);
-        match b.revert_part(&part, OnConflict::Stop) {
+        match done {
             Ok(done) => {
                 let (inside, outside) = choose(&globs, &b.live());
                 prop_assert_eq!(&inside, &wanted, "chosen, by {:?}", globs);
@@ -657,6 +660,7 @@ proptest! {
         after in prop::collection::vec(op(), 1..15),
         globs in prop::collection::vec(path(), 1..3),
         keep in any::<bool>(),
+        meanwhile in prop::collection::vec(prop::collection::vec(work(), 0..5), 0..3),
         more in prop::collection::vec(op(), 0..5),
     ) {
         let b = linked_base();
@@ -666,10 +670,15 @@ proptest! {
         after.iter().for_each(|op| run(&b, op, &mut snaps));
         let globs: Vec<String> = globs.iter().map(text).collect();
         let part = Part { of: PartOf::To("target".parse().unwrap()), globs: globs.clone() };
-        let states = [manifest(&b, &"target".parse().unwrap()), b.live()];
-        let any = states.iter().any(|state| !choose(&globs, state).0.is_empty());
+        let programs = b.programs();
+        for ops in meanwhile {
+            programs.work(ops);
+        }
         let winner = if keep { OnConflict::Keep } else { OnConflict::Revert };
-        if let Err(refused) = b.revert_part(&part, winner) {
+        let done = b.revert_part(&part, winner);
+        let states = [manifest(&b, &"target".parse().unwrap()), programs.saw()];
+        let any = states.iter().any(|state| !choose(&globs, state).0.is_empty());
+        if let Err(refused) = done {
             let kind = if any { ErrorKind::Conflict } else { ErrorKind::NotFound };
             prop_assert_eq!(refused.kind, kind, "{}", refused);
         }
@@ -684,6 +693,7 @@ proptest! {
     fn all_paths_are_everything(
         before in prop::collection::vec(op(), 0..20),
         after in prop::collection::vec(op(), 1..20),
+        meanwhile in prop::collection::vec(work(), 0..6),
     ) {
         let b = base();
         let mut snaps = 0;
@@ -691,6 +701,7 @@ proptest! {
         b.snap("target");
         after.iter().for_each(|op| run(&b, op, &mut snaps));
         let target = manifest(&b, &"target".parse().unwrap());
+        b.programs().work(meanwhile);
         b.revert_part(&since("target", &["**"]), OnConflict::Stop).unwrap();
         prop_assert_eq!(b.live(), target);
         b.sound();
@@ -702,6 +713,7 @@ proptest! {
     fn undone_steps_of_random_histories(
         steps in prop::collection::vec((prop::collection::vec(plain(), 1..5), any::<bool>()), 2..5),
         last in prop::collection::vec(plain(), 0..4),
+        meanwhile in prop::collection::vec(plain(), 0..4),
     ) {
         let b = base();
         let mut snaps = 0;
@@ -713,10 +725,13 @@ proptest! {
             states.push(b.live());
         }
         last.iter().for_each(|op| run(&b, op, &mut snaps));
-        let head = b.live();
         let gone: Vec<usize> = (1..states.len()).filter(|n| steps[n - 1].1).collect();
         let names: Vec<String> = gone.iter().map(|n| format!("step{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let programs = b.programs();
+        programs.work(meanwhile);
+        let done = b.revert_part(&done_by(&names), OnConflict::Stop);
+        let head = programs.saw();
         let mut expected = head.clone();
         let mut clash = false;
         let all: std::collections::BTreeSet<Vec<u8>> = states.iter().chain([&head]).flat_map(|s| s.keys().cloned()).collect();
@@ -735,7 +750,7 @@ proptest! {
                 None => drop(expected.remove(path)),
             }
         }
-        match b.revert_part(&done_by(&names), OnConflict::Stop) {
+        match done {
             Ok(done) => {
                 prop_assert!(!clash, "a conflict was not seen");
                 prop_assert_eq!(b.live(), expected);
@@ -777,40 +792,16 @@ fn a_part_with_hard_links_of_the_base_is_reverted() {
     b.sound();
 }
 
-/// A kernel that sends dirty pages: what programs do before the tree stands still.
-struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
-
-impl Kernel for Meanwhile {
-    fn flush(&self) -> io::Result<()> {
-        if let Some(act) = self.0.lock().take() {
-            act();
-        }
-        Ok(())
-    }
-    fn answers(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn forget_inode(&self, _: Ino) {}
-    fn forget_name(&self, _: Ino, _: &[u8]) {}
-    fn forget_all_names(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn look_up(&self, _: &Path) {}
-}
-
 /// The base is walked for the names of what differs. What differs only since then has its names all the same.
 #[test]
 fn a_hard_link_of_the_base_that_is_changed_while_the_revert_begins_counts() {
     let b = linked_base();
     b.snap("s");
-    let (engine, dirs) = (Arc::downgrade(&b.engine), [b.ino("a"), b.ino("b/a")]);
-    let act = move || {
-        let engine = engine.upgrade().unwrap();
+    let dirs = [b.ino("a"), b.ino("b/a")];
+    b.programs().before([move |engine: &Engine| {
         engine.rename(dirs[1], b"b", dirs[0], b"f", 0).unwrap();
         engine.unlink(dirs[0], b"c").unwrap();
-    };
-    b.engine
-        .attach(Box::new(Meanwhile(Mutex::new(Some(Box::new(act))))));
+    }]);
     b.revert_part(&since("s", &["a/c"]), OnConflict::Revert)
         .unwrap();
     b.counted().unwrap();

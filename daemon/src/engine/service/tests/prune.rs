@@ -9,7 +9,7 @@ use llctl::config::{AppliesTo, Retention, Size, Span};
 use llctl::protocol::{MetaEdit, Request, Response};
 use proptest::prelude::*;
 
-use super::random::{Manifest, Op, config, manifest, op, run};
+use super::random::{Manifest, Op, config, manifest, run, work};
 use super::*;
 use crate::engine::service::digest::check_all;
 use crate::tree::{Meta, Record};
@@ -68,12 +68,9 @@ fn ago() -> impl Strategy<Value = i64> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let tree = op().prop_filter("a change of the tree", |op| {
-        !matches!(op, Op::Snap | Op::Revert(_) | Op::Base | Op::Undo)
-    });
     let which = || 0usize..16;
     prop_oneof![
-        8 => prop::collection::vec(tree, 1..5).prop_map(Step::Work),
+        8 => prop::collection::vec(work(), 1..5).prop_map(Step::Work),
         8 => (prop::bool::weighted(0.7), prop::bool::weighted(0.2), ago())
             .prop_map(|(own, tagged, ago)| Step::Snap(own, tagged, ago)),
         1 => which().prop_map(Step::Pin),

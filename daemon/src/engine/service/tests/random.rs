@@ -58,15 +58,43 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// A change of the tree, nothing that has to do with states.
+pub(super) fn work() -> impl Strategy<Value = Op> {
+    op().prop_filter("a change of the tree", |op| {
+        !matches!(op, Op::Snap | Op::Revert(_) | Op::Base | Op::Undo)
+    })
+}
+
 /// Does it, if it can be done.
 pub(super) fn run(b: &Bench, op: &Op, snaps: &mut usize) {
+    let done = match op {
+        Op::Snap => {
+            b.snap(&format!("s{snaps}"));
+            *snaps += 1;
+            Some(())
+        }
+        Op::Revert(n) => {
+            let name = format!("s{n}").parse().unwrap();
+            b.host.revert(&name, false).ok().map(drop)
+        }
+        Op::Base => b.host.revert(&StateRef::Base, false).ok().map(drop),
+        Op::Undo => b.host.undo(1).ok().map(drop),
+        op => change(&b.engine, op),
+    };
+    // What cannot be done is a step of a history as well.
+    done.unwrap_or_default();
+}
+
+/// Changes the tree; `None` if that cannot be done.
+pub(super) fn change(engine: &Engine, op: &Op) -> Option<()> {
     let at = |p: &Path| {
         let p = text(p).into_bytes();
         let (dir, name) = match p.iter().rposition(|c| *c == b'/') {
             Some(i) => (p[..i].to_vec(), p[i + 1..].to_vec()),
             None => (Vec::new(), p),
         };
-        let dir = walk(b, &dir).filter(|d| b.engine.getattr(*d).unwrap().kind == Kind::Dir)?;
+        let is_dir = |dir: &Ino| engine.getattr(*dir).unwrap().kind == Kind::Dir;
+        let dir = walk(engine, &dir).filter(is_dir)?;
         Some((dir, name))
     };
     let make = |p: &Path, kind, target: &[u8]| {
@@ -78,107 +106,82 @@ pub(super) fn run(b: &Bench, op: &Op, snaps: &mut usize) {
             target,
         };
         let (dir, name) = at(p)?;
-        Some(b.engine.make(dir, &name, &make, &me()).ok()?.attr.ino)
+        Some(engine.make(dir, &name, &make, &me()).ok()?.attr.ino)
     };
-    let ino = |p: &Path| walk(b, text(p).as_bytes());
-    // What cannot be done is a step of a history as well.
-    let _done: Option<()> = (|| {
-        match op {
-            Op::File(p, byte) => b.write_ino(make(p, Kind::File, b"")?, 0, &[*byte; 5000]),
-            Op::Dir(p) => {
-                make(p, Kind::Dir, b"")?;
-            }
-            Op::Symlink(p, byte) => {
-                make(p, Kind::Symlink, &[b'a' + byte % 4])?;
-            }
-            Op::Write(p, off, byte) => {
-                let how = WriteHow::default();
-                b.engine.write(ino(p)?, *off, &[*byte; 700], how).ok()?;
-            }
-            Op::Chmod(p, perm) => b.chmod_ino(ino(p)?, *perm),
-            Op::Remove(p) => {
-                let (dir, name) = at(p)?;
-                let removed = b.engine.unlink(dir, &name);
-                removed.or_else(|_| b.engine.rmdir(dir, &name)).ok()?;
-            }
-            Op::RemoveAll(p) => {
-                let (dir, name) = at(p)?;
-                b.remove_all(dir, &name);
-            }
-            Op::Rename(p, q, exchange) => {
-                // The kernel refuses to move a directory below itself.
-                if q.starts_with(p) || p.starts_with(q) {
-                    return None;
-                }
-                let ((dir, name), (to, new)) = (at(p)?, at(q)?);
-                let flags = if *exchange { 2 } else { 0 };
-                b.engine.rename(dir, &name, to, &new, flags).ok()?;
-            }
-            Op::Link(p, q) => {
-                let (dir, name) = at(q)?;
-                b.engine.link(ino(p)?, dir, &name).ok()?;
-            }
-            Op::Snap => {
-                b.snap(&format!("s{snaps}"));
-                *snaps += 1;
-            }
-            Op::Revert(n) => {
-                let name = format!("s{n}").parse().unwrap();
-                b.host.revert(&name, false).ok()?;
-            }
-            Op::Base => {
-                b.host.revert(&StateRef::Base, false).unwrap();
-            }
-            Op::Undo => {
-                b.host.undo(1).ok()?;
-            }
+    let ino = |p: &Path| walk(engine, text(p).as_bytes());
+    let how = WriteHow::default();
+    match op {
+        Op::File(p, byte) => {
+            let ino = make(p, Kind::File, b"")?;
+            engine.write(ino, 0, &[*byte; 5000], how).unwrap();
         }
-        Some(())
-    })();
+        Op::Dir(p) => drop(make(p, Kind::Dir, b"")?),
+        Op::Symlink(p, byte) => drop(make(p, Kind::Symlink, &[b'a' + byte % 4])?),
+        Op::Write(p, off, byte) => drop(engine.write(ino(p)?, *off, &[*byte; 700], how).ok()?),
+        Op::Chmod(p, perm) => {
+            let set = SetAttr {
+                perm: Some(*perm),
+                ..SetAttr::default()
+            };
+            engine.setattr(ino(p)?, &set, &me()).unwrap();
+        }
+        Op::Remove(p) => {
+            let (dir, name) = at(p)?;
+            let removed = engine.unlink(dir, &name);
+            removed.or_else(|_| engine.rmdir(dir, &name)).ok()?;
+        }
+        Op::RemoveAll(p) => {
+            let (dir, name) = at(p)?;
+            remove_all(engine, dir, &name);
+        }
+        Op::Rename(p, q, exchange) => {
+            // The kernel refuses to move a directory below itself.
+            if q.starts_with(p) || p.starts_with(q) {
+                return None;
+            }
+            let ((dir, name), (to, new)) = (at(p)?, at(q)?);
+            let flags = if *exchange { 2 } else { 0 };
+            engine.rename(dir, &name, to, &new, flags).ok()?;
+        }
+        Op::Link(p, q) => {
+            let (dir, name) = at(q)?;
+            engine.link(ino(p)?, dir, &name).ok()?;
+        }
+        Op::Snap | Op::Revert(_) | Op::Base | Op::Undo => return None,
+    }
+    Some(())
 }
 
-fn walk(b: &Bench, path: &[u8]) -> Option<Ino> {
+fn walk(engine: &Engine, path: &[u8]) -> Option<Ino> {
     let mut at = ROOT;
     for name in path.split(|c| *c == b'/').filter(|n| !n.is_empty()) {
-        if b.engine.getattr(at).unwrap().kind != Kind::Dir {
+        if engine.getattr(at).unwrap().kind != Kind::Dir {
             return None;
         }
-        at = b.engine.lookup(at, name).unwrap()?.attr.ino;
+        at = engine.lookup(at, name).unwrap()?.attr.ino;
     }
     Some(at)
 }
 
-impl Bench {
-    fn chmod_ino(&self, ino: Ino, perm: u16) {
-        let set = SetAttr {
-            perm: Some(perm),
-            ..SetAttr::default()
-        };
-        self.engine.setattr(ino, &set, &me()).unwrap();
+fn remove_all(engine: &Engine, dir: Ino, name: &[u8]) {
+    let Some(found) = engine.lookup(dir, name).unwrap() else {
+        return;
+    };
+    if found.attr.kind != Kind::Dir {
+        return engine.unlink(dir, name).unwrap();
     }
-
-    fn remove_all(&self, dir: Ino, name: &[u8]) {
-        let Some(found) = self.engine.lookup(dir, name).unwrap() else {
-            return;
-        };
-        if found.attr.kind != Kind::Dir {
-            return self.engine.unlink(dir, name).unwrap();
+    let mut names = Vec::new();
+    let mut note = |entry: &crate::engine::Listed<'_>| {
+        if entry.name != b"." && entry.name != b".." {
+            names.push(entry.name.to_vec());
         }
-        let mut names = Vec::new();
-        let mut note = |entry: &crate::engine::Listed<'_>| {
-            if entry.name != b"." && entry.name != b".." {
-                names.push(entry.name.to_vec());
-            }
-            false
-        };
-        self.engine
-            .readdir(found.attr.ino, 0, false, &mut note)
-            .unwrap();
-        for name in names {
-            self.remove_all(found.attr.ino, &name);
-        }
-        self.engine.rmdir(dir, name).unwrap();
+        false
+    };
+    engine.readdir(found.attr.ino, 0, false, &mut note).unwrap();
+    for name in names {
+        remove_all(engine, found.attr.ino, &name);
     }
+    engine.rmdir(dir, name).unwrap();
 }
 
 /// All that can be seen of an object but its times.
@@ -193,8 +196,12 @@ pub(super) type Manifest = BTreeMap<Vec<u8>, Seen>;
 
 /// Everything in a state, by walking it.
 pub(super) fn manifest(b: &Bench, state: &StateRef) -> Manifest {
-    let view = View::of(&b.engine, state).unwrap();
-    let peeks = Peeks::new(&b.engine);
+    manifest_of(&b.engine, state)
+}
+
+pub(super) fn manifest_of(engine: &Engine, state: &StateRef) -> Manifest {
+    let view = View::of(engine, state).unwrap();
+    let peeks = Peeks::new(engine);
     let names = Names::new(&peeks, &view);
     let mut seen = Manifest::new();
     let mut dirs = vec![ROOT];
@@ -210,7 +217,7 @@ pub(super) fn manifest(b: &Bench, state: &StateRef) -> Manifest {
             let content = match kind {
                 Kind::File => {
                     let mut bytes = vec![0; 20_000];
-                    let n = view.read(&b.engine, ino, 0, &mut bytes).unwrap();
+                    let n = view.read(engine, ino, 0, &mut bytes).unwrap();
                     bytes.truncate(n);
                     bytes
                 }

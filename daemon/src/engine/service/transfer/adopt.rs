@@ -11,7 +11,9 @@ use crate::engine::service::states::time;
 use crate::engine::service::{failure, listing};
 use crate::relay::Passed;
 use crate::tree::staged::differences;
-use crate::tree::{Delta, Difference, Digest, Imported, Meta, Record, Root, Stage, State, StateId};
+use crate::tree::{
+    Apply, Delta, Difference, Digest, Imported, Meta, Record, Root, Stage, State, StateId,
+};
 
 /// Bytes of differences that one record tells, about.
 const RECORD: usize = 1 << 20;
@@ -158,9 +160,8 @@ fn commit(
     let now = UnixNanos::now();
     let _gate = engine.gate.write();
     let mut state = engine.state.write();
-    if engine.digests.which_base() != base || state.applying.is_some() {
-        let why = "the directory below the mount has changed meanwhile";
-        return Err(Failure::new(ErrorKind::Conflict, why).with_hint("import again"));
+    if engine.digests.which_base() != base || state.applying == Some(Apply::Staged) {
+        return Err(failure::other_base().with_hint("import again"));
     }
     if let Some(one) = built
         .iter()

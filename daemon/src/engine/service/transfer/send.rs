@@ -327,7 +327,8 @@ fn data_in(
         Some(Src::Zero) => (end, end),
         None if at >= base_len => (end, end),
         None => {
-            let end_of_base = end.min(base_len);
+            // In whole blocks, though it may have grown: what the base has of the last one is followed by zeros.
+            let end_of_base = base_len.next_multiple_of(BLOCK).min(end);
             let data = match engine.base.seek_data_hole(ino, at, Seek::Data) {
                 Ok(data) => data.max(at) / BLOCK * BLOCK,
                 Err(Errno::ENXIO) => return (end, end),
