@@ -12,6 +12,7 @@ mod prune;
 mod random;
 mod sim;
 mod snapshots;
+mod stress;
 mod transfer;
 mod verify;
 mod watch;
