@@ -402,7 +402,7 @@ impl<'a> Merge<'a> {
         self.set.remove(&ino);
     }
 
-    fn set(&mut self, ino: Ino, inode: Inode) -> Answer<()> {
+    pub fn set(&mut self, ino: Ino, inode: Inode) -> Answer<()> {
         let set = self.root.set(ino, &inode);
         set.map_err(|_| nix::errno::Errno::EIO)?;
         self.set.insert(ino, inode);

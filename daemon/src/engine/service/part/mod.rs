@@ -12,6 +12,7 @@ mod back;
 mod conflicts;
 mod groups;
 mod merge;
+mod whole;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,6 +215,10 @@ fn plan(
     }
     let counted = merge.count_links(peeks, &steps, &old);
     counted.map_err(Refusal::failed("the revert could not be planned"))?;
+    if matches!(part.of, PartOf::Snapshots(_)) && merge.conflicts.is_empty() {
+        let checked = merge.check_whole(peeks, &steps, &old);
+        checked.map_err(Refusal::failed("the revert could not be planned"))?;
+    }
     if !merge.conflicts.is_empty() {
         return Err(Refusal::Conflicts(merge.conflicts.into_iter().collect()));
     }

@@ -688,6 +688,37 @@ proptest! {
         b.sound();
     }
 
+    /// Whatever was renamed: when what some snapshots did is taken back, whoever wins, each directory has one name, and each file as many as
+    /// it says.
+    #[test]
+    fn steps_with_renames_leave_a_tree(
+        steps in prop::collection::vec((prop::collection::vec(op(), 1..6), any::<bool>()), 1..5),
+        last in prop::collection::vec(work(), 0..6),
+        globs in prop::option::of(prop::collection::vec(path(), 1..3)),
+        keep in any::<bool>(),
+    ) {
+        let b = linked_base();
+        let mut snaps = 0;
+        for (n, (ops, _)) in steps.iter().enumerate() {
+            ops.iter().for_each(|op| run(&b, op, &mut snaps));
+            b.snap(&format!("step{n}"));
+        }
+        last.iter().for_each(|op| run(&b, op, &mut snaps));
+        let gone = steps.iter().enumerate().filter(|(_, step)| step.1);
+        let names: Vec<String> = gone.map(|(n, _)| format!("step{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut part = done_by(&names);
+        part.globs = globs.iter().flatten().map(text).collect();
+        let winner = if keep { OnConflict::Keep } else { OnConflict::Revert };
+        if let Err(refused) = b.revert_part(&part, winner) {
+            let kind = refused.kind;
+            let right = matches!(kind, ErrorKind::Conflict | ErrorKind::NotFound | ErrorKind::Invalid);
+            prop_assert!(right, "{}", refused);
+        }
+        b.counted()?;
+        b.sound();
+    }
+
     /// Everything chosen is a revert of everything.
     #[test]
     fn all_paths_are_everything(
@@ -769,6 +800,33 @@ proptest! {
             }
         }
     }
+}
+
+/// What was moved since to where a snapshot had made something would be lost with it.
+#[test]
+fn what_was_moved_onto_what_goes_is_not_lost() {
+    let b = linked_base();
+    for path in ["b/a/a", "b/a/b", "b/a", "b/b", "b"] {
+        b.remove(path);
+    }
+    b.snap("one");
+    b.dir("b");
+    b.snap("two");
+    b.rename("a", "b", 0);
+    b.snap("three");
+    let before = b.live();
+    assert_eq!(b.conflicts(&done_by(&["two"])), ["b: was replaced since"]);
+    let refused = b.revert_part(&done_by(&["two"]), OnConflict::Revert);
+    let refused = refused.unwrap_err();
+    let told: Vec<String> = (refused.conflicts.iter())
+        .map(|c| format!("{}: {}", c.path, c.why))
+        .collect();
+    let lost = ["b", "b/a/a", "b/c"].map(|path| format!("{path}: would be lost"));
+    assert_eq!(told, lost);
+    assert_eq!(b.live(), before);
+    b.revert_part(&done_by(&["two"]), OnConflict::Keep).unwrap();
+    assert_eq!(b.live(), before);
+    b.sound();
 }
 
 /// Which names those are only a walk over the base tells, and no walk ends while the tree stands still.

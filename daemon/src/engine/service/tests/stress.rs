@@ -1,7 +1,7 @@
 //! Programs, clients, and what the daemon does by itself, all at once: nothing is damaged, link counts are those of the names, what is in a
 //! file was written to it, and what a snapshot holds stays what it was.
 //!
-//! Not among what clients do: taking back what some snapshots did, and comparing with the live tree (`docs/RELIABILITY.md` says why).
+//! Not among what clients do: comparing with the live tree (`docs/RELIABILITY.md` says why).
 //!
 //! `LLFS_CASES` is how many rounds there are, each of a second or so. `LLFS_SEED` is the seed of the first one, which says what each
 //! thread does; not in which order.
@@ -250,9 +250,15 @@ impl Client<'_> {
 
     fn part(&mut self) -> Result<Part, Failure> {
         let globs = (0..=self.dice.below(2)).map(|_| self.dice.path().join("/"));
-        let globs = globs.collect();
-        let of = match self.dice.below(5) {
+        let mut globs: Vec<String> = globs.collect();
+        let of = match self.dice.below(6) {
             0 => PartOf::To(StateRef::Base),
+            1 | 2 => {
+                if self.dice.below(2) == 0 {
+                    globs.clear();
+                }
+                PartOf::Snapshots(vec![self.name()?, self.name()?])
+            }
             _ => PartOf::To(StateRef::Snapshot(self.name()?)),
         };
         Ok(Part { of, globs })
