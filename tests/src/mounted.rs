@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::binaries;
-use crate::command::{Finished, Run, ended_within};
+use crate::command::{Finished, Run, ended_within, until};
 use crate::manifest::{Manifest, walk};
 use crate::mountinfo;
 use crate::scratch::{self, Scratch};
@@ -283,6 +283,16 @@ impl Mounted {
     #[track_caller]
     pub fn snap(&self, name: &str) {
         self.llctl(&["snap", name, "-m", "a test"]).ok();
+    }
+
+    /// The checksum of what a snapshot holds. It is computed behind the scenes, and waited for.
+    #[track_caller]
+    pub fn hash(&self, name: &str) -> String {
+        let wait = Duration::from_secs(60);
+        until("the checksum of a snapshot", wait, || {
+            let shown = self.json(&["show", name])["snapshot"].clone();
+            shown["hash"].as_str().map(str::to_owned)
+        })
     }
 
     /// `llctl revert NAME`.

@@ -85,22 +85,12 @@ fn tree(base: &Path) {
     }
 }
 
-/// Waits until it was computed.
-#[track_caller]
-fn checksum(site: &Mounted, name: &str) {
-    until("the checksum of a snapshot", PATIENCE, || {
-        site.json(&["show", name])["snapshot"]["hash"]
-            .as_str()
-            .map(drop)
-    });
-}
-
 #[test]
 fn what_many_removals_take_is_in_a_snapshot_from_before_the_first() {
     let site = mounted("auto-bulk", tree);
     site.rules("[checkpoints]\nquiet = \"1h\"\n");
     site.snap("known");
-    checksum(&site, "known");
+    site.hash("known");
     // What has changed since the base makes the base no way back.
     fs::write(site.path("src/0/0"), "work of today").unwrap();
     let before = site.manifest();
@@ -113,7 +103,7 @@ fn what_many_removals_take_is_in_a_snapshot_from_before_the_first() {
         "before many files were removed"
     );
     // Nobody asked for it, and nobody asks for its checksum.
-    checksum(&site, &name);
+    site.hash(&name);
     site.revert(&name);
     before.assert_same(&site.manifest(), Ignore::default(), "reverted");
     site.verify();

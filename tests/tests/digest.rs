@@ -6,22 +6,9 @@
 )]
 
 use std::fs;
-use std::time::Duration;
 
-use llfs_tests::command::{Run, until};
+use llfs_tests::command::Run;
 use llfs_tests::mounted::Mounted;
-
-/// Waits for it; it is computed behind the scenes.
-fn hash(mounted: &Mounted, name: &str) -> String {
-    until(
-        "the checksum of a snapshot",
-        Duration::from_secs(60),
-        || {
-            let shown = mounted.json(&["show", name])["snapshot"].clone();
-            shown["hash"].as_str().map(str::to_owned)
-        },
-    )
-}
 
 fn fill(base: &std::path::Path) {
     fs::create_dir(base.join("dir")).unwrap();
@@ -39,11 +26,11 @@ fn equal_states_have_equal_checksums_that_survive_and_verify() {
     mounted.snap("second");
     mounted.revert("first");
     mounted.snap("third");
-    let first = hash(&mounted, "first");
-    let second = hash(&mounted, "second");
+    let first = mounted.hash("first");
+    let second = mounted.hash("second");
     assert_eq!((first.len(), second.len()), (64, 64));
     assert_ne!(first, second);
-    assert_eq!(hash(&mounted, "third"), first);
+    assert_eq!(mounted.hash("third"), first);
     mounted.verify().ok();
     mounted.kill9();
     mounted.mount();
@@ -71,8 +58,8 @@ fn a_copy_of_a_tree_has_its_checksum() {
             .ok();
     });
     copy.snap("t");
-    assert_eq!(hash(&mounted, "s"), hash(&copy, "t"));
+    assert_eq!(mounted.hash("s"), copy.hash("t"));
     fs::write(copy.path("moved/c"), "").unwrap();
     copy.snap("u");
-    assert_ne!(hash(&copy, "u"), hash(&copy, "t"));
+    assert_ne!(copy.hash("u"), copy.hash("t"));
 }

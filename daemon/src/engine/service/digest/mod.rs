@@ -137,12 +137,12 @@ impl Digests {
 fn keep(engine: &Weak<Engine>, stop: &Stop) {
     stand_back();
     let mut chain = Chain::new(stop.clone());
-    chain.contents.pace = Some(Pace::new());
     while stop.check().is_ok() {
         let Some(engine) = engine.upgrade() else {
             return;
         };
         engine.digests.wait();
+        chain.contents.pace = Some(Pace::new());
         chain.all(&engine);
     }
 }
