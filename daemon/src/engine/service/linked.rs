@@ -48,6 +48,19 @@ pub(super) fn look(engine: &Engine, meanwhile: &mut dyn FnMut()) -> Answer<Arc<L
 }
 
 impl Peeks<'_> {
+    /// All files that have several names in the base.
+    ///
+    /// # Errors
+    /// As [`Peeks::links_of_base`].
+    pub fn linked(&self) -> Answer<Arc<Linked>> {
+        let known = self.engine.linked.lock().clone();
+        match known {
+            Some(known) => Ok(known),
+            None if self.is_hurried() || !self.may_walk() => Err(Errno::EAGAIN),
+            None => linked(self.engine),
+        }
+    }
+
     /// The names in the base of those of `inos` that have several there.
     ///
     /// # Errors
@@ -58,13 +71,7 @@ impl Peeks<'_> {
         let names = Names::new(self, &base);
         let several = |ino: &&Ino| **ino < FIRST_INO && names.is_linked(**ino);
         for ino in inos.iter().filter(several) {
-            let known = self.engine.linked.lock().clone();
-            let known = match known {
-                None if self.is_hurried() || !self.may_walk() => return Err(Errno::EAGAIN),
-                None => linked(self.engine)?,
-                Some(known) => known,
-            };
-            let paths = known.get(ino).cloned().unwrap_or_default();
+            let paths = self.linked()?.get(ino).cloned().unwrap_or_default();
             let mut slots = BTreeSet::new();
             for path in paths {
                 slots.extend(self.slot_of(&path)?);

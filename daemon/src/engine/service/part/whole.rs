@@ -24,17 +24,21 @@ impl Merge<'_> {
             name: String::new(),
         };
         let (before, names) = (Names::new(peeks, old), Names::new(peeks, &view));
-        let named = self.named(peeks, (&before, &names))?;
+        let touched = self.touched(peeks, (&before, &names))?;
+        let named = self.named(peeks, &names, &touched)?;
         for (ino, slots) in named {
             let Some(inode) = inode_in_either(ino, &names, &before)? else {
                 continue;
             };
             let is_dir = inode.kind == Kind::Dir;
+            // A name may mean what is gone: a directory that was made, moved, and is taken back.
+            let exists = (self.root.inode(ino)).map_or(ino < FIRST_INO, |inode| inode.nlink > 0);
             let found = match is_dir {
                 true => slots.len() == 1 && names.has_dir(ino),
                 false => !slots.is_empty(),
             };
-            if !found && (slots.len() > 1 || self.is_wanted(peeks, steps, ino, &before)?) {
+            let found = found && exists;
+            if !found && (!slots.is_empty() || self.is_wanted(peeks, steps, ino, &before)?) {
                 let was = before.bound(ino)?;
                 let path = was.first().and_then(|slot| before.path(slot));
                 let path = path.or_else(|| slots.first().and_then(|slot| names.path(slot)));
@@ -45,31 +49,72 @@ impl Merge<'_> {
                 self.conflicts
                     .insert(conflict(path.unwrap_or_default(), why));
             }
+            // A file of the base may have names outside of it, which nobody sees.
+            let counts = !is_dir && (ino >= FIRST_INO || touched.contains(&ino));
             let nlink = u32::try_from(slots.len()).unwrap_or(u32::MAX);
-            if !is_dir && nlink > 0 && nlink != inode.nlink {
+            if counts && nlink > 0 && nlink != inode.nlink {
                 self.set(ino, Inode { nlink, ..inode })?;
             }
         }
         Ok(())
     }
 
-    /// The names of all that the overlay has, and of what a changed name meant.
-    fn named(
+    /// Inodes that were taken or set, those that a changed name meant or means, and files that come or go with a directory of the base of
+    /// those while they have names elsewhere.
+    fn touched(
         &self,
         peeks: &Peeks<'_>,
         (before, names): (&Names<'_>, &Names<'_>),
-    ) -> Answer<BTreeMap<Ino, BTreeSet<Slot>>> {
-        let mut named: BTreeMap<Ino, BTreeSet<Slot>> = BTreeMap::new();
-        let inodes = self.root.inodes.iter();
-        for (ino, _) in inodes.filter(|(_, inode)| inode.nlink > 0) {
-            named.entry(*ino).or_default();
-        }
+    ) -> Answer<BTreeSet<Ino>> {
+        let mut touched: BTreeSet<Ino> =
+            self.inodes.keys().chain(self.set.keys()).copied().collect();
         let changes = Changes::between(&before.view.root, &self.root);
         for slot in changes.names.values().flatten() {
-            if let Some((ino, _)) = meaning(before, slot)? {
-                named.entry(ino).or_default();
+            for names in [before, names] {
+                touched.extend(meaning(names, slot)?.map(|(ino, _)| ino));
             }
         }
+        let mut dirs: Vec<Ino> = Vec::new();
+        for ino in touched.range(..FIRST_INO) {
+            let inode = inode_in_either(*ino, names, before)?;
+            dirs.extend(inode.filter(|inode| inode.kind == Kind::Dir).map(|_| *ino));
+        }
+        if !dirs.is_empty() {
+            let linked = peeks.linked()?.keys().copied().collect();
+            for (ino, slots) in peeks.links_of_base(&linked)? {
+                for slot in slots {
+                    if before.means(&slot, ino)? != names.means(&slot, ino)?
+                        || before.has_dir(slot.parent) != names.has_dir(slot.parent)
+                    {
+                        touched.insert(ino);
+                    }
+                }
+            }
+        }
+        // What only the base says of what is in a directory is seen again with it, though it may be gone since.
+        while let Some(dir) = dirs.pop() {
+            if before.has_dir(dir) || !names.has_dir(dir) {
+                continue;
+            }
+            for (_, ino, kind) in names.children(dir)? {
+                touched.insert(ino);
+                dirs.extend((kind == Kind::Dir && ino < FIRST_INO).then_some(ino));
+            }
+        }
+        Ok(touched)
+    }
+
+    /// The names of all that the overlay has, and of what is touched.
+    fn named(
+        &self,
+        peeks: &Peeks<'_>,
+        names: &Names<'_>,
+        touched: &BTreeSet<Ino>,
+    ) -> Answer<BTreeMap<Ino, BTreeSet<Slot>>> {
+        let inodes = self.root.inodes.iter().filter(|(_, inode)| inode.nlink > 0);
+        let inos = inodes.map(|(ino, _)| ino).chain(touched);
+        let mut named: BTreeMap<Ino, BTreeSet<Slot>> =
+            inos.map(|ino| (*ino, BTreeSet::new())).collect();
         for (slot, dentry) in &self.root.dentries {
             if let Dentry::Here(ino, _) = dentry.get()
                 && names.has_dir(slot.parent)
@@ -109,8 +154,11 @@ impl Merge<'_> {
 
 /// The inode as it would be, or as it was if it would not be there.
 fn inode_in_either(ino: Ino, names: &Names<'_>, before: &Names<'_>) -> Answer<Option<Inode>> {
-    match names.view.root.inode(ino) {
-        Some(inode) => Ok(Some((**inode).clone())),
+    if let Some(inode) = names.view.root.inode(ino) {
+        return Ok(Some((**inode).clone()));
+    }
+    match inode_in(names, ino)? {
+        Some(inode) => Ok(Some(inode)),
         None => inode_in(before, ino),
     }
 }

@@ -553,9 +553,14 @@ fn base() -> Bench {
 
 /// The same with files that have several names in the base, in one directory and in others.
 pub(super) fn linked_base() -> Bench {
+    linked_with(&|place, path| place.put(path, path.as_bytes()))
+}
+
+/// The same with other contents, which `put` puts there.
+pub(super) fn linked_with(put: &dyn Fn(&Place, &str)) -> Bench {
     let place = Place::new();
     for path in ["a/a/a", "a/b/c", "a/c", "b/a/a", "d"] {
-        place.put(path, path.as_bytes());
+        put(&place, path);
     }
     for (from, to) in [
         ("a/a/a", "a/a/b"),
@@ -827,6 +832,37 @@ fn what_was_moved_onto_what_goes_is_not_lost() {
     b.revert_part(&done_by(&["two"]), OnConflict::Keep).unwrap();
     assert_eq!(b.live(), before);
     b.sound();
+}
+
+/// A directory that was made and then moved is not taken from under its new name.
+#[test]
+fn what_was_made_and_moved_since_is_not_lost() {
+    let b = linked_base();
+    b.dir("new");
+    b.snap("one");
+    b.rename("new", "a/new", 0);
+    let before = b.live();
+    let refused = b.revert_part(&done_by(&["one"]), OnConflict::Revert);
+    assert_eq!(refused.unwrap_err().kind, ErrorKind::Conflict);
+    assert_eq!(b.live(), before);
+    b.sound();
+}
+
+/// What was taken back leaves alone what it has nothing to do with: not all names of a file of the base need be below it.
+#[test]
+fn links_that_nobody_touched_are_not_counted_anew() {
+    let place = Place::new();
+    place.put("a", b"a");
+    std::fs::hard_link(place.base("a"), place.base("../outside")).unwrap();
+    let b = place.open();
+    b.write("a", 0, b"A");
+    b.snap("one");
+    b.dir("d");
+    b.snap("two");
+    let links = || b.engine.getattr(b.ino("a")).unwrap().nlink;
+    assert_eq!(links(), 2);
+    b.revert_part(&done_by(&["two"]), OnConflict::Stop).unwrap();
+    assert_eq!(links(), 2);
 }
 
 /// Which names those are only a walk over the base tells, and no walk ends while the tree stands still.
