@@ -33,15 +33,23 @@ impl Engine {
     /// `EROFS` for what is below `.llfs`, `ESTALE` for an object of the base that a revert took away from under a program that has it open,
     /// or what the base says.
     pub(super) fn seed(&self, ino: Ino) -> Answer<Seed> {
+        match self.seed_over(ino)? {
+            Some(seed) => Ok(seed),
+            None if self.is_attached(ino) => self.seed_base(ino),
+            None => Err(Errno::ESTALE),
+        }
+    }
+
+    /// What needs nothing of the base.
+    fn seed_over(&self, ino: Ino) -> Answer<Option<Seed>> {
         if ino >= FIRST_VIEW {
             return Err(Errno::EROFS);
         }
-        if ino >= FIRST_INO || self.state.read().head.inode(ino).is_some() {
-            return Ok(Seed::Over);
-        }
-        if !self.is_attached(ino) {
-            return Err(Errno::ESTALE);
-        }
+        let over = ino >= FIRST_INO || self.state.read().head.inode(ino).is_some();
+        Ok(over.then_some(Seed::Over))
+    }
+
+    fn seed_base(&self, ino: Ino) -> Answer<Seed> {
         let (stat, xattrs) = self.base.describe(ino)?;
         let inode = self.inode_of(&stat, xattrs)?;
         let places = self.places(ino, &stat)?;
@@ -57,7 +65,10 @@ impl Engine {
         if dir < FIRST_INO && !self.is_attached(dir) {
             return Err(Errno::ENOENT);
         }
-        self.seed(dir)
+        match self.seed_over(dir)? {
+            Some(seed) => Ok(seed),
+            None => self.seed_base(dir),
+        }
     }
 
     /// Whether an object of the base has a place in the tree. One that nothing changed yet has it if its name in the

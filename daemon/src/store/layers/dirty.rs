@@ -88,7 +88,7 @@ impl Dirty {
 
     /// A layer's file was made or deleted.
     pub fn names_changed(&self) {
-        self.names.fetch_add(1, Ordering::AcqRel);
+        self.renamed();
         self.unstarted.fetch_add(EARLY, Ordering::Relaxed);
     }
 

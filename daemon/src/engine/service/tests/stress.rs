@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::states::View;
+use super::part::linked_with;
 use super::random::NAMES;
 use super::*;
 use crate::engine::Answer;
@@ -423,21 +424,11 @@ fn check_tree(b: &Bench) {
 }
 
 fn round(seed: u64) {
-    let place = Place::new();
-    for path in ["a/a/a", "a/b/c", "a/c", "b/a/a", "d"] {
+    let b = linked_with(&|place, path| {
         place.put(path, b"");
         let ino = std::fs::metadata(place.base(path)).unwrap().ino();
         place.put(path, &block(ino).repeat(2)[..BLOCK + 800]);
-    }
-    for (from, to) in [
-        ("a/a/a", "a/a/b"),
-        ("a/a/a", "b/b"),
-        ("a/c", "b/a/b"),
-        ("d", "a/b/d"),
-    ] {
-        std::fs::hard_link(place.base(from), place.base(to)).unwrap();
-    }
-    let b = place.open();
+    });
     b.engine.compute_digests().unwrap();
     let (taken, holds) = (AtomicUsize::new(0), parking_lot::Mutex::default());
     let mut dice = Dice(seed);
