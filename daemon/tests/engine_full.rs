@@ -9,14 +9,15 @@ mod simdisk;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use llfs::base::Base;
 use llfs::engine::snapshot::Refusal;
-use llfs::engine::{Caller, Engine, Make, OpenError, SetAttr, WriteHow};
+use llfs::engine::{Caller, Engine, Kernel, Make, OpenError, SetAttr, WriteHow};
 use llfs::store::{self, BootToken};
 use llfs::tree::{Ino, Kind, ROOT};
 use nix::errno::Errno;
@@ -312,6 +313,92 @@ fn a_write_takes_back_what_was_given_up() {
     e.unlink(ROOT, b"big").unwrap();
     e.forget(big, 1000);
     make(&e, "again", 200 << 10).unwrap();
+}
+
+#[test]
+fn what_is_punched_is_taken_back_by_who_needs_it() {
+    let (dir, disk) = (Dir::new(), SimDisk::new());
+    let e = open(&dir, &disk, BOOT);
+    let big = make_big(&e, 4 << 20);
+    disk.set_capacity(Some(disk.used() + (64 << 10)));
+    assert_eq!(make(&e, "more", 200 << 10), Err(Errno::ENOSPC));
+    e.fallocate(big, 0, 4 << 20, PUNCH, &WHO).unwrap();
+    make(&e, "again", 200 << 10).unwrap();
+}
+
+const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+
+/// The kernel has pages of the file and keeps them when it is told of an error.
+#[test]
+fn a_hole_for_which_there_is_no_space_leaves_every_byte() {
+    let mut refused = 0;
+    for (mode, room) in [PUNCH, libc::FALLOC_FL_ZERO_RANGE]
+        .into_iter()
+        .flat_map(|mode| (0..24).map(move |n| (mode, n * 700)))
+    {
+        let (dir, disk) = (Dir::new(), SimDisk::new());
+        let e = open(&dir, &disk, BOOT);
+        let file = make(&e, "file", 5 * 4096).unwrap();
+        e.snapshot(|_| "kept".to_owned(), "").unwrap();
+        // The first block may be written where it is, and no other.
+        e.write(file, 0, &[b'y'; 4096], WriteHow::default())
+            .unwrap();
+        disk.set_capacity(Some(disk.used() + room));
+        let before = tree(&e);
+        let (from, to) = (100, 2 * 4096 + 100);
+        let done = e.fallocate(file, from, to - from, mode, &WHO);
+        let mut expected = before.clone();
+        match done {
+            Ok(()) => expected.get_mut("file").unwrap()[from as usize..to as usize].fill(0),
+            Err(errno) => {
+                assert_eq!(errno, Errno::ENOSPC);
+                refused += 1;
+            }
+        }
+        assert!(tree(&e) == expected, "mode {mode}, room {room}: {done:?}");
+    }
+    assert!((8..40).contains(&refused), "refused {refused} times");
+}
+
+/// What the kernel was told to forget.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<Ino>>>);
+
+impl Kernel for Told {
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn answers(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn forget_inode(&self, ino: Ino) {
+        self.0.lock().unwrap().push(ino);
+    }
+    fn forget_name(&self, _: Ino, _: &[u8]) {}
+    fn forget_all_names(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn look_up(&self, _: &Path) {}
+}
+
+/// A copy writes without the kernel's pages. Where it ends early some more of it may be there than was told.
+#[test]
+fn the_kernel_forgets_what_a_copy_may_have_left_for_which_there_is_no_space() {
+    let (dir, disk) = (Dir::new(), SimDisk::new());
+    let e = open(&dir, &disk, BOOT);
+    let told = Told::default();
+    e.attach(Box::new(told.clone()));
+    let from = make(&e, "from", 5 * 4096).unwrap();
+    let to = make(&e, "to", 5 * 4096).unwrap();
+    e.snapshot(|_| "kept".to_owned(), "").unwrap();
+    disk.set_capacity(Some(disk.used()));
+    let copied = e.copy_file_range(from, 0, to, 0, 5 * 4096, &WHO);
+    assert_eq!(copied, Err(Errno::ENOSPC));
+    let begun = Instant::now();
+    while !told.0.lock().unwrap().contains(&to) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it keeps them");
+        std::thread::yield_now();
+    }
 }
 
 /// The removal of a file may fit where the record does not that gives its blocks up once the kernel forgets it: that is made up

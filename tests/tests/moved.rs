@@ -360,14 +360,31 @@ fn directory_and_store_may_be_on_different_filesystems() {
     }
 }
 
+/// A library with which a program that gives a file the name `big0` in a directory sleeps for ever once that is done.
+const SLEEPS: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+int renameat2(int from_dir, const char *from, int dir, const char *name, unsigned flags) {
+    static int (*real)(int, const char *, int, const char *, unsigned);
+    if (!real) real = dlsym(RTLD_NEXT, "renameat2");
+    int done = real(from_dir, from, dir, name, flags);
+    while (!done && !strcmp(name, "big0")) pause();
+    return done;
+}
+"#;
+
 /// What was begun can only be finished by the store that knows of it.
 #[test]
 fn a_fresh_store_is_refused_while_an_apply_is_half_done() {
-    let mounted = Mounted::over("half", |base| tree::plant(base, 11, 200).unwrap());
+    let mounted = Mounted::prepare("half");
+    tree::plant(&mounted.dir, 11, 200).unwrap();
+    let library = preload::library(mounted.scratch.path(), "sleeps", SLEEPS);
+    mounted.mount_run().env("LD_PRELOAD", library).ok();
     tree::churn(&mounted.dir, 12, 300, true).unwrap();
-    for number in 0..20 {
-        fs::write(mounted.path(&format!("big{number}")), vec![1; 1 << 20]).unwrap();
-    }
+    fs::write(mounted.path("big0"), vec![1; 1 << 20]).unwrap();
     let head = mounted.manifest();
     let supervisor = mounted.pid();
     let mut apply = mounted.llctl(&["apply", "--yes"]).start();

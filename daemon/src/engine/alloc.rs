@@ -4,6 +4,7 @@ use nix::errno::Errno;
 
 use super::attr::{kill_capability, kill_privileges, set_attr};
 use super::authors::Did;
+use super::blocks::Target;
 use super::browse::FIRST_VIEW;
 use super::io::{File, SIZE_MAX};
 use super::seed::Seed;
@@ -95,6 +96,7 @@ impl Engine {
             if zero {
                 self.zero_range(ino, &file, off, end.min(file.size), &mut maps)?;
             }
+            let given_up: u64 = maps.iter().map(|m| self.in_layers(ino, m.0, m.1)).sum();
             // Zeroing up to the old end zeroes the rest of its block too.
             if grows && !(zero && off < file.size) {
                 let mut tail = Vec::new();
@@ -120,12 +122,21 @@ impl Engine {
                 }
                 Ok(())
             })?;
+            self.freed(given_up * BLOCK);
             self.did(ino, Did::WROTE);
             Ok(())
         })
     }
 
-    /// Makes bytes zero: whole blocks by saying so, parts of blocks by writing zeros where there is something.
+    /// How many of a file's blocks are in layers, from one on.
+    fn in_layers(&self, ino: Ino, from: u64, len: u64) -> u64 {
+        let pieces = self.pieces(ino, from, from + len);
+        let of_layers = |p: &&Piece| matches!(p.src, Some(Src::Layer { .. }));
+        pieces.iter().filter(of_layers).map(|p| p.len).sum()
+    }
+
+    /// Makes bytes zero: whole blocks by saying so, parts of blocks by writing zeros where there is something. They go into new blocks
+    /// always: the kernel keeps its pages when it is told of an error, so then nothing may have changed.
     fn zero_range(
         &self,
         ino: Ino,
@@ -152,11 +163,15 @@ impl Engine {
             edges.push((whole.1 * BLOCK, end));
         }
         let mut written = Vec::new();
+        let target = Target {
+            sealed: u32::MAX,
+            ..self.target()
+        };
         for (start, stop) in edges.into_iter().filter(|(a, b)| a < b) {
             let block = start / BLOCK;
             if self.has_data(ino, file, block) {
                 let zeros = vec![0; (stop - start) as usize];
-                self.put(ino, file, self.target(), start, &zeros, &mut written)?;
+                self.put(ino, file, target, start, &zeros, &mut written)?;
             }
         }
         maps.extend(written.into_iter().map(|(f, l, s)| (f, l, Some(s))));
@@ -284,8 +299,14 @@ impl Engine {
             match step {
                 Ok(0) => break,
                 Ok(n) => done += u64::from(n),
-                Err(e) if done == 0 => return Err(e),
-                Err(_) => break,
+                Err(e) => {
+                    // Some of the bytes may be there, of which the kernel's pages know nothing.
+                    self.house.forget_inode(ino_out);
+                    match done {
+                        0 => return Err(e),
+                        _ => break,
+                    }
+                }
             }
         }
         Ok(done as u32)

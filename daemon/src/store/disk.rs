@@ -28,7 +28,7 @@ pub trait Disk: Send + Sync {
     /// Opens a file.
     fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens (making it if needed) and locks a file for as long as the handle lives, or fails with
-    /// `EWOULDBLOCK` when another process holds it.
+    /// `EWOULDBLOCK` when another process goes on holding it.
     fn lock(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Renames a file, replacing a file of the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;

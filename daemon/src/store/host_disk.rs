@@ -18,10 +18,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What is written in one call, in bytes. The kernel keeps what one call wrote as one folio, up to megabytes, and a later
 /// write of 4 KiB into it looks at all of its blocks (`ext4_block_write_begin`): 13 µs in 1 MiB, under 1 µs in this.
 const PIECE: u64 = 64 << 10;
+
+/// How long a lock is waited for. Who let go of it may just have forked: until the child is its program it has the same open file,
+/// and so the lock (`flock(2)`).
+const MOMENT: Duration = Duration::from_millis(250);
 
 /// A directory of the host's filesystem. The directory stays the same one if it is renamed.
 pub struct HostDisk {
@@ -106,10 +112,16 @@ impl Disk for HostDisk {
             }
             answer => answer?,
         };
-        match file.try_lock() {
-            Ok(()) => Ok(locked(file)),
-            Err(TryLockError::WouldBlock) => Err(Errno::EWOULDBLOCK.into()),
-            Err(TryLockError::Error(error)) => Err(error),
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(locked(file)),
+                Err(TryLockError::WouldBlock) if begun.elapsed() < MOMENT => {
+                    thread::sleep(MOMENT / 50);
+                }
+                Err(TryLockError::WouldBlock) => return Err(Errno::EWOULDBLOCK.into()),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
         }
     }
 
@@ -304,6 +316,25 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
+
+    /// As a child has it that has not become its program yet.
+    #[test]
+    fn a_lock_that_somebody_has_for_a_moment_is_waited_for() {
+        let root = std::env::temp_dir().join(format!("llfs-lock-{}", std::process::id()));
+        fs::create_dir(&root).unwrap();
+        let lock = || HostDisk::open(&root).unwrap().lock(Path::new("lock"));
+        let before = lock().unwrap();
+        let refused = lock().err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(MOMENT / 10);
+                drop(before);
+            });
+            lock().unwrap();
+        });
+        fs::remove_dir_all(root).unwrap();
+    }
 
     /// Whoever could put a link into a store would have the daemon write somewhere else.
     #[test]
