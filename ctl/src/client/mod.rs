@@ -150,16 +150,18 @@ impl Client {
 
     /// What was done, oldest first.
     pub fn history(&mut self, query: HistoryQuery) -> Result<Vec<Act>> {
-        let mut all = Vec::new();
-        let mut next = self.ask(&Request::History { query })?;
-        loop {
-            match next {
-                Response::Acts(acts) => all.extend(acts),
-                Response::ActsEnd => return Ok(all),
-                other => return self.unexpected(other),
+        let request = Request::History { query };
+        self.repeatedly(|client| {
+            client.send(&request)?;
+            let mut all = Vec::new();
+            loop {
+                match client.receive()? {
+                    Response::Acts(acts) => all.extend(acts),
+                    Response::ActsEnd => return Ok(all),
+                    other => return client.unexpected(other),
+                }
             }
-            next = self.receive()?;
-        }
+        })
     }
 
     /// Takes a snapshot; without a name the daemon makes one.

@@ -307,7 +307,9 @@ mod tests {
     use super::super::greet::greet;
     use super::*;
     use crate::codec::{self, REPLY_MAX, REQUEST_MAX};
-    use crate::protocol::{ApplyPlan, ChangeKind, Finding, FindingKind, ProgressUnit};
+    use crate::protocol::{
+        Act, ApplyPlan, ChangeKind, Deal, Finding, FindingKind, HistoryQuery, ProgressUnit,
+    };
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
 
@@ -382,6 +384,36 @@ mod tests {
         let (done, paths) = diff(&mut daemon.client());
         assert_eq!(done.unwrap(), counts);
         assert_eq!(paths, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_history_whose_worker_dies_is_told_whole() {
+        let act = |command: &str| Act {
+            at: UnixNanos(1),
+            what: Deal::Snap,
+            targets: Vec::new(),
+            more: 0,
+            steps: None,
+            why: None,
+            uid: 0,
+            pid: 1,
+            command: command.to_owned(),
+            took_us: 1,
+            files: None,
+            bytes: None,
+            error: None,
+            error_kind: None,
+        };
+        let part = |command| Response::Acts(vec![act(command)]);
+        let daemon = Daemon::new(
+            "acts",
+            vec![
+                vec![part("one")],
+                vec![part("one"), part("two"), Response::ActsEnd],
+            ],
+        );
+        let acts = daemon.client().history(HistoryQuery::default()).unwrap();
+        assert_eq!(acts, [act("one"), act("two")]);
     }
 
     #[test]
