@@ -397,6 +397,61 @@ fn the_worker_of_a_dead_supervisor_is_waited_for() {
     service.end();
 }
 
+/// So does one that had not begun to serve: it has a part of the journal to begin first.
+#[test]
+fn a_worker_that_opens_the_store_when_its_supervisor_dies_is_waited_for() {
+    let scratch = Scratch::new("service-opens");
+    let disk = scratch.dir("disk");
+    loopback::mount("ext4", 80, &scratch.path().join("image"), &disk);
+    let mounted = Mounted::prepare_in(scratch, None, Some(&disk.join("store")));
+    let mut service = Service::of(mounted, Duration::ZERO, &[]);
+    let path = service.mounted.path("file");
+    fs::write(&path, "before").unwrap();
+    let first = worker_of(service.pid()).unwrap();
+    let frozen = Frozen::new(&disk);
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    let pid = service.pid();
+    let opens = until("a worker that waits for the disk", PATIENCE, || {
+        worker_of(pid).filter(|worker| *worker != first && waits(*worker))
+    });
+    service.kill_supervisor();
+    service.wait_for("started", 2);
+    let next = service.pid();
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        assert!(stat(opens).is_ok(), "the disk does not keep it");
+        assert_eq!(worker_of(next), None, "there are two of them");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    drop(frozen);
+    service.wait_for("ready 1", 2);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "before");
+    service.mounted.verify();
+    service.end();
+}
+
+/// Who made the control socket is dead then, and the mount is not.
+#[test]
+fn a_second_mount_leaves_one_alone_whose_supervisor_is_the_second() {
+    let mut service = Service::start("service-second", Duration::ZERO, |_| ());
+    let mut file = File::create(service.mounted.path("file")).unwrap();
+    file.write_all(b"one\n").unwrap();
+    service.kill_supervisor();
+    service.wait_for("ready 1", 2);
+    let refused = service.mounted.mount_run().finish().expect_code(1);
+    assert!(
+        refused.err().contains("is already mounted"),
+        "{}",
+        refused.err()
+    );
+    file.write_all(b"two\n").unwrap();
+    let text = fs::read_to_string(service.mounted.path("file")).unwrap();
+    assert_eq!(text, "one\ntwo\n");
+    drop(file);
+    assert_eq!(service.said("started"), 2);
+    service.end();
+}
+
 /// Whether a thread of a process waits where no signal ends it.
 fn waits(pid: i32) -> bool {
     let all = fs::read_dir(format!("/proc/{pid}/task")).unwrap();

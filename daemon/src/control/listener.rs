@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use llctl::escape::Shown;
+use nix::sys::socket::{Backlog, listen};
 
 /// Why the socket could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,16 @@ impl Listener {
             path: path.to_path_buf(),
             source,
         })
+    }
+
+    /// The same, for a process that is to be known by it from now on as the one that serves there: who connects is told of whoever
+    /// called listen(2) last (`SO_PEERCRED` in unix(7)). Who waits to be accepted goes on waiting.
+    pub fn inherit(socket: OwnedFd, path: &Path) -> Result<Self, BindError> {
+        listen(&socket, Backlog::MAXALLOWABLE).map_err(|errno| BindError::Io {
+            path: path.to_path_buf(),
+            source: errno.into(),
+        })?;
+        Self::adopt(socket, path)
     }
 
     fn over(socket: UnixListener, path: &Path, file: Option<(u64, u64)>) -> io::Result<Self> {

@@ -1,16 +1,18 @@
 //! What clients of the control socket asked for last, so that one that lost its worker can ask again and nothing is
 //! done twice.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{
-    AtomicU8, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+    AtomicU8, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed,
+    Ordering::Release,
 };
 
 use super::Relay;
 use super::requests::{Expected, WRITER, Writer};
 
-/// Errands that are remembered.
+/// Errands that are remembered. There are fewer clients at the same time, so one of them is free at any time.
 const KEPT: usize = 64;
+const _: () = assert!(KEPT == u64::BITS as usize);
 /// Bytes of a record that are kept. Longer ones are of deletions, of which the request says all.
 const RECORD_MAX: usize = 12 << 10;
 
@@ -45,6 +47,8 @@ pub struct Passed(usize);
 thread_local! {
     /// What is kept of this thread's errand instead of its record.
     static ANSWER: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+    /// Where this thread's errand is kept.
+    static TURN: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// What is known of an errand.
@@ -60,13 +64,15 @@ impl Ring {
     pub fn expect(&self, turn: usize, after: u64, record: &[u8]) {
         let place = &self.turns[turn];
         place.expected.clear();
-        let answer = ANSWER.take();
-        let kept = answer.as_deref().unwrap_or(record);
-        let kept = &kept[..kept.len().min(RECORD_MAX)];
-        for (to, byte) in place.record.iter().zip(kept) {
-            to.store(*byte, Relaxed);
-        }
-        place.length.store(kept.len() as u32, Release);
+        // Not taken: where there is no space for the record, it is written a second time, from the reserve.
+        ANSWER.with_borrow(|answer| {
+            let kept = answer.as_deref().unwrap_or(record);
+            let kept = &kept[..kept.len().min(RECORD_MAX)];
+            for (to, byte) in place.record.iter().zip(kept) {
+                to.store(*byte, Relaxed);
+            }
+            place.length.store(kept.len() as u32, Release);
+        });
         place.expected.expect(after, record);
     }
 
@@ -85,12 +91,15 @@ impl Ring {
 impl Relay {
     /// This thread begins with an errand: the next record that it writes is the errand's.
     pub fn begin_errand(&self, errand: Errand) -> Turn {
+        self.end_errand();
         let ring = &self.head().errands;
         let same = |p: &&Place| {
             p.client.load(Acquire) == errand.client && p.number.load(Acquire) == errand.number
         };
         let known = ring.turns.iter().position(|p| same(&p));
-        let turn = known.unwrap_or_else(|| ring.next.fetch_add(1, Release) as usize % KEPT);
+        let turn = known.unwrap_or_else(|| self.free_turn());
+        self.busy.fetch_or(1 << turn, AcqRel);
+        TURN.set(Some(turn));
         let place = &ring.turns[turn];
         if known.is_some() && place.expected.is_done() {
             let length = place.length.load(Acquire) as usize;
@@ -103,6 +112,15 @@ impl Relay {
         place.client.store(errand.client, Release);
         WRITER.set(Writer::Errand(turn));
         Turn::New
+    }
+
+    /// The place of the errand that was begun longest ago, but for those that are still carried out: with its next record one of these
+    /// would count as done that came to its place meanwhile.
+    fn free_turn(&self) -> usize {
+        let next = || self.head().errands.next.fetch_add(1, Release) as usize % KEPT;
+        let mut tries = (0..KEPT).map(|_| next());
+        let free = tries.find(|turn| self.busy.fetch_or(1 << turn, AcqRel) & (1 << turn) == 0);
+        free.unwrap_or_else(next)
     }
 
     /// The errand that this thread has begun, for another to carry out.
@@ -123,5 +141,9 @@ impl Relay {
     /// This thread has done with its errand.
     pub fn end_errand(&self) {
         WRITER.set(Writer::Nobody);
+        ANSWER.set(None);
+        if let Some(turn) = TURN.take() {
+            self.busy.fetch_and(!(1 << turn), AcqRel);
+        }
     }
 }

@@ -49,6 +49,8 @@ const HEAD: u64 = 4 << 20;
 pub struct Relay {
     file: OwnedFd,
     head: Mapping,
+    /// Errands that this process carries out, a bit each.
+    busy: AtomicU64,
 }
 
 /// What is at the beginning of the memory. All zeros is a valid one, in which nothing ever happened.
@@ -105,7 +107,8 @@ impl Relay {
 
     fn over(file: OwnedFd) -> io::Result<Arc<Relay>> {
         let head = Mapping::new(file.as_fd(), 0, HEAD as usize)?;
-        Ok(Arc::new(Relay { file, head }))
+        let busy = AtomicU64::new(0);
+        Ok(Arc::new(Relay { file, head, busy }))
     }
 
     fn head(&self) -> &Head {
@@ -131,9 +134,14 @@ impl Relay {
         self.head().mount.load(Acquire)
     }
 
+    /// Says who the worker is, by process id.
+    pub fn set_worker(&self, pid: u32) {
+        self.head().worker.store(pid, Release);
+    }
+
     /// Counts this process, a worker that begins, and tells how many there were before.
     pub fn count_worker(&self) -> u32 {
-        self.head().worker.store(std::process::id(), Release);
+        self.set_worker(std::process::id());
         self.head().workers.fetch_add(1, Release)
     }
 
@@ -159,8 +167,10 @@ fn made_up() -> u64 {
     RandomState::new().build_hasher().finish().max(1)
 }
 
-/// What the numbers of a mount's events begin after: later mounts have greater ones, and 2^53 is far.
+/// What the numbers of a mount's events begin after: 2^20 a second, so that later mounts have greater ones, those of the same second
+/// too, and 2^53 is far.
 fn first_number() -> u64 {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
-    since.map_or(0, |since| since.as_secs()) << 20
+    let since = since.map_or(0, |since| since.as_nanos());
+    ((since << 20) / 1_000_000_000) as u64
 }

@@ -261,7 +261,11 @@ impl Relay {
             pooled: true,
             ..asked
         });
-        slots.session.get().into_iter().chain(pooled).collect()
+        let pooled: Vec<Asked> = pooled.collect();
+        // The session's thread may have passed its last one on.
+        let passed_on = |asked: &Asked| pooled.iter().any(|p| p.key() == asked.key());
+        let session = slots.session.get().filter(|asked| !passed_on(asked));
+        session.into_iter().chain(pooled.clone()).collect()
     }
 
     /// The last worker is dead, and the next has begun with nothing. What it was about to change stays known.

@@ -204,6 +204,87 @@ fn an_errand_that_another_thread_carries_out_is_done_with_the_record_that_it_nam
     assert_eq!(heir(&relay).begin_errand(errand), answer);
 }
 
+/// As many clients as there are places may come and go while one waits for a hook, or for its turn.
+#[test]
+fn an_errand_that_takes_long_keeps_its_place() {
+    let relay = Relay::new().unwrap();
+    let of = |client| Errand { client, number: 1 };
+    assert_eq!(relay.begin_errand(of(1)), Turn::New);
+    for client in 2..200_u64 {
+        let relay = relay.clone();
+        let other = move || {
+            assert_eq!(relay.begin_errand(of(client)), Turn::New);
+            relay.appending(client, &client.to_le_bytes());
+            relay.appended();
+            relay.end_errand();
+        };
+        std::thread::spawn(other).join().unwrap();
+    }
+    // And one that has come to its place, and is not done.
+    let one = relay.clone();
+    let begins = move || assert_eq!(one.begin_errand(of(200)), Turn::New);
+    std::thread::spawn(begins).join().unwrap();
+    relay.appending(200, b"the first");
+    relay.appended();
+    let later = heir(&relay);
+    let done = Turn::Done(b"the first".to_vec());
+    assert_eq!(later.begin_errand(of(1)), done, "it would be done twice");
+    for client in 150..200_u64 {
+        let own = Turn::Done(client.to_le_bytes().to_vec());
+        assert_eq!(later.begin_errand(of(client)), own);
+    }
+    assert_eq!(later.begin_errand(of(200)), Turn::New);
+    later.end_errand();
+}
+
+/// What is kept instead of a record is kept at each try to write it, and instead of no other one.
+#[test]
+fn an_answer_is_of_the_errand_that_gave_it() {
+    let relay = Relay::new().unwrap();
+    let errand = |number| Errand { client: 5, number };
+    let told = |text: &[u8]| Turn::Done(text.to_vec());
+    assert_eq!(relay.begin_errand(errand(1)), Turn::New);
+    let passed = relay.pass_errand().unwrap();
+    relay.carry_out(passed, b"the answer".to_vec());
+    relay.appending(3, b"pruned");
+    // There was no space for it; now there is.
+    relay.appending(3, b"pruned");
+    relay.appended();
+    relay.end_errand();
+    assert_eq!(heir(&relay).begin_errand(errand(1)), told(b"the answer"));
+    assert_eq!(relay.begin_errand(errand(2)), Turn::New);
+    let passed = relay.pass_errand().unwrap();
+    relay.carry_out(passed, b"never told".to_vec());
+    // Refused.
+    relay.end_errand();
+    assert_eq!(relay.begin_errand(errand(3)), Turn::New);
+    relay.appending(4, b"snap");
+    relay.appended();
+    relay.end_errand();
+    assert_eq!(heir(&relay).begin_errand(errand(3)), told(b"snap"));
+}
+
+#[test]
+fn a_request_that_was_passed_on_is_one() {
+    let relay = Relay::new().unwrap();
+    relay.begin(&ask(3));
+    let waits = relay.begin_in_pool(&ask(3));
+    let found = heir(&relay).asked();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].pooled, "others may be to blame");
+    relay.begin(&ask(5));
+    assert_eq!(heir(&relay).asked().len(), 2);
+    drop(waits);
+}
+
+#[test]
+fn events_of_the_next_mount_have_greater_numbers() {
+    let before = Relay::new().unwrap();
+    before.push_event(b"the only one");
+    let next = Relay::new().unwrap();
+    assert!(next.last_event().1 >= before.last_event().0);
+}
+
 #[test]
 fn what_was_asked_when_it_died_is_known() {
     let relay = Relay::new().unwrap();

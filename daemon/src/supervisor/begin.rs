@@ -62,7 +62,8 @@ pub(super) fn begin(order: &Order, open: &Open, signals: &UnixStream) -> Result<
     let program = Program::own().map_err(failed)?;
     let with = [below.as_fd(), relay.as_fd()];
     let first = ToWorker::Open(open.clone());
-    let mut worker = Worker::start(&program, &order.base, &first, &with, None).map_err(failed)?;
+    let mut worker =
+        Worker::start(&program, &order.base, &relay, &first, &with, None).map_err(failed)?;
     let lock = opened(&mut worker, signals)?;
     if !open.foreground {
         logging::redirect_for(&order.store, false, order.read_only)
@@ -88,6 +89,9 @@ pub(super) fn begin(order: &Order, open: &Open, signals: &UnixStream) -> Result<
 /// supervisor can write nothing any more.
 pub(super) fn take_over(order: &Order, open: &Open, kept: Kept) -> Result<Parts, Trouble> {
     let relay = Relay::inherit(kept.relay).map_err(failed)?;
+    // First, for a second `llfs mount` takes a mount for dead whose socket's process is.
+    let listener = Listener::inherit(kept.listener, &locate::socket_path(&order.base))
+        .map_err(|error| Trouble::new(error.to_string()))?;
     let before = relay.worker();
     if !crew::outlive(before, &relay, BURIAL).map_err(failed)? {
         let what = format!("the worker {before} of the supervisor before this one does not end");
@@ -95,18 +99,18 @@ pub(super) fn take_over(order: &Order, open: &Open, kept: Kept) -> Result<Parts,
     }
     relay.set_supervisor(std::process::id());
     relay.clear();
-    let listener = Listener::adopt(kept.listener, &locate::socket_path(&order.base));
     let estate = Estate {
         greeting: kept.greeting,
         device: kept.device,
-        listener: listener.map_err(|error| Trouble::new(error.to_string()))?,
+        listener,
         lock: kept.lock,
     };
     let program = Program::own().map_err(failed)?;
     let with = [kept.below.as_fd(), relay.as_fd()];
     let next = ToWorker::Open(open.clone());
     let lock = Some(estate.lock.as_fd());
-    let worker = Worker::start(&program, &order.base, &next, &with, lock).map_err(failed)?;
+    let worker =
+        Worker::start(&program, &order.base, &relay, &next, &with, lock).map_err(failed)?;
     tracing::info!("going on with the mount of a supervisor that died");
     Ok(Parts {
         relay,

@@ -90,6 +90,7 @@ impl Worker {
     pub(super) fn start(
         program: &Program,
         dir: &Path,
+        relay: &Relay,
         order: &Order,
         with: &[BorrowedFd<'_>],
         lock: Option<BorrowedFd<'_>>,
@@ -111,6 +112,8 @@ impl Worker {
             silent: false,
             dying: false,
         };
+        // Before it has anything to write with: should this process die, the next one has to wait until it is dead.
+        relay.set_worker(worker.pid());
         let mut all = with.to_vec();
         all.push(shown.as_fd());
         all.extend(lock);

@@ -516,7 +516,7 @@ impl Supervisor {
         let lock = Some(self.estate.lock.as_fd());
         let mut tries = 0;
         let worker = loop {
-            match Worker::start(&self.program, &self.base, &order, &with, lock) {
+            match Worker::start(&self.program, &self.base, &self.relay, &order, &with, lock) {
                 // Processes or memory may be scarce for a moment.
                 Err(error) if tries < TRIES => {
                     tracing::error!(%error, "no worker can be started");
