@@ -23,7 +23,7 @@ use llfs_tests::dice::Random;
 use llfs_tests::killer::{Killer, kill_worker, stat, worker_of};
 use llfs_tests::manifest::Ignore;
 use llfs_tests::mounted::Mounted;
-use llfs_tests::{seeded, sys, tree};
+use llfs_tests::{preload, seeded, sys, tree};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -642,4 +642,131 @@ fn the_outage_is_short() {
     let most = if cfg!(debug_assertions) { 600 } else { 200 };
     assert!(median < Duration::from_millis(most), "{took:?}");
     before.assert_same(&mounted.manifest(), Ignore::default(), "afterwards");
+}
+
+/// A library that holds, as long as there is a file for it, the worker before it tells that it serves, and the supervisor when it has
+/// heard a signal and done nothing about it yet; each says so by another file.
+const HOLD: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+static void stop(const char *what, int number) {
+    char hold[4096], held[4096];
+    snprintf(hold, sizeof hold, "%s/hold-%s%d", getenv("HOLDS"), what, number);
+    snprintf(held, sizeof held, "%s/held-%s%d", getenv("HOLDS"), what, number);
+    if (access(hold, F_OK)) return;
+    close(open(held, O_CREAT | O_WRONLY, 0600));
+    while (!access(hold, F_OK)) usleep(1000);
+}
+ssize_t recv(int fd, void *to, size_t room, int flags) {
+    static ssize_t (*real)(int, void *, size_t, int);
+    if (!real) real = dlsym(RTLD_NEXT, "recv");
+    ssize_t length = real(fd, to, room, flags);
+    if (length == 1 && room > 1 && gettid() == getpid()) stop("signal", *(char *)to);
+    return length;
+}
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+    static ssize_t (*real)(int, const struct msghdr *, int);
+    if (!real) real = dlsym(RTLD_NEXT, "sendmsg");
+    struct iovec *first = message->msg_iov;
+    if (first->iov_len < 64 && memmem(first->iov_base, first->iov_len, "Serving", 7)) stop("serving", 0);
+    return real(fd, message, flags);
+}
+"#;
+
+/// Where processes of a mount are held.
+struct Held<'a>(&'a Mounted);
+
+impl Held<'_> {
+    fn mount(mounted: &Mounted) -> Held<'_> {
+        let library = preload::library(mounted.scratch.path(), "hold", HOLD);
+        let run = mounted.mount_run().env("LD_PRELOAD", library);
+        run.env("HOLDS", mounted.scratch.path()).ok();
+        Held(mounted)
+    }
+
+    fn hold(&self, what: &str) {
+        fs::write(self.0.scratch.path().join(format!("hold-{what}")), "").unwrap();
+    }
+
+    fn wait(&self, what: &str) {
+        let held = self.0.scratch.path().join(format!("held-{what}"));
+        until(what, Duration::from_secs(60), || {
+            held.exists().then_some(())
+        });
+    }
+
+    fn let_go(&self, what: &str) {
+        fs::remove_file(self.0.scratch.path().join(format!("hold-{what}"))).unwrap();
+    }
+}
+
+/// A worker answers before its supervisor has heard that it does. Who asks for another one then gets one.
+#[test]
+fn an_upgrade_that_is_asked_for_while_a_worker_begins_is_made_when_it_serves() {
+    let mounted = Mounted::prepare("failover-upgrade-early");
+    let held = Held::mount(&mounted);
+    let supervisor = mounted.pid();
+    let first = worker_of(supervisor).unwrap();
+    held.hold("serving0");
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    held.wait("serving0");
+    let second = mounted.json(&["status"])["worker"].as_i64().unwrap();
+    assert_ne!(second, i64::from(first));
+    let signal = format!("signal{}", Signal::SIGUSR2 as i32);
+    held.hold(&signal);
+    kill(Pid::from_raw(supervisor), Signal::SIGUSR2).unwrap();
+    held.wait(&signal);
+    held.let_go("serving0");
+    held.let_go(&signal);
+    until("another worker", Duration::from_secs(20), || {
+        let third = mounted.json(&["status"])["worker"].as_i64().unwrap();
+        (third != second).then_some(())
+    });
+    fs::write(mounted.path("file"), "text").unwrap();
+    mounted.unmount();
+}
+
+/// The order to end goes to a worker that has just died. The next one gets it, too.
+#[test]
+fn a_mount_in_use_that_is_to_end_ends_though_its_worker_dies() {
+    let mounted = Mounted::prepare("failover-quit");
+    let held = Held::mount(&mounted);
+    let supervisor = mounted.pid();
+    let worker = worker_of(supervisor).unwrap();
+    fs::write(mounted.path("file"), "text").unwrap();
+    let user = Run::new("sleep").arg("1000").dir(&mounted.dir).start();
+    let terminate = || kill(Pid::from_raw(supervisor), Signal::SIGTERM).unwrap();
+    terminate();
+    // The thread that has detached it says so with its last step.
+    until("the mount to be detached", Duration::from_secs(60), || {
+        let tasks = fs::read_dir(format!("/proc/{supervisor}/task")).unwrap();
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm"));
+        let unmounts = tasks
+            .flatten()
+            .any(|task| name(task).is_ok_and(|name| name == "llfs-unmount\n"));
+        (!mounted.is_mounted() && !unmounts).then_some(())
+    });
+    let signal = format!("signal{}", Signal::SIGTERM as i32);
+    held.hold(&signal);
+    terminate();
+    held.wait(&signal);
+    kill(Pid::from_raw(worker), Signal::SIGKILL).unwrap();
+    until("the worker's death", Duration::from_secs(60), || {
+        let state = stat(worker).map_or_else(|_| "X".to_owned(), |fields| fields[0].clone());
+        ["Z", "X"].contains(&state.as_str()).then_some(())
+    });
+    held.let_go(&signal);
+    assert!(
+        ended_within(supervisor, Duration::from_secs(60)),
+        "it goes on for whoever uses the mount"
+    );
+    drop(user);
+    mounted.mount();
+    assert_eq!(fs::read_to_string(mounted.path("file")).unwrap(), "text");
 }

@@ -175,6 +175,8 @@ struct Supervisor {
     died: Option<Instant>,
     announced: bool,
     upgrading: bool,
+    /// An upgrade was asked for while a worker began, and is made when that serves.
+    upgrades: bool,
 }
 
 impl Supervisor {
@@ -210,6 +212,7 @@ impl Supervisor {
             died: None,
             announced: false,
             upgrading: false,
+            upgrades: false,
         })
     }
 
@@ -367,6 +370,13 @@ impl Supervisor {
         if self.flush {
             self.tell(&ToWorker::Flush);
         }
+        // The worker before this one may have died with that order.
+        if matches!(self.ends, Ends::Soon) {
+            self.tell(&ToWorker::Quit);
+        }
+        if std::mem::take(&mut self.upgrades) {
+            self.upgrade();
+        }
     }
 
     /// Gives the service manager what a next supervisor needs.
@@ -435,6 +445,7 @@ impl Supervisor {
     /// Puts a worker of the binary on disk in the place of this one.
     fn upgrade(&mut self) {
         if self.upgrading || !self.worker.serving {
+            self.upgrades = true;
             return;
         }
         match Program::on_disk(&self.path) {
