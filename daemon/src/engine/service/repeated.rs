@@ -21,6 +21,9 @@ pub(super) fn begin(
             | Request::RevertPart { .. }
             | Request::Undo { .. }
             | Request::Redo { .. }
+            // What they say of the work is found in the snapshot.
+            | Request::Phase { .. }
+            | Request::Session { .. }
             | Request::Describe { .. }
             | Request::Delete { .. }
             | Request::Prune { yes: true, .. }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use llctl::client::Snapped;
 use llctl::config::{AppliesTo, Retention, Size, Span};
 use llctl::protocol::{MetaEdit, Request, Response};
 use proptest::prelude::*;
@@ -373,6 +374,40 @@ fn what_was_pruned_is_told_to_who_asks_again() {
     assert!(b.host.begin(7, 2, &request).is_none());
     assert_eq!(b.host.prune(Some(&rules), true).unwrap().snapshots, []);
     b.host.end();
+}
+
+/// Programs go on meanwhile.
+#[test]
+fn a_phase_or_session_that_is_asked_for_again_takes_no_second_snapshot() {
+    let place = Place::new();
+    place.put("a", b"a");
+    let b = place.open();
+    let phase = Request::Phase {
+        name: "build".to_owned(),
+        session: None,
+    };
+    let session = Request::Session {
+        id: "s2".to_owned(),
+    };
+    for (number, request) in [(1, phase), (2, session)] {
+        b.write("a", 0, &[number; 3000]);
+        assert!(b.host.begin(7, number.into(), &request).is_none());
+        let told = match &request {
+            Request::Phase { name, .. } => b.host.phase(name, None),
+            _ => b.host.session("s2"),
+        };
+        b.host.end();
+        let Snapped::Taken(told) = told.unwrap() else {
+            panic!("nothing was taken")
+        };
+        b.write("a", 0, &[number; 4000]);
+        let again = b.host.begin(7, number.into(), &request);
+        match again.expect("it would be done twice").unwrap() {
+            Response::Snap(info) => assert_eq!(info.name, told.name),
+            other => panic!("{other:?}"),
+        }
+        b.host.end();
+    }
 }
 
 proptest! {
