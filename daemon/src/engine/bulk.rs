@@ -10,6 +10,7 @@
 //!
 //! A handler that takes the mark waits for nobody who may wait for the kernel: where a snapshot or a revert is under way there is none.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,9 @@ use parking_lot::Mutex;
 use super::authors::Family;
 use super::{Engine, unchanged};
 use crate::relay;
-use crate::tree::{At, BLOCK, Dentry, Ino, Meta, Record, Root, Src, StateId, Time, numbering};
+use crate::tree::{
+    At, BLOCK, Dentry, Ino, Meta, Record, Root, Src, State, StateId, Time, numbering,
+};
 
 /// A process has stopped removing when it removed nothing for so long,
 const GAP: Duration = Duration::from_secs(2);
@@ -169,6 +172,11 @@ impl GoingOn {
     fn is_undecided(&self, id: StateId) -> bool {
         self.marks.iter().any(|m| m.id == id && !m.kept) || self.stale.contains(&id)
     }
+
+    fn undecided(&self) -> BTreeSet<StateId> {
+        let marks = self.marks.iter().filter(|m| !m.kept).map(|m| m.id);
+        marks.chain(self.stale.iter().copied()).collect()
+    }
 }
 
 impl Engine {
@@ -301,6 +309,21 @@ impl Engine {
         self.bulk.going_on.lock().is_undecided(id)
     }
 
+    /// The state, and the snapshots of it that are there only until it is known whether many files are removed.
+    pub(super) fn state_and_marks(&self) -> (State, BTreeSet<StateId>) {
+        // Both at once: a mark that goes in between would be taken for a snapshot like others.
+        let state = self.state.read();
+        let going_on = self.bulk.going_on.lock();
+        (state.clone(), going_on.undecided())
+    }
+
+    /// The tree is another one, of which the marks say nothing: who goes on removing begins anew. With the state held.
+    pub(super) fn mark_anew(&self) {
+        let mut going_on = self.bulk.going_on.lock();
+        going_on.removers.clear();
+        going_on.drop_unneeded();
+    }
+
     /// Whether somebody removes files, or has just stopped.
     pub(super) fn has_mark(&self) -> bool {
         let going_on = self.bulk.going_on.lock();
@@ -338,7 +361,7 @@ impl Engine {
         };
         let held = held(&root, &head);
         drop((root, head));
-        let needless = |s: &crate::tree::Snapshot| {
+        let needless = |_: &State, s: &crate::tree::Snapshot| {
             let wanted = s.meta.pinned || !s.meta.tags.is_empty();
             // Somebody may have begun to rely on it.
             !wanted && self.bulk.going_on.lock().stale.contains(&id)

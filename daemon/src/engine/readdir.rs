@@ -268,8 +268,9 @@ impl Engine {
     /// Counts lookups of entries that the kernel is about to learn of, and has the base remember where its objects are.
     fn handed_out(&self, dir: Ino, taken: &[Taken<'_>]) -> Answer<()> {
         let places = taken.iter().filter_map(|t| Some((t.ino, t.of_base?)));
-        self.base.hold_all(dir, places)?;
+        // With the counts held: who lets go of one of them takes its place away, too.
         let mut held = self.held.lock();
+        self.base.hold_all(dir, places)?;
         for t in taken {
             let (_, first) = held.hold(t.ino);
             if first && t.of_base.is_some() {

@@ -84,14 +84,22 @@ impl Engine {
             }
             return Err(error);
         }
+        // It is in force from here on, for the next mount too, whatever becomes of older ones.
+        if let Err(error) = self.forget_texts(&numbers) {
+            tracing::warn!(%error, "old rules are still there");
+        }
+        let trusted = Some(trusted).filter(|trusted| !trusted.text.is_empty());
+        *rules = Some(Arc::new(InForce { config, trusted }));
+        Ok(())
+    }
+
+    /// Removes the oldest of these texts, as far as there are too many behind which another one came.
+    fn forget_texts(&self, numbers: &[u32]) -> io::Result<()> {
         let excess = numbers.len().saturating_sub(TEXTS_MAX - 1);
         for old in &numbers[..excess] {
             self.store.remove_note(NoteKind::Rules, *old)?;
         }
-        self.store.trim_notes(NoteKind::Rules)?;
-        let trusted = Some(trusted).filter(|trusted| !trusted.text.is_empty());
-        *rules = Some(Arc::new(InForce { config, trusted }));
-        Ok(())
+        self.store.trim_notes(NoteKind::Rules).map(drop)
     }
 
     /// The text of this hash, if it was trusted and is still kept.

@@ -389,6 +389,7 @@ impl Engine {
             }
             // Who went there relies on it.
             self.keep_mark(to);
+            self.mark_anew();
             self.seal_written();
             let dropped: BTreeSet<Ino> = changes.inodes.union(&changes.data).copied().collect();
             let inodes = dropped.len();
@@ -679,12 +680,12 @@ impl Engine {
     pub(super) fn give_up(
         &self,
         some: &BTreeSet<StateId>,
-        may: &dyn Fn(&Snapshot) -> bool,
+        may: &dyn Fn(&State, &Snapshot) -> bool,
         bytes: u64,
     ) -> Result<Vec<StateId>, Refusal> {
         let _turn = self.turn.lock();
         let mut state = self.state.write();
-        let still = |id: &StateId| state.snapshots.get(id).is_some_and(|s| may(s));
+        let still = |id: &StateId| state.snapshots.get(id).is_some_and(|s| may(&state, s));
         let ids: Vec<StateId> = some.iter().copied().filter(still).collect();
         if ids.is_empty() {
             return Ok(ids);
@@ -745,6 +746,7 @@ impl Engine {
         let name = to.to_owned();
         self.commit_ready(&mut state, &Record::Rename { id, name })
             .map_err(Refusal::failed("the snapshot was not renamed"))?;
+        self.keep_mark(id);
         drop(state);
         self.views_changed();
         Ok(())
@@ -769,6 +771,7 @@ impl Engine {
         };
         self.commit_ready(&mut state, &record)
             .map_err(Refusal::failed("the snapshot was not changed"))?;
+        self.keep_mark(id);
         Ok(id)
     }
 

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::diff::{Names, Peeks, side, target};
 use super::log::resolve;
-use super::states::View;
+use super::states::{View, Which};
 use crate::control::Sink;
 use crate::engine::Engine;
 use crate::tree::{Ino, Kind};
@@ -76,7 +76,13 @@ pub(super) fn send(
     let mut at = from;
     loop {
         let mut piece = vec![0; PIECE];
-        let got = view.read(engine, ino, at, &mut piece).map_err(failed)?;
+        let got = match view.read(engine, ino, at, &mut piece) {
+            Err(Errno::ESTALE) if view.which == Which::Live => {
+                let why = format!("{what} was removed meanwhile");
+                return Err(Failure::new(ErrorKind::NotFound, why));
+            }
+            answer => answer.map_err(failed)?,
+        };
         if got == 0 {
             return Ok(());
         }

@@ -13,10 +13,12 @@ use llctl::protocol::{Act, Deal, Failure, UnixNanos};
 
 use super::alone::together;
 use super::failure::failure;
-use super::{Host, automatic, prune, retention};
+use super::prune::Plan;
+use super::{Host, automatic};
 use crate::engine::bulk::Said;
 use crate::engine::snapshot::Taken;
-use crate::tree::{Snapshot, StateId};
+use crate::engine::unchanged;
+use crate::tree::StateId;
 
 /// How often it looks while there is something to wait for,
 const BUSY: Duration = Duration::from_secs(1);
@@ -122,13 +124,7 @@ fn keep(host: &Host, queue: &Receiver<Order>) {
         }
         host.engine.grow_up();
         let now = Instant::now();
-        let changes = host.engine.state.read().changes;
-        if let Some(why) = spell.due(now, changes, &rules.checkpoints) {
-            if let Err(failure) = take(host, &why) {
-                tracing::warn!(%failure, "no automatic snapshot was taken");
-            }
-            spell.done(host.engine.state.read().changes);
-        }
+        save(host, &mut spell, now, &rules.checkpoints);
         if now >= next_prune {
             next_prune = now + PRUNE;
             match give_up(host) {
@@ -142,7 +138,7 @@ fn keep(host: &Host, queue: &Receiver<Order>) {
 
 /// When something changed, and since when not.
 #[derive(Debug)]
-struct Spell {
+pub(super) struct Spell {
     /// Changes when it was looked last, and when that number was new.
     seen: u64,
     moved: Instant,
@@ -152,7 +148,7 @@ struct Spell {
 }
 
 impl Spell {
-    fn new(now: Instant, saved: u64) -> Self {
+    pub fn new(now: Instant, saved: u64) -> Self {
         Self {
             seen: saved,
             moved: now,
@@ -196,6 +192,24 @@ impl Spell {
         self.seen = changes;
         self.since = None;
     }
+}
+
+/// Takes a snapshot if it is time.
+pub(super) fn save(host: &Host, spell: &mut Spell, now: Instant, rules: &Checkpoints) {
+    let before = host.engine.state.read().changes;
+    let Some(why) = spell.due(now, before, rules) else {
+        return;
+    };
+    if let Err(failure) = take(host, &why) {
+        tracing::warn!(%failure, "no automatic snapshot was taken");
+    }
+    // What came while it was made durable, and its hook ran, it has not.
+    let saved = {
+        let state = host.engine.state.read();
+        let saved = unchanged::since(&state).filter(|id| !host.engine.is_mark(*id));
+        saved.map(|_| state.changes)
+    };
+    spell.done(saved.unwrap_or(before));
 }
 
 /// Has removals watched as the rules say.
@@ -267,37 +281,39 @@ fn name_of(host: &Host, id: StateId) -> Option<String> {
 }
 
 /// Gives up what retention does not keep, or the oldest of it; whether there is more.
-fn give_up(host: &Host) -> Result<bool, Failure> {
+pub(super) fn give_up(host: &Host) -> Result<bool, Failure> {
     let begun = Instant::now();
     let engine = &host.engine;
-    let rules = engine.rules();
-    let rules = &rules.config.retention;
-    let state = engine.state.read().clone();
-    let mut going = prune::plan(engine, &state, rules);
-    let more = going.len() > PRUNED;
-    going.truncate(PRUNED);
-    if going.is_empty() {
+    let in_force = engine.rules();
+    let rules = &in_force.config.retention;
+    let (state, marks) = engine.state_and_marks();
+    let mut plan = Plan::new(&state, &marks, rules);
+    let more = plan.going.len() > PRUNED;
+    plan.going.truncate(PRUNED);
+    if plan.going.is_empty() {
         return Ok(false);
     }
-    let some: BTreeSet<StateId> = going.into_iter().collect();
-    let names = |ids: &[StateId]| -> Vec<String> {
+    let some: BTreeSet<StateId> = plan.going.iter().copied().collect();
+    let names = |ids: &BTreeSet<StateId>| -> Vec<String> {
         let each = ids.iter().filter_map(|id| state.snapshots.get(id));
         each.map(|s| s.name.clone()).collect()
     };
-    let all: Vec<StateId> = some.iter().copied().collect();
     let frees = together(&state, &some);
-    let may = |s: &Snapshot| retention::applies(rules, &s.meta);
     let act = || {
-        engine
-            .give_up(&some, &may, frees.unwrap_or(u64::from(u32::MAX)))
-            .map_err(|refusal| failure(engine, &refusal))
+        // While the hook ran the user may have said what is to stay.
+        match Arc::ptr_eq(&engine.rules(), &in_force) {
+            true => plan.carry_out(engine, rules, frees),
+            false => Ok(BTreeSet::new()),
+        }
     };
-    let gone = host.hooked(Deal::Prune, &names(&all), act, |gone| Some(names(gone)))?;
-    if !gone.is_empty() {
-        let mut act = own(Deal::Prune, names(&gone), begun, Some("retention"));
-        act.bytes = frees;
-        engine.ended(act, None);
+    let gone = host.hooked(Deal::Prune, &names(&some), act, |gone| Some(names(gone)))?;
+    if gone.is_empty() {
+        // Something came in between, and it is thought of anew.
+        return Ok(true);
     }
+    let mut act = own(Deal::Prune, names(&gone), begun, Some("retention"));
+    act.bytes = frees;
+    engine.ended(act, None);
     Ok(more)
 }
 

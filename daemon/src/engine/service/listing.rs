@@ -98,7 +98,7 @@ impl Row<'_> {
 
 /// Snapshots and discarded states, with counts as far as they are cheap.
 pub(super) fn some(engine: &Engine, query: &ListQuery) -> Listing {
-    let state = engine.state.read().clone();
+    let (state, marks) = engine.state_and_marks();
     let alone = engine.spans.lock().alone(&state);
     let held = |id| alone.as_ref().and_then(|alone| alone.of(id));
     let mut left = BUDGET;
@@ -127,7 +127,7 @@ pub(super) fn some(engine: &Engine, query: &ListQuery) -> Listing {
         })
         // What may be gone in a moment is not shown.
         .filter(|row| query.selects(nanos(row.snapshot.at), &row.snapshot.meta))
-        .filter(|row| !engine.is_mark(row.id))
+        .filter(|row| !marks.contains(&row.id))
         .collect();
     // What is not shown need not be counted, unless the order depends on it.
     let early = match query.sort {

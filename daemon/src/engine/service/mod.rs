@@ -432,16 +432,21 @@ impl Service for Host {
         self.config()
     }
 
-    fn prune(&self, rules: Option<&Retention>, yes: bool) -> Result<PruneInfo, Failure> {
+    fn prune(&self, asked: Option<&Retention>, yes: bool) -> Result<PruneInfo, Failure> {
         let in_force = self.engine.rules();
-        let rules = rules.unwrap_or(&in_force.config.retention);
+        let rules = asked.unwrap_or(&in_force.config.retention);
         let plan = prune::prune(&self.engine, rules, false)?;
         if !yes || plan.snapshots.is_empty() {
             return Ok(PruneInfo { done: yes, ..plan });
         }
         let names = |info: &PruneInfo| info.snapshots.iter().map(|s| s.name.clone()).collect();
         let all: Vec<String> = names(&plan);
-        let act = || prune::prune(&self.engine, rules, true);
+        let act = || {
+            // Those in force may be others since the hook ran.
+            let in_force = self.engine.rules();
+            let rules = asked.unwrap_or(&in_force.config.retention);
+            prune::prune(&self.engine, rules, true)
+        };
         self.hooked(Deal::Prune, &all, act, |done| Some(names(done)))
     }
 

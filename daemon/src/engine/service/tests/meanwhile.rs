@@ -602,3 +602,284 @@ fn a_moment_means_the_same_snapshot_under_any_name() {
         assert!(right);
     });
 }
+
+/// What a listing hands out has its place in the base, also if whoever had it until then lets go of it at that moment.
+#[test]
+fn what_a_listing_hands_out_keeps_its_place() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new();
+    place.put("d/f", b"text");
+    place.put("d/g", b"text");
+    let other = std::fs::metadata(place.base("d/g")).unwrap().ino();
+    let b = place.open();
+    let (dir, ino) = (b.ino("d"), b.ino("d/f"));
+    let (listed, locked) = (AtomicU32::new(0), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut emit = |entry: &crate::engine::Listed<'_>| {
+                if entry.ino == ino {
+                    listed.store(nix::unistd::gettid().as_raw() as u32, Ordering::Release);
+                    while locked.load(Ordering::Acquire) == 0 {
+                        std::hint::spin_loop();
+                    }
+                }
+                false
+            };
+            b.engine.readdir(dir, 0, true, &mut emit).unwrap();
+        });
+        while listed.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
+        let mut held = b.engine.held.lock();
+        locked.store(1, Ordering::Release);
+        let tid = nix::unistd::Pid::from_raw(listed.load(Ordering::Acquire) as i32);
+        until_asleep(tid, || b.engine.base.place_of(other).is_some());
+        // As when it is forgotten.
+        assert!(held.forget(ino, 1));
+        b.engine.base.forget(ino);
+    });
+    assert_eq!(b.engine.getattr(ino).unwrap().kind, Kind::File);
+}
+
+/// A mark that goes while a list is made is not listed.
+#[test]
+fn a_mark_that_goes_while_snapshots_are_listed_is_none() {
+    let b = super::part::linked_base();
+    b.snap("s");
+    b.file("new", b"new");
+    b.engine.mark_bulk(10, crate::engine::bulk::Said::default());
+    b.remove("d");
+    // Its process has stopped.
+    b.engine.mark_bulk(0, crate::engine::bulk::Said::default());
+    assert_eq!(b.engine.snapshot_names().len(), 2);
+    let lister = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        let spans = b.engine.spans.lock();
+        let listed = scope.spawn(|| {
+            lister.store(nix::unistd::gettid().as_raw() as u32, Ordering::Release);
+            b.host.list(&ListQuery::default()).unwrap()
+        });
+        while lister.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
+        let tid = nix::unistd::Pid::from_raw(lister.load(Ordering::Acquire) as i32);
+        until_asleep(tid, || false);
+        b.engine.settle_marks();
+        drop(spans);
+        let names: Vec<String> = listed
+            .join()
+            .unwrap()
+            .snapshots
+            .into_iter()
+            .map(|s| s.name)
+            .collect();
+        assert_eq!(names, ["s"]);
+    });
+    assert_eq!(b.engine.snapshot_names(), ["s"]);
+}
+
+/// A snapshot that is there only until it is known whether many files are removed is an ordinary one for who gives it a name, or says
+/// something of it.
+#[test]
+fn a_mark_that_was_named_or_described_stays() {
+    for renamed in [false, true] {
+        let b = super::part::linked_base();
+        b.engine.mark_bulk(10, crate::engine::bulk::Said::default());
+        b.remove("d");
+        let mark = b.engine.snapshot_names().remove(0);
+        let name = match renamed {
+            true => "mine",
+            false => &mark,
+        };
+        if renamed {
+            b.engine.rename_snapshot(&mark, name).unwrap();
+        } else {
+            let edit = llctl::protocol::MetaEdit {
+                message: Some("mine".to_owned()),
+                ..llctl::protocol::MetaEdit::default()
+            };
+            b.engine.describe(&mark, &edit).unwrap();
+        }
+        b.engine.mark_bulk(0, crate::engine::bulk::Said::default());
+        b.engine.settle_marks();
+        assert_eq!(b.engine.snapshot_names(), [name]);
+    }
+}
+
+/// A program that goes on removing after the tree was exchanged removes what no mark from before has.
+#[test]
+fn what_is_removed_after_an_undo_has_a_mark_of_its_own() {
+    let b = super::part::linked_base();
+    for name in ["1", "2", "3", "4"] {
+        b.file(name, name.as_bytes());
+    }
+    b.host.revert(&StateRef::Base, false).unwrap();
+    b.engine.grow_up();
+    b.engine.mark_bulk(3, crate::engine::bulk::Said::default());
+    b.remove("d");
+    b.host.undo(1).unwrap();
+    let before = b.live();
+    for name in ["1", "2", "3", "4"] {
+        b.remove(name);
+    }
+    assert_eq!(b.engine.settle_marks().len(), 1);
+    let names = b.engine.snapshot_names();
+    let holds = names
+        .iter()
+        .map(|name| manifest(&b, &name.parse().unwrap()));
+    assert!(holds.into_iter().any(|holds| holds == before), "{names:?}");
+}
+
+/// Rules of which a hook waits until something else was done.
+struct Hooked<'a> {
+    b: &'a Bench,
+    begun: std::path::PathBuf,
+    go: std::path::PathBuf,
+}
+
+impl<'a> Hooked<'a> {
+    fn new(b: &'a Bench, hook: &str, rules: &str) -> Hooked<'a> {
+        let [begun, go] = ["begun", "go"].map(|name| b.place.0.join(name));
+        let made = std::process::Command::new("mkfifo")
+            .args([&begun, &go])
+            .status();
+        assert!(made.unwrap().success());
+        let command = format!("echo > {}; cat {}", begun.display(), go.display());
+        let text = format!("[hooks]\ntimeout = \"10m\"\n{hook} = \"{command}\"\n{rules}");
+        b.host.trust(&text).unwrap();
+        Hooked { b, begun, go }
+    }
+
+    /// Does `act`, and `meanwhile` while its hook runs.
+    fn run<T: Send>(
+        &self,
+        act: impl FnOnce(&Bench) -> T + Send,
+        meanwhile: impl FnOnce(&Bench),
+    ) -> T {
+        std::thread::scope(|scope| {
+            let act = scope.spawn(|| act(self.b));
+            std::fs::read(&self.begun).unwrap();
+            meanwhile(self.b);
+            std::fs::write(&self.go, b"").unwrap();
+            act.join().unwrap()
+        })
+    }
+}
+
+/// Rules that keep so many, and no others.
+fn keep_last(count: u32) -> String {
+    format!(
+        "[retention]\nkeep_last = {count}\nkeep_for = \"off\"\nhourly = 0\ndaily = 0\nmax_size = \"off\"\n"
+    )
+}
+
+fn automatic(b: &Bench, names: &[&str]) {
+    for name in names {
+        b.file(name, name.as_bytes());
+        let meta = SnapMeta {
+            reason: Some("automatic".to_owned()),
+            ..SnapMeta::default()
+        };
+        let name = SnapName::new(*name).unwrap();
+        b.host.snap(Some(&name), None, &meta).unwrap();
+    }
+}
+
+/// What the rules keep is kept, although it goes with others that somebody deleted after it was found out what goes.
+#[test]
+fn retention_thinks_again_if_others_delete_meanwhile() {
+    let place = Place::new();
+    let b = place.open();
+    let hooked = Hooked::new(&b, "before_prune", &keep_last(3));
+    automatic(&b, &["1", "2", "3", "4", "5"]);
+    let more = hooked.run(
+        |b| super::super::keeper::give_up(&b.host),
+        |b| b.engine.delete(&["4".to_owned(), "5".to_owned()]).unwrap(),
+    );
+    assert_eq!(b.engine.snapshot_names(), ["1", "2", "3"]);
+    assert!(more.unwrap(), "it is looked at again");
+    assert!(!super::super::keeper::give_up(&b.host).unwrap());
+    assert_eq!(b.engine.snapshot_names(), ["1", "2", "3"]);
+}
+
+/// Rules that came into force before anything was given up are those that say what is.
+#[test]
+fn what_new_rules_keep_is_not_given_up_by_old_ones() {
+    type Ask = fn(&Bench);
+    let asks: [Ask; 2] = [
+        |b| {
+            super::super::keeper::give_up(&b.host).unwrap();
+        },
+        |b| drop(b.host.prune(None, true).unwrap()),
+    ];
+    for ask in asks {
+        let place = Place::new();
+        let b = place.open();
+        let hooked = Hooked::new(&b, "before_prune", &keep_last(2));
+        automatic(&b, &["1", "2", "3", "4"]);
+        hooked.run(ask, |b| {
+            drop(b.host.trust(&keep_last(10)).unwrap());
+        });
+        assert_eq!(b.engine.snapshot_names(), ["1", "2", "3", "4"]);
+    }
+}
+
+/// What was changed while a snapshot that nobody asked for was finished is in the next one.
+#[test]
+fn what_comes_while_an_automatic_snapshot_is_taken_is_in_the_next() {
+    use super::super::keeper::{Spell, save};
+    use std::time::{Duration, Instant};
+    let place = Place::new();
+    let b = place.open();
+    let hooked = Hooked::new(&b, "after_snap", "");
+    let rules = llctl::config::Checkpoints::default();
+    let begun = Instant::now();
+    let at = |minutes: u64| begun + Duration::from_secs(60 * minutes);
+    let mut spell = Spell::new(begun, 0);
+    b.file("f", b"one");
+    save(&b.host, &mut spell, at(0), &rules);
+    hooked.run(
+        |b| save(&b.host, &mut spell, at(1), &rules),
+        |b| b.write("f", 0, b"two"),
+    );
+    assert_eq!(b.engine.snapshot_names().len(), 1);
+    // Nothing else comes.
+    b.host.trust("").unwrap();
+    for minute in 2..6 {
+        save(&b.host, &mut spell, at(minute), &rules);
+    }
+    let names = b.engine.snapshot_names();
+    assert_eq!(names.len(), 2);
+    assert_eq!(manifest(&b, &names[1].parse().unwrap()), b.live());
+}
+
+/// Rules that are there at the next start are in force now, too.
+#[test]
+fn rules_that_are_kept_are_in_force_although_older_ones_cannot_go() {
+    let place = Place::new();
+    let b = place.open();
+    let dir = b.place.0.join("store/rules");
+    std::fs::create_dir_all(dir.join("00000001.toml")).unwrap();
+    for number in 2..300 {
+        std::fs::write(dir.join(format!("{number:08}.toml")), b"").unwrap();
+    }
+    let said = b.host.trust("[retention]\nkeep_last = 7\n").map(drop);
+    let now = b.engine.rules().config.retention.keep_last;
+    let b = b.killed();
+    let then = b.engine.rules().config.retention.keep_last;
+    assert_eq!((said.is_ok(), now, then), (true, 7, 7));
+}
+
+/// A file of the live tree that is removed while it is shown is told as that.
+#[test]
+fn a_file_that_is_removed_while_it_is_shown_is_not_there() {
+    let b = super::part::linked_base();
+    b.file("f", &[1; 300_000]);
+    let mut pieces = 0;
+    let shown = b.host.cat(&StateRef::Live, &"f".into(), 0, &mut |_| {
+        b.remove("f");
+        pieces += 1;
+        Ok(())
+    });
+    assert_eq!((pieces, shown.unwrap_err().kind), (1, ErrorKind::NotFound));
+}

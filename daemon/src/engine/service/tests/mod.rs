@@ -39,6 +39,19 @@ fn me() -> Caller {
     }
 }
 
+/// Waits until a thread of this process waits for something.
+fn until_asleep(tid: nix::unistd::Pid, other: impl Fn() -> bool) {
+    let path = format!("/proc/self/task/{tid}/stat");
+    let asleep = || {
+        let line = std::fs::read_to_string(&path).unwrap();
+        // The name, in parentheses, may be anything: proc_pid_stat(5).
+        line.rsplit_once(") ").unwrap().1.starts_with('S')
+    };
+    while !asleep() && !other() {
+        std::thread::yield_now();
+    }
+}
+
 /// A fresh directory with a base and a store in it, removed when dropped.
 pub(super) struct Place(PathBuf);
 

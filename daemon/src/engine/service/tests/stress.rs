@@ -1,8 +1,6 @@
 //! Programs, clients, and what the daemon does by itself, all at once: nothing is damaged, link counts are those of the names, what is in a
 //! file was written to it, and what a snapshot holds stays what it was.
 //!
-//! Not among what clients do: comparing with the live tree (`docs/RELIABILITY.md` says why).
-//!
 //! `LLFS_CASES` is how many rounds there are, each of a second or so. `LLFS_SEED` is the seed of the first one, which says what each
 //! thread does; not in which order.
 
@@ -329,8 +327,14 @@ impl Client<'_> {
             21 => self.transfer(),
             22 => host.rename(&self.name()?, &self.new_name('s')).map(drop),
             23 => {
-                let (from, to) = (self.name()?, StateRef::Snapshot(self.name()?));
-                let from = StateRef::Snapshot(from);
+                let from = match self.dice.below(3) {
+                    0 => StateRef::Base,
+                    _ => StateRef::Snapshot(self.name()?),
+                };
+                let to = match self.dice.below(2) {
+                    0 => StateRef::Live,
+                    _ => StateRef::Snapshot(self.name()?),
+                };
                 (host.diff(Some(&from), &to, &[], true, &mut |_| Ok(()))).map(drop)
             }
             24 => {
