@@ -6,7 +6,7 @@
 )]
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use llfs_tests::command::{Run, ended_within, until};
 use llfs_tests::dice::Random;
@@ -21,8 +21,12 @@ use nix::unistd::Pid;
 /// reported success by then.
 fn kill_during(mounted: &Mounted, args: &[&str], random: &mut Random) -> bool {
     let pid = mounted.pid();
+    // Longer where commands take longer just now.
+    let begun = Instant::now();
+    mounted.llctl(&["list"]).ok();
+    let most = (begun.elapsed().as_micros() as usize * 4).max(25_000);
     let mut command = mounted.llctl(args).start();
-    let delay = Duration::from_micros(random.below(25_000) as u64);
+    let delay = Duration::from_micros(random.below(most) as u64);
     let ended = command.wait(delay);
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     assert!(llfs_tests::command::ended_within(
