@@ -6,23 +6,24 @@
 )]
 
 mod simdisk;
+mod told;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use llfs::base::Base;
 use llfs::engine::snapshot::Refusal;
-use llfs::engine::{Caller, Engine, Kernel, Make, OpenError, SetAttr, WriteHow};
+use llfs::engine::{Caller, Engine, Make, OpenError, SetAttr, WriteHow};
 use llfs::store::{self, BootToken};
 use llfs::tree::{Ino, Kind, ROOT};
 use nix::errno::Errno;
 use simdisk::SimDisk;
 use simdisk::history::{BOOT, NEXT_BOOT, options};
+use told::Told;
 
 const WHO: Caller = Caller {
     uid: 0,
@@ -360,27 +361,6 @@ fn a_hole_for_which_there_is_no_space_leaves_every_byte() {
     assert!((8..40).contains(&refused), "refused {refused} times");
 }
 
-/// What the kernel was told to forget.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Ino>>>);
-
-impl Kernel for Told {
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn answers(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn forget_inode(&self, ino: Ino) {
-        self.0.lock().unwrap().push(ino);
-    }
-    fn forget_name(&self, _: Ino, _: &[u8]) {}
-    fn forget_all_names(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn look_up(&self, _: &Path) {}
-}
-
 /// A copy writes without the kernel's pages. Where it ends early some more of it may be there than was told.
 #[test]
 fn the_kernel_forgets_what_a_copy_may_have_left_for_which_there_is_no_space() {
@@ -395,7 +375,7 @@ fn the_kernel_forgets_what_a_copy_may_have_left_for_which_there_is_no_space() {
     let copied = e.copy_file_range(from, 0, to, 0, 5 * 4096, &WHO);
     assert_eq!(copied, Err(Errno::ENOSPC));
     let begun = Instant::now();
-    while !told.0.lock().unwrap().contains(&to) {
+    while !told.0.lock().unwrap().1.contains(&to) {
         assert!(begun.elapsed() < Duration::from_secs(60), "it keeps them");
         std::thread::yield_now();
     }

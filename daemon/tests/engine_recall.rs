@@ -4,20 +4,21 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod told;
+
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use llfs::base::Base;
-use llfs::engine::api::Kernel;
 use llfs::engine::{Attr, Caller, Engine, Make, OpenOptions, Terms, WriteHow};
 use llfs::relay::{Asked, Op, Relay};
 use llfs::tree::{Ino, Kind, ROOT};
 use nix::errno::Errno;
+use told::Told;
 
 const WHO: Caller = Caller {
     uid: 0,
@@ -247,28 +248,6 @@ fn a_revert_of_which_the_kernel_was_not_told_is_told_by_the_next_worker() {
     last.write(file, 0, b"newer one", cached).unwrap();
     assert_eq!(&now(&last, file).1[..9], b"newer one");
     last.catch_up();
-}
-
-/// What the kernel was told to forget.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<(bool, BTreeSet<Ino>)>>);
-
-impl Kernel for Told {
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn answers(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn forget_inode(&self, ino: Ino) {
-        self.0.lock().unwrap().1.insert(ino);
-    }
-    fn forget_name(&self, _: Ino, _: &[u8]) {}
-    fn forget_all_names(&self) -> io::Result<()> {
-        self.0.lock().unwrap().0 = true;
-        Ok(())
-    }
-    fn look_up(&self, _: &Path) {}
 }
 
 /// An apply moves things in the base: what the kernel knew before it is old.
