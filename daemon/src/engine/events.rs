@@ -11,7 +11,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
 
 use super::Engine;
-use crate::relay::{EVENT_MAX, EVENTS};
+use super::history::{errand_of, with_errand};
+use crate::relay::{EVENT_MAX, EVENTS, Errand};
 
 /// Watchers at the same time: fewer than clients, so that there is always room for those who want something done.
 const WATCHERS_MAX: usize = 16;
@@ -33,12 +34,17 @@ pub(super) struct Watcher {
 
 impl Engine {
     /// Tells an event: gives it its number, which is the answer. It blocks nobody.
-    pub(crate) fn announce(&self, mut event: Event) -> u64 {
+    pub(crate) fn announce(&self, event: Event) -> u64 {
+        self.announce_of(event, None)
+    }
+
+    /// The same of the end of an errand.
+    fn announce_of(&self, mut event: Event, errand: Option<Errand>) -> u64 {
         event.at = UnixNanos::now();
         let number = {
             let mut watchers = self.events.0.lock();
             event.seq = self.relay.last_event().0 + 1;
-            let number = self.relay.push_event(&encoded(&event));
+            let number = self.relay.push_event(&encoded(&event, errand));
             watchers.retain(|watcher| match watcher.upgrade() {
                 // It fails only if the watcher was told 2^64 times and never looked.
                 Some(bell) => bell.write(1).is_ok(),
@@ -56,9 +62,36 @@ impl Engine {
     pub(crate) fn ended(&self, act: Act, started: Option<u64>) {
         self.metrics.ended(&act);
         self.note_act(&act);
+        self.tell_end(act, started);
+    }
+
+    /// The same of an errand of this thread that the worker before this one did: it may have written it down and told it, and been killed
+    /// before it said so.
+    pub(crate) fn ended_before(&self, act: Act) {
+        let errand = self.relay.errand();
+        let noted = errand.is_some_and(|errand| self.is_noted(errand).unwrap_or(false));
+        if !noted {
+            self.metrics.ended(&act);
+            self.note_act(&act);
+        }
+        if !errand.is_some_and(|errand| self.is_told(errand)) {
+            self.tell_end(act, None);
+        }
+    }
+
+    fn tell_end(&self, act: Act, started: Option<u64>) {
         let mut event = Event::ended(act, started);
         event.hash = self.hash_of(&event);
-        self.announce(event);
+        self.announce_of(event, self.relay.errand());
+    }
+
+    /// Whether the end of an errand is among the events that are kept.
+    fn is_told(&self, errand: Errand) -> bool {
+        let _ordered = self.events.0.lock();
+        let (last, base) = self.relay.last_event();
+        let first = (last + 1).saturating_sub(EVENTS).max(base + 1);
+        let mut kept = (first..=last).filter_map(|number| self.relay.event(number));
+        kept.any(|bytes| errand_of(&bytes) == Some(errand))
     }
 
     /// The hash of the snapshot that an act took or went to, if it is known.
@@ -148,8 +181,8 @@ fn gap(after: u64, missed: Option<u64>) -> Event {
 }
 
 /// As it is kept. The longest acts lose words first, and nothing that a program goes by.
-fn encoded(event: &Event) -> Vec<u8> {
-    let bytes = |event: &Event| rmp_serde::to_vec_named(event).unwrap_or_default();
+fn encoded(event: &Event, errand: Option<Errand>) -> Vec<u8> {
+    let bytes = |event: &Event| with_errand(event, errand).unwrap_or_default();
     let whole = bytes(event);
     if whole.len() <= EVENT_MAX {
         return whole;

@@ -6,12 +6,16 @@
 use std::io;
 
 use llctl::protocol::{Act, HistoryQuery};
+use serde::{Deserialize, Serialize};
 
 use super::Engine;
+use crate::relay::Errand;
 use crate::store::{NoteKind, framed, next_frame};
 
 /// A file is not appended to beyond this many bytes.
 const FILE_BYTES: u64 = 256 << 10;
+/// Files in which an act is looked for that may have been written down just before a worker died.
+const LAST_FILES: usize = 2;
 
 /// Where the next line goes; one writes at a time.
 #[derive(Default)]
@@ -28,8 +32,24 @@ impl Engine {
         }
     }
 
+    /// Whether an errand was written down, by this worker or the one before it.
+    pub(super) fn is_noted(&self, errand: Errand) -> io::Result<bool> {
+        let files = self.store.notes(NoteKind::History)?;
+        for file in files.into_iter().rev().take(LAST_FILES) {
+            let bytes = self.store.read_note(NoteKind::History, file)?;
+            let mut rest = &bytes[..];
+            while let Some((body, behind)) = next_frame(rest) {
+                if errand_of(body) == Some(errand) {
+                    return Ok(true);
+                }
+                rest = behind;
+            }
+        }
+        Ok(false)
+    }
+
     fn append_act(&self, act: &Act) -> io::Result<()> {
-        let body = rmp_serde::to_vec_named(act).map_err(io::Error::other)?;
+        let body = with_errand(act, self.relay.errand()).map_err(io::Error::other)?;
         let bytes = framed(&body)?;
         let mut history = self.history.lock();
         let (file, len) = match history.open {
@@ -100,6 +120,41 @@ impl Engine {
         newest_first.reverse();
         Ok(newest_first)
     }
+}
+
+/// What is kept of an act or an event, and of which request it tells.
+#[derive(Serialize)]
+struct Kept<'a, T> {
+    #[serde(flatten)]
+    told: &'a T,
+    errand: (u64, u64),
+}
+
+/// That part of it.
+#[derive(Deserialize)]
+struct Of {
+    #[serde(default)]
+    errand: Option<(u64, u64)>,
+}
+
+/// A map of named fields, with the errand as one more.
+pub(super) fn with_errand<T: Serialize>(
+    told: &T,
+    errand: Option<Errand>,
+) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+    match errand {
+        Some(Errand { client, number }) => {
+            let errand = (client, number);
+            rmp_serde::to_vec_named(&Kept { told, errand })
+        }
+        None => rmp_serde::to_vec_named(told),
+    }
+}
+
+/// The errand of which such a map tells.
+pub(super) fn errand_of(bytes: &[u8]) -> Option<Errand> {
+    let (client, number) = rmp_serde::from_slice::<Of>(bytes).ok()?.errand?;
+    Some(Errand { client, number })
 }
 
 /// Gives each act to `each`, up to the end or to what does not fit; how many bytes that were.

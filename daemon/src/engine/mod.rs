@@ -109,6 +109,8 @@ pub struct Engine {
     imaged: AtomicU64,
     /// Who reads an old state without the gate holds this shared; space is taken back only without such readers.
     pins: RwLock<()>,
+    /// Roots whose blocks stay although no state has them any more, for who is shown something made of them; a leaf lock.
+    lent: Mutex<reclaim::Roots>,
     /// Held while space is taken back, before the gate; whoever waits for it holds nothing of the above.
     reclaiming: Mutex<()>,
     /// Space is scarce, and that was told.

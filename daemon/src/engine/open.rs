@@ -415,6 +415,7 @@ impl Engine {
             orphans_stayed: AtomicBool::new(false),
             imaged: AtomicU64::new(imaged),
             pins: RwLock::new(()),
+            lent: Mutex::default(),
             reclaiming: Mutex::default(),
             punched: Mutex::default(),
             warned: AtomicBool::new(false),

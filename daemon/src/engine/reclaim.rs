@@ -3,7 +3,7 @@
 //! What is freed was unreachable at a moment at which nothing went on, and the store makes that moment durable before
 //! the first block goes: after a power cut no state comes back that needs one of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -23,7 +23,45 @@ const SMALL_PART: u32 = 8;
 /// Blocks in use, by layer.
 pub(super) type Live = HashMap<LayerId, Vec<Range<u32>>>;
 
+/// Roots that are lent, by a number.
+#[derive(Default)]
+pub(super) struct Roots {
+    next: u64,
+    all: BTreeMap<u64, Vec<Root>>,
+}
+
+/// Somebody looks at states, or at what would be made of them: their blocks stay until this is dropped, whoever gives the states up.
+pub(super) struct Lent<'a> {
+    engine: &'a Engine,
+    number: u64,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let roots = self.engine.lent.lock().all.remove(&self.number);
+        self.engine.house.bury(roots.unwrap_or_default());
+    }
+}
+
 impl Engine {
+    /// Has the blocks of what `look` finds stay. No space is taken back before that is known.
+    ///
+    /// # Errors
+    /// Those of `look`.
+    pub(super) fn lend<T, E>(
+        &self,
+        look: impl FnOnce() -> Result<(T, Vec<Root>), E>,
+    ) -> Result<(T, Lent<'_>), E> {
+        let _pinned = self.pins.read();
+        let (found, roots) = look()?;
+        let mut lent = self.lent.lock();
+        let number = lent.next;
+        lent.next += 1;
+        lent.all.insert(number, roots);
+        let engine = self;
+        Ok((found, Lent { engine, number }))
+    }
+
     /// Runs an operation on a file, and once more if the disk was full and space could be taken back.
     pub(super) fn with_room<T>(&self, mut f: impl FnMut() -> Answer<T>) -> Answer<T> {
         let first = {
@@ -69,8 +107,13 @@ impl Engine {
             let state = self.state.read();
             let mut roots: Vec<Root> = state.roots().into_iter().cloned().collect();
             roots.extend(self.built.lock().iter().cloned());
-            // What is given up from here on is not seen by this.
-            self.garbage.store(0, Relaxed);
+            // What is given up from here on is not seen by this, and what is lent has to be looked at again.
+            let lent = self.lent.lock();
+            roots.extend(lent.all.values().flatten().cloned());
+            if lent.all.is_empty() {
+                self.garbage.store(0, Relaxed);
+            }
+            drop(lent);
             (roots, self.store.last_seq(), self.layer.load(Acquire))
         };
         let mut live = live(&roots);

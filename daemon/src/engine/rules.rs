@@ -26,6 +26,8 @@ pub(super) struct InForce {
     pub config: Config,
     /// None: nothing was trusted, or the defaults were.
     pub trusted: Option<Trusted>,
+    /// What was trusted could not be read, and these are the defaults: nothing that cannot be taken back is to be done by them.
+    pub unread: bool,
 }
 
 /// A text that the user trusted.
@@ -43,7 +45,7 @@ fn hash(text: &str) -> String {
     format!("{:032x}", xxh3_128(text.as_bytes()))
 }
 
-/// What is in force, once it was looked for.
+/// What is in force, once it was looked for; while it cannot be read it is looked for each time.
 #[derive(Default)]
 pub(super) struct Rules(Mutex<Option<Arc<InForce>>>);
 
@@ -51,13 +53,20 @@ impl Engine {
     /// What is in force.
     pub(super) fn rules(&self) -> Arc<InForce> {
         let mut rules = self.rules.0.lock();
-        let known = rules.get_or_insert_with(|| {
-            Arc::new(self.last_trusted().unwrap_or_else(|error| {
-                tracing::error!(%error, "the rules that were trusted cannot be read: the defaults are in force");
-                InForce::default()
-            }))
+        if let Some(known) = rules.as_ref().filter(|known| !known.unread) {
+            return known.clone();
+        }
+        let found = self.last_trusted().unwrap_or_else(|error| {
+            if rules.is_none() {
+                tracing::error!(%error, "the rules that were trusted cannot be read: until they can, the defaults are in force, and retention rests");
+            }
+            InForce { unread: true, ..InForce::default() }
         });
-        known.clone()
+        match &*rules {
+            // The same as before, for who looks whether they are others.
+            Some(known) if found.unread => known.clone(),
+            _ => rules.insert(Arc::new(found)).clone(),
+        }
     }
 
     /// Puts a text in force, durably; it must have been parsed. The empty one stands for the defaults.
@@ -89,7 +98,11 @@ impl Engine {
             tracing::warn!(%error, "old rules are still there");
         }
         let trusted = Some(trusted).filter(|trusted| !trusted.text.is_empty());
-        *rules = Some(Arc::new(InForce { config, trusted }));
+        *rules = Some(Arc::new(InForce {
+            config,
+            trusted,
+            unread: false,
+        }));
         Ok(())
     }
 
@@ -105,13 +118,14 @@ impl Engine {
     /// The text of this hash, if it was trusted and is still kept.
     pub(super) fn trusted_text(&self, wanted: &str) -> Option<String> {
         let numbers = self.store.notes(NoteKind::Rules).ok()?;
-        let mut texts = numbers.into_iter().rev().filter_map(|n| self.text(n));
+        let texts = numbers.into_iter().rev();
+        let mut texts = texts.filter_map(|n| self.text(n).ok().flatten());
         texts.find(|t| t.hash == wanted).map(|t| t.text)
     }
 
     fn last_trusted(&self) -> io::Result<InForce> {
         for number in self.store.notes(NoteKind::Rules)?.into_iter().rev() {
-            let Some(trusted) = self.text(number) else {
+            let Some(trusted) = self.text(number)? else {
                 tracing::warn!(number, "a text of rules is damaged and passed over");
                 continue;
             };
@@ -121,7 +135,11 @@ impl Engine {
             match Config::parse(&trusted.text) {
                 Ok(config) => {
                     let trusted = Some(trusted);
-                    return Ok(InForce { config, trusted });
+                    return Ok(InForce {
+                        config,
+                        trusted,
+                        unread: false,
+                    });
                 }
                 // Another version of llfs understood it.
                 Err(error) => {
@@ -133,15 +151,24 @@ impl Engine {
         Ok(InForce::default())
     }
 
-    fn text(&self, number: u32) -> Option<Trusted> {
-        let bytes = self.store.read_note(NoteKind::Rules, number).ok()?;
-        let sum = u64::from_le_bytes(bytes.get(..HEADER)?.try_into().ok()?);
-        let body = &bytes[HEADER..];
-        if xxh3_64(body) != sum {
-            return None;
+    /// A text; `None` if it is torn, damaged or gone.
+    fn text(&self, number: u32) -> io::Result<Option<Trusted>> {
+        match self.store.read_note(NoteKind::Rules, number) {
+            Ok(bytes) => Ok(decoded(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Not an older one instead: what was asked for last may be readable a moment later.
+            Err(error) => Err(error),
         }
-        let mut trusted: Trusted = rmp_serde::from_slice(body).ok()?;
-        trusted.hash = hash(&trusted.text);
-        Some(trusted)
     }
+}
+
+fn decoded(bytes: &[u8]) -> Option<Trusted> {
+    let sum = u64::from_le_bytes(bytes.get(..HEADER)?.try_into().ok()?);
+    let body = &bytes[HEADER..];
+    if xxh3_64(body) != sum {
+        return None;
+    }
+    let mut trusted: Trusted = rmp_serde::from_slice(body).ok()?;
+    trusted.hash = hash(&trusted.text);
+    Some(trusted)
 }

@@ -138,6 +138,15 @@ impl Relay {
         WRITER.set(Writer::Errand(turn));
     }
 
+    /// The errand that this thread carries out, or knows to be done.
+    pub fn errand(&self) -> Option<Errand> {
+        let place = &self.head().errands.turns[TURN.get()?];
+        Some(Errand {
+            client: place.client.load(Acquire),
+            number: place.number.load(Acquire),
+        })
+    }
+
     /// This thread has done with its errand.
     pub fn end_errand(&self) {
         WRITER.set(Writer::Nobody);

@@ -1,5 +1,7 @@
 //! What is in force, and what the file in the tree says.
 
+use std::sync::Arc;
+
 use llctl::config::{Config, ConfigError, FILE, TEXT_MAX};
 use llctl::protocol::{BytePath, ConfigInfo, ErrorKind, Failure, FileState};
 
@@ -8,12 +10,18 @@ use super::states::View;
 use crate::engine::Engine;
 use crate::engine::rules::InForce;
 
+/// Why nothing is known of them.
+const UNREAD: &str = "the rules that were trusted cannot be read";
+
 /// What is in force, and how the file in the tree compares with that.
-pub(super) fn info(engine: &Engine, automatic: bool) -> ConfigInfo {
-    let rules = engine.rules();
+///
+/// # Errors
+/// What is in force cannot be read.
+pub(super) fn info(engine: &Engine, automatic: bool) -> Result<ConfigInfo, Failure> {
+    let rules = read(engine)?;
     let trusted = rules.trusted.as_ref();
     let (file, error) = compare(engine, &rules);
-    ConfigInfo {
+    Ok(ConfigInfo {
         rules: rules.config.clone(),
         text: trusted.map(|t| t.text.clone()),
         hash: trusted.map(|t| t.hash.clone()),
@@ -21,6 +29,18 @@ pub(super) fn info(engine: &Engine, automatic: bool) -> ConfigInfo {
         file,
         error,
         automatic,
+    })
+}
+
+/// What is in force, for what is not to be done by defaults that stand in for it.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn read(engine: &Engine) -> Result<Arc<InForce>, Failure> {
+    let rules = engine.rules();
+    match rules.unread {
+        false => Ok(rules),
+        true => Err(Failure::new(ErrorKind::Io, UNREAD).with_hint("the log says why")),
     }
 }
 
@@ -39,6 +59,9 @@ pub(super) fn trust(engine: &Engine, text: &str) -> Result<(), Failure> {
 /// What a user should know of the file in the tree, in a sentence.
 pub(super) fn warning(engine: &Engine) -> Option<String> {
     let rules = engine.rules();
+    if rules.unread {
+        return Some(format!("{UNREAD}: the defaults are in force"));
+    }
     let (file, error) = compare(engine, &rules);
     match (file, error) {
         (FileState::Untrusted, _) => Some(format!(

@@ -285,6 +285,9 @@ pub(super) fn give_up(host: &Host) -> Result<bool, Failure> {
     let begun = Instant::now();
     let engine = &host.engine;
     let in_force = engine.rules();
+    if in_force.unread {
+        return Ok(false);
+    }
     let rules = &in_force.config.retention;
     let (state, marks) = engine.state_and_marks();
     let mut plan = Plan::new(&state, &marks, rules);

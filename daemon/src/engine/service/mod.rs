@@ -61,9 +61,6 @@ pub(super) use linked::Linked;
 use states::View;
 pub(super) use transfer::Import;
 
-/// Acts among which one is looked for that may have been written down before.
-const AGAIN_MAX: u32 = 8;
-
 /// The engine as the control server sees it.
 pub struct Host {
     engine: Arc<Engine>,
@@ -342,7 +339,7 @@ impl Service for Host {
         sink: Sink<'_, Change>,
     ) -> Result<ChangeCounts, Failure> {
         self.on_one_base(|| {
-            let (old, new) = part::preview(&self.engine, part, on_conflict)?;
+            let (old, new, _lent) = part::preview(&self.engine, part, on_conflict)?;
             diff::send(&self.engine, &old, &new, &[], patch, sink)
         })
     }
@@ -391,18 +388,10 @@ impl Service for Host {
     }
 
     fn note(&self, act: Act, started: Option<u64>, again: bool) {
-        // The worker before this one may have written it down, and been killed before it said so.
-        if again {
-            let last = HistoryQuery {
-                limit: Some(AGAIN_MAX),
-                ..HistoryQuery::default()
-            };
-            let same = |a: &Act| (a.pid, a.what, &a.targets) == (act.pid, act.what, &act.targets);
-            if (self.engine.acts(&last)).is_ok_and(|acts| acts.iter().any(same)) {
-                return;
-            }
+        match again {
+            true => self.engine.ended_before(act),
+            false => self.engine.ended(act, started),
         }
-        self.engine.ended(act, started);
     }
 
     fn watch(&self, after: Option<u64>) -> Result<Box<dyn Feed>, Failure> {
@@ -419,7 +408,7 @@ impl Service for Host {
     }
 
     fn config(&self) -> Result<ConfigInfo, Failure> {
-        Ok(config::info(&self.engine, self.automatic.load(Relaxed)))
+        config::info(&self.engine, self.automatic.load(Relaxed))
     }
 
     fn trust(&self, text: &str) -> Result<ConfigInfo, Failure> {
@@ -433,9 +422,11 @@ impl Service for Host {
     }
 
     fn prune(&self, asked: Option<&Retention>, yes: bool) -> Result<PruneInfo, Failure> {
-        let in_force = self.engine.rules();
-        let rules = asked.unwrap_or(&in_force.config.retention);
-        let plan = prune::prune(&self.engine, rules, false)?;
+        let rules = || match asked {
+            Some(asked) => Ok(asked.clone()),
+            None => Ok(config::read(&self.engine)?.config.retention.clone()),
+        };
+        let plan = prune::prune(&self.engine, &rules()?, false)?;
         if !yes || plan.snapshots.is_empty() {
             return Ok(PruneInfo { done: yes, ..plan });
         }
@@ -443,9 +434,7 @@ impl Service for Host {
         let all: Vec<String> = names(&plan);
         let act = || {
             // Those in force may be others since the hook ran.
-            let in_force = self.engine.rules();
-            let rules = asked.unwrap_or(&in_force.config.retention);
-            prune::prune(&self.engine, rules, true)
+            prune::prune(&self.engine, &rules()?, true)
         };
         self.hooked(Deal::Prune, &all, act, |done| Some(names(done)))
     }

@@ -21,6 +21,8 @@ pub(super) enum Which {
     Base,
     /// A snapshot or a discarded state.
     Kept(StateId),
+    /// What others would come to, whose blocks are lent.
+    Made,
 }
 
 /// A state as it was when it was asked for.
@@ -195,7 +197,7 @@ impl View {
         let state = engine.state.read();
         let there = match self.which {
             Which::Kept(id) => state.root(id).is_some(),
-            Which::Base => engine.digests.which_base() == base,
+            Which::Base | Which::Made => engine.digests.which_base() == base,
             Which::Live => true,
         };
         match there && state.applying != Some(Apply::Staged) {

@@ -28,6 +28,7 @@ use super::diff::{Names, Peeks};
 use super::failure;
 use super::linked::linked;
 use super::states::{View, Which};
+use crate::engine::reclaim::Lent;
 use crate::engine::snapshot::{Conflict, Refusal, Switched, Turned};
 use crate::engine::{Answer, Engine};
 use crate::tree::diff::Changes;
@@ -76,7 +77,8 @@ pub(super) fn revert(
     look_ahead(&peeks, &ahead).map_err(|errno| failure::failed(engine, "the base", errno))?;
     let looked = RefCell::new(ahead);
     let turn = |kept| {
-        let planned = plan(engine, &peeks, part, &globs, on_conflict)?;
+        let found = steps(engine, part).map_err(|f| Refusal::Gone(f.message))?;
+        let planned = plan(engine, &peeks, part, found, &globs, on_conflict)?;
         looked.replace(planned.steps);
         let record = Record::Merge {
             kept,
@@ -165,30 +167,32 @@ fn look_ahead(peeks: &Peeks<'_>, steps: &[Step]) -> Answer<()> {
     Ok(())
 }
 
-/// The tree as it is, and as [`revert`] would make it.
-pub(super) fn preview(
-    engine: &Engine,
+/// The tree as it is, and as [`revert`] would make it, whatever of this is given up meanwhile.
+pub(super) fn preview<'a>(
+    engine: &'a Engine,
     part: &Part,
     on_conflict: OnConflict,
-) -> Result<(View, View), Failure> {
+) -> Result<(View, View, Lent<'a>), Failure> {
     let globs = globs(part)?;
     let peeks = Peeks::new(engine);
-    // Unknown names are told as such.
-    steps(engine, part)?;
-    let planned = plan(engine, &peeks, part, &globs, on_conflict)
+    let (found, lent) = engine.lend(|| {
+        // Unknown names are told as such.
+        let (head, steps) = steps(engine, part)?;
+        let befores = steps.iter().map(|step| step.before.root.clone());
+        let roots = befores.chain([head.clone()]).collect();
+        Ok(((head, steps), roots))
+    })?;
+    let planned = plan(engine, &peeks, part, found, &globs, on_conflict)
         .map_err(|refusal| failure::failure(engine, &refusal))?;
     if planned.takes.is_empty() {
         choose_something(engine, part, &globs, &planned.steps)?;
     }
     let new = View {
-        which: match planned.to {
-            BASE_STATE => Which::Base,
-            to => Which::Kept(to),
-        },
+        which: Which::Made,
         root: planned.head,
         name: "the revert".to_owned(),
     };
-    Ok((planned.old, new))
+    Ok((planned.old, new, lent))
 }
 
 fn globs(part: &Part) -> Result<Globs, Failure> {
@@ -199,10 +203,10 @@ fn plan(
     engine: &Engine,
     peeks: &Peeks<'_>,
     part: &Part,
+    (head, steps): (Root, Vec<Step>),
     globs: &Globs,
     on_conflict: OnConflict,
 ) -> Result<Planned, Refusal> {
-    let (head, steps) = steps(engine, part).map_err(|f| Refusal::Gone(f.message))?;
     let old = View {
         which: Which::Live,
         root: head.clone(),
@@ -247,7 +251,7 @@ fn steps(engine: &Engine, part: &Part) -> Result<(Root, Vec<Step>), Failure> {
             let from = match before.which {
                 Which::Kept(id) => id,
                 Which::Base => BASE_STATE,
-                Which::Live => return Err(failure::no_target(to)),
+                Which::Live | Which::Made => return Err(failure::no_target(to)),
             };
             let state = engine.state.read();
             let after = View::live(&state);

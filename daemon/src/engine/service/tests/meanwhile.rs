@@ -870,6 +870,33 @@ fn rules_that_are_kept_are_in_force_although_older_ones_cannot_go() {
     assert_eq!((said.is_ok(), now, then), (true, 7, 7));
 }
 
+/// A disk that fails when the rules are read first changes nothing of what is in force, and nothing is given up by others meanwhile.
+#[test]
+fn rules_that_could_not_be_read_at_first_are_read_again() {
+    let place = Place::new();
+    let b = place.open();
+    automatic(&b, &["1", "2", "3"]);
+    for count in [1, 3] {
+        b.host.trust(&keep_last(count)).unwrap();
+    }
+    let [text, aside] = ["store/rules/00000002.toml", "aside"].map(|name| b.place.0.join(name));
+    std::fs::rename(&text, &aside).unwrap();
+    // Reading it is an error.
+    std::fs::create_dir(&text).unwrap();
+    let b = b.killed();
+    let retention = || b.engine.rules().config.retention.clone();
+    let defaults = llctl::config::Config::default().retention;
+    assert_eq!((retention(), b.engine.rules().unread), (defaults, true));
+    assert!(!super::super::keeper::give_up(&b.host).unwrap());
+    assert_eq!(b.host.prune(None, true).unwrap_err().kind, ErrorKind::Io);
+    assert_eq!(b.host.config().unwrap_err().kind, ErrorKind::Io);
+    assert_eq!(b.engine.snapshot_names(), ["1", "2", "3"]);
+    std::fs::remove_dir(&text).unwrap();
+    std::fs::rename(&aside, &text).unwrap();
+    assert_eq!(retention().keep_last, 3);
+    assert!(b.host.config().is_ok());
+}
+
 /// A file of the live tree that is removed while it is shown is told as that.
 #[test]
 fn a_file_that_is_removed_while_it_is_shown_is_not_there() {
@@ -882,4 +909,44 @@ fn a_file_that_is_removed_while_it_is_shown_is_not_there() {
         Ok(())
     });
     assert_eq!((pieces, shown.unwrap_err().kind), (1, ErrorKind::NotFound));
+}
+
+/// A preview shows what the revert would bring back, though all of it is given up while the client reads.
+#[test]
+fn what_a_preview_shows_stays_until_it_is_shown() {
+    use llctl::protocol::{Content, OnConflict, Part, PartOf};
+    let b = super::part::linked_base();
+    let text = |byte: u8| vec![byte; 200 << 10];
+    b.snap("0");
+    b.file("m", b"new");
+    b.snap("1");
+    b.file("z", &text(b'2'));
+    b.snap("2");
+    b.write("z", 0, &text(b'3'));
+    b.snap("3");
+    let part = Part {
+        of: PartOf::Snapshots(["1", "3"].map(|n| SnapName::new(n).unwrap()).to_vec()),
+        globs: Vec::new(),
+    };
+    let mut shown = Vec::new();
+    let counts = b
+        .host
+        .preview_part(&part, OnConflict::Stop, true, &mut |change: Change| {
+            if shown.is_empty() {
+                let all = ["0", "1", "2", "3"].map(str::to_owned);
+                b.engine.delete(&all).unwrap();
+                b.engine.reclaim().unwrap();
+            }
+            shown.push((change.path.to_string(), change.patch.unwrap().new));
+            Ok(())
+        });
+    counts.unwrap();
+    let expected = [
+        ("m".to_owned(), Content::Absent),
+        ("z".to_owned(), Content::of(text(b'2'))),
+    ];
+    assert!(shown == expected, "{:?}", shown.len());
+    // Then it goes.
+    assert!(b.engine.reclaim().unwrap() > 0);
+    assert_eq!(b.engine.reclaim().unwrap(), 0);
 }

@@ -146,3 +146,49 @@ fn watchers_leave_room_for_others() {
     feeds.pop();
     assert!(bench.host.watch(None).is_ok(), "one has left");
 }
+
+/// A client that asks again is in the history, and told, once: also if the one before it did the same.
+#[test]
+fn an_act_that_is_asked_for_again_is_told_once() {
+    use llctl::protocol::{HistoryQuery, Request};
+    let bench = Place::new().open();
+    let mut feed = bench.host.watch(None).unwrap();
+    let names = vec![SnapName::new("a").unwrap()];
+    let request = Request::Delete {
+        names: names.clone(),
+    };
+    let ask = |number| bench.host.begin(7, number, &request);
+    let done = |number| {
+        bench.snap("a");
+        assert!(ask(number).is_none());
+        bench.host.delete(&names).unwrap();
+    };
+    let mut told = 0;
+    let mut is_told = |times: usize, number: u64| {
+        told += all(&bench, &mut *feed).len();
+        let acts = bench.host.history(&HistoryQuery::default()).unwrap();
+        assert_eq!((acts.len(), told), (times, times), "{number}");
+    };
+    let again = |number| {
+        bench.host.end();
+        assert!(matches!(ask(number), Some(Ok(_))));
+        bench.host.note(act(Deal::Delete), None, true);
+        bench.host.end();
+    };
+    done(1);
+    bench.host.note(act(Deal::Delete), None, false);
+    is_told(1, 1);
+    again(1);
+    is_told(1, 1);
+    // It died before anything was said of it,
+    done(2);
+    again(2);
+    is_told(2, 2);
+    again(2);
+    is_told(2, 2);
+    // or between the two.
+    done(3);
+    bench.engine.note_act(&act(Deal::Delete));
+    again(3);
+    is_told(3, 3);
+}
