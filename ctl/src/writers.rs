@@ -16,8 +16,7 @@ use serde::Serialize;
 
 use crate::protocol::BytePath;
 
-/// Bytes of room for the mappings of a program; there is more where that is not enough.
-const TABLE: usize = 16 << 10;
+mod mappings;
 
 /// A program, and what it may write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,13 +38,13 @@ pub fn find(mountpoint: &Path, until: Instant, each: &mut dyn FnMut(Writer)) -> 
     let mut pids = numbers(&proc);
     pids.retain(|pid| *pid != own);
     pids.sort_unstable_by(|a, b| b.cmp(a));
-    let mut table = vec![0; TABLE];
+    let mut table = Vec::new();
     for pid in pids {
         if Instant::now() >= until {
             return false;
         }
         // A thread of the kernel has no mappings, another user's program none that can be read; neither has files to be seen.
-        let Some(mut paths) = mappings(&proc, pid, mountpoint, &mut table) else {
+        let Some(mut paths) = mapped(&proc, pid, mountpoint, &mut table) else {
             continue;
         };
         paths.extend(open_files(&proc, pid, mountpoint));
@@ -79,44 +78,19 @@ fn open_files(proc: &OwnedFd, pid: u32, mountpoint: &Path) -> Vec<Vec<u8>> {
     writable.collect()
 }
 
-/// Whether these mappings are those of a daemon of llfs: it has hundreds of descriptors, and none in a mount. The first one is of the
-/// program itself (proc_pid_maps(5)).
-fn is_daemon(mappings: &[u8]) -> bool {
-    let first = mappings.split(|byte| *byte == b'\n').next();
-    first.is_some_and(|line| line.ends_with(b"/llfs"))
-}
-
-/// Files that stores into memory change; `None` of what has no memory, none that may be seen, or is a daemon. `table` is room to
-/// read into.
-fn mappings(
+/// Files that stores into memory change; `None` of what has no memory, none that may be seen, or is a daemon of llfs: that has
+/// hundreds of descriptors, and none in a mount. `table` is room to read into.
+fn mapped(
     proc: &OwnedFd,
     pid: u32,
     mountpoint: &Path,
     table: &mut Vec<u8>,
 ) -> Option<Vec<Vec<u8>>> {
-    let file = opened(proc, &format!("{pid}/maps"), OFlag::empty()).ok()?;
-    let mut len = 0;
-    while let Ok(read @ 1..) = nix::unistd::read(&file, &mut table[len..]) {
-        len += read;
-        if len == table.len() {
-            table.resize(2 * len, 0);
-        }
-    }
-    if is_daemon(&table[..len]) {
-        return None;
-    }
-    let lines = table[..len].split(|byte| *byte == b'\n');
-    let shared = lines.filter(|line| {
-        let mut fields = line.split(|byte| *byte == b' ');
-        fields
-            .nth(1)
-            .is_some_and(|how| how.get(1) == Some(&b'w') && how.get(3) == Some(&b's'))
-    });
-    let paths = shared.filter_map(|line| {
-        let start = line.iter().position(|byte| *byte == b'/')?;
-        below(&line[start..], mountpoint)
-    });
-    (len > 0).then(|| paths.collect())
+    let maps = opened(proc, &format!("{pid}/maps"), OFlag::empty()).ok()?;
+    let mappings = mappings::read(&maps, table).ok()??;
+    let paths = mappings.written.iter();
+    let paths = paths.filter_map(|path| below(path, mountpoint));
+    (!mappings.program.ends_with(b"/llfs")).then(|| paths.collect())
 }
 
 fn opened<F: AsFd>(dir: F, path: &str, how: OFlag) -> nix::Result<OwnedFd> {
@@ -145,43 +119,36 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_daemon_is_known_by_its_program() {
-        let line =
-            |path: &str| format!("563e3807e000-563e3831b000 r--p 00000000 fe:00 105 {path}\n");
-        let mappings = |first: &str, second: &str| line(first) + &line(second);
-        assert!(is_daemon(
-            mappings("/usr/bin/llfs", "/lib/libc.so").as_bytes()
-        ));
-        for other in ["/usr/bin/llfs-soak", "/usr/bin/vim", "/llfs/sh", ""] {
-            assert!(!is_daemon(mappings(other, "/usr/bin/llfs").as_bytes()));
-        }
-        assert!(!is_daemon(b""));
-    }
-
-    #[test]
     fn another_program_is_seen_with_what_it_writes_only() {
         let dir = std::env::temp_dir().join(format!("llctl-writers-{}", std::process::id()));
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("read"), "").unwrap();
-        let mut child = std::process::Command::new("sh")
-            .args(["-c", "exec 3>written 4<read; echo there; read wait"])
-            .current_dir(&dir)
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut there = [0; 6];
-        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut there).unwrap();
+        // One that looks like a daemon of llfs is not looked at.
+        fs::copy("/bin/sh", dir.join("llfs")).unwrap();
+        let mut children = ["sh".into(), dir.join("llfs")].map(|program| {
+            let mut child = std::process::Command::new(program)
+                .args(["-c", "exec 3>written 4<read; echo there; read wait"])
+                .current_dir(&dir)
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut there = [0; 6];
+            std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut there).unwrap();
+            child
+        });
         let mut found = Vec::new();
         let all = find(&dir, Instant::now() + Duration::from_secs(60), &mut |w| {
             found.push(w);
         });
-        drop(child.stdin.take());
-        child.wait().unwrap();
+        for child in &mut children {
+            drop(child.stdin.take());
+            child.wait().unwrap();
+        }
         fs::remove_dir_all(&dir).unwrap();
         assert!(all);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(found[0].pid, child.id());
+        assert_eq!(found[0].pid, children[0].id());
         assert_eq!(found[0].command, "sh");
         assert_eq!(found[0].paths, [BytePath::from("written")]);
         // No time, no answer.
