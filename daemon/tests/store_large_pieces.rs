@@ -10,6 +10,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use proptest::prelude::*;
 use simdisk::SimDisk;
 use simdisk::history::{BOOT, options, superblock};
+use simdisk::medium::Step;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -126,6 +127,31 @@ fn what_changes_before_it_has_checksums_is_an_error() {
         let answer = store.read(layer, block * BLOCK, &mut [0; BLOCK as usize], true);
         assert_eq!(answer.is_err(), block == 17, "{block}");
     }
+}
+
+/// Nobody can write to a file while a part of it is given back.
+#[test]
+fn much_is_given_back_in_small_pieces() {
+    const MUCH: u32 = 2600;
+    let (disk, store, layer) = made();
+    store.alloc(layer, MUCH).unwrap();
+    let all = vec![9; ((BLOCKS as u32 + MUCH) * BLOCK as u32) as usize];
+    store.write_blocks(layer, 0, &all, 0).unwrap();
+    let before = disk.now();
+    let gone = 3..BLOCKS as u32 + MUCH - 1;
+    store.free(layer, std::slice::from_ref(&gone), 0).unwrap();
+    let steps = &disk.steps()[before..];
+    let pieces = steps.iter().filter_map(|step| match step {
+        Step::Write { offset, bytes, .. } => Some((*offset, bytes.len() as u64)),
+        _ => None,
+    });
+    let mut end = u64::from(gone.start) * BLOCK;
+    for (at, length) in pieces {
+        assert_eq!(at, end, "one behind the other");
+        assert!(length <= 4 << 20, "{length} bytes at once");
+        end += length;
+    }
+    assert_eq!(end, u64::from(gone.end) * BLOCK);
 }
 
 /// The system tells each descriptor once that bytes were lost on their way to the medium.

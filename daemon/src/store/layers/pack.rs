@@ -153,7 +153,7 @@ impl Pack {
                 false => (range.end / CHUNK_BLOCKS) as usize,
             };
             if first < end && self.starts[first] < self.starts[end] {
-                file.punch(self.starts[first], self.starts[end] - self.starts[first])?;
+                super::give_back(file, self.starts[first]..self.starts[end])?;
             }
         }
         Ok(())
