@@ -11,6 +11,7 @@ use std::time::Duration;
 use llctl::escape::Shown;
 use llctl::locate;
 use nix::errno::Errno;
+use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::crew::{self, Program, Worker};
@@ -18,8 +19,9 @@ use super::ending::detach;
 use super::kept::Kept;
 use super::serve::{Order, failed};
 use super::trouble::Trouble;
+use super::turn::{self, Turn};
 use super::wire::{Open, Order as ToWorker, Report};
-use super::{logging, stop};
+use super::{checks, logging, stop};
 use crate::control::Listener;
 use crate::fuse::{self, Greeting};
 use crate::relay::Relay;
@@ -53,10 +55,27 @@ pub(super) fn make_parent(store: &Path) -> Result<(), Trouble> {
     made.map_err(|error| Trouble::because(format!("cannot make {}", parent.shown()), error))
 }
 
+/// The directory, which nobody has mounted over, and nobody else does until the lock is given back.
+fn alone(base: &Path, turn: &mut Turn) -> Result<(File, Option<Flock<File>>), Trouble> {
+    loop {
+        let (below, held) = turn::open(base)
+            .map_err(|error| Trouble::because(format!("cannot open {}", base.shown()), error))?;
+        // Somebody with another directory for sockets may have mounted since that was looked at.
+        checks::base(base, turn)?;
+        if turn::is_at(&below, base) {
+            return Ok((below, held));
+        }
+    }
+}
+
 /// Has a worker open the store, and mounts.
-pub(super) fn begin(order: &Order, open: &Open, signals: &UnixStream) -> Result<Parts, Trouble> {
-    let below = File::open(&order.base)
-        .map_err(|error| Trouble::because(format!("cannot open {}", order.base.shown()), error))?;
+pub(super) fn begin(
+    order: &Order,
+    open: &Open,
+    signals: &UnixStream,
+    turn: &mut Turn,
+) -> Result<Parts, Trouble> {
+    let (below, held) = alone(&order.base, turn)?;
     let relay = Relay::new().map_err(failed)?;
     relay.set_supervisor(std::process::id());
     let program = Program::own().map_err(failed)?;
@@ -76,6 +95,7 @@ pub(super) fn begin(order: &Order, open: &Open, signals: &UnixStream) -> Result<
             return Err(trouble);
         }
     };
+    drop(held);
     Ok(Parts {
         relay,
         below,
@@ -93,7 +113,7 @@ pub(super) fn take_over(order: &Order, open: &Open, kept: Kept) -> Result<Parts,
     let listener = Listener::inherit(kept.listener, &locate::socket_path(&order.base))
         .map_err(|error| Trouble::new(error.to_string()))?;
     let before = relay.worker();
-    if !crew::outlive(before, &relay, BURIAL).map_err(failed)? {
+    if !crew::outlive(before, &order.base, &relay, BURIAL).map_err(failed)? {
         let what = format!("the worker {before} of the supervisor before this one does not end");
         return Err(Trouble::new(what));
     }

@@ -18,6 +18,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::process;
 use super::trouble::{Trouble, argument};
+use super::turn::Turn;
 use crate::fuse;
 
 /// A daemon that does not answer for so long counts as hung.
@@ -65,11 +66,11 @@ pub(super) fn mounts() -> Result<Vec<Mount>, Trouble> {
 /// Makes sure that `base`, an absolute path without symbolic links, can be mounted over: a directory, outside of other
 /// overlays, with none there and nothing mounted below. A mount that lost its daemon is cleaned away; whether one was
 /// there is the answer.
-pub(super) fn base(base: &Path) -> Result<bool, Trouble> {
+pub(super) fn base(base: &Path, turn: &mut Turn) -> Result<bool, Trouble> {
     let mut revived = false;
     for mount in mounts()?.iter().filter(|mount| mount.fstype == FSTYPE) {
         if mount.mountpoint == base {
-            clean(mount)?;
+            clean(mount, turn)?;
             revived = true;
         } else if base.starts_with(&mount.mountpoint) {
             return Err(Trouble::new(format!(
@@ -112,10 +113,12 @@ pub(super) fn base(base: &Path) -> Result<bool, Trouble> {
 }
 
 /// Takes a mount away that lost its daemon; one that is served is an error.
-fn clean(mount: &Mount) -> Result<(), Trouble> {
+fn clean(mount: &Mount, turn: &mut Turn) -> Result<(), Trouble> {
     let path = mount.mountpoint.shown();
+    // A service manager may have kept the mount for the next supervisor, which needs a turn to go on with it.
     if let Some(socket) = killed(mount)
-        && !buried(&socket, BURIAL)
+        && !turn.aside(|| buried(&socket, BURIAL))?
+        && killed(mount).is_some()
     {
         fuse::abort(&mount.mountpoint).map_err(|error| {
             Trouble::because(
@@ -124,11 +127,11 @@ fn clean(mount: &Mount) -> Result<(), Trouble> {
             )
         })?;
         buried(&socket, PATIENCE);
-        // A mount that nobody uses goes with its session.
-        if !mounts()?.contains(mount) {
-            tracing::info!("cleaned away the mount at {path}, whose daemon had died");
-            return Ok(());
-        }
+    }
+    // A mount that nobody uses goes with its session; somebody else may have taken it away.
+    if !mounts()?.contains(mount) {
+        tracing::info!("the mount at {path}, whose daemon had died, is gone");
+        return Ok(());
     }
     match health(&mount.mountpoint) {
         Health::Dead => {
@@ -153,21 +156,26 @@ fn clean(mount: &Mount) -> Result<(), Trouble> {
 /// The control socket of a mount whose daemon was killed, and is only still there because a thread of it, or of its
 /// worker, waits for the kernel.
 fn killed(mount: &Mount) -> Option<PathBuf> {
-    locate::socket_candidates(mount).into_iter().find(|socket| {
-        let peer = || -> Option<u32> {
-            let stream = UnixStream::connect(socket).ok()?;
-            let credentials = getsockopt(&stream, PeerCredentials).ok()?;
-            u32::try_from(credentials.pid()).ok()
-        };
-        // That of the supervisor, who made the socket. Of one elsewhere nothing can be told.
-        peer().is_some_and(|pid| pid != 0 && !process::lives(pid))
-    })
+    let mut candidates = locate::socket_candidates(mount).into_iter();
+    candidates.find(|socket| is_of_dead(socket))
 }
 
-/// Waits until the kernel has closed what the daemon held, but not for longer than `limit`; whether it has.
+/// Whether a socket is open although who listened there last is dead.
+fn is_of_dead(socket: &Path) -> bool {
+    let peer = || -> Option<u32> {
+        let stream = UnixStream::connect(socket).ok()?;
+        let credentials = getsockopt(&stream, PeerCredentials).ok()?;
+        u32::try_from(credentials.pid()).ok()
+    };
+    // That of the supervisor, who made the socket. Of one elsewhere nothing can be told.
+    peer().is_some_and(|pid| pid != 0 && !process::lives(pid))
+}
+
+/// Waits until the kernel has closed what the daemon held, or a next one goes on with it, but not for longer than `limit`; whether
+/// that came.
 fn buried(socket: &Path, limit: Duration) -> bool {
     let start = Instant::now();
-    while UnixStream::connect(socket).is_ok() {
+    while is_of_dead(socket) {
         if start.elapsed() > limit {
             return false;
         }
@@ -257,6 +265,7 @@ mod tests {
 
     #[test]
     fn directories_that_cannot_be_mounted_over_are_refused() {
+        let base = |path: &Path| base(path, &mut Turn::take_in(None, path).unwrap());
         assert!(base(Path::new("/")).is_err());
         assert!(base(Path::new("/nowhere/at/all")).is_err());
         let file = std::env::current_exe().unwrap();
@@ -266,6 +275,34 @@ mod tests {
                 .message
                 .ends_with("is not a directory")
         );
+    }
+
+    /// A service manager keeps a socket open; who is started next goes on listening there.
+    #[test]
+    fn who_goes_on_with_a_socket_of_the_dead_is_alive() {
+        use std::os::fd::{AsFd, AsRawFd};
+        use std::os::unix::process::CommandExt;
+        let path = std::env::temp_dir().join(format!("llfs-dead-{}", std::process::id()));
+        let kept = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(!is_of_dead(&path));
+        let raw = kept.as_fd().as_raw_fd();
+        let mut other = std::process::Command::new("true");
+        // SAFETY: listen is safe between fork and exec (signal-safety(7)), and the socket is open.
+        unsafe {
+            other.pre_exec(move || {
+                Errno::result(libc::listen(raw, 5))
+                    .map(drop)
+                    .map_err(Into::into)
+            });
+        }
+        assert!(other.status().unwrap().success());
+        assert!(is_of_dead(&path));
+        assert!(!buried(&path, Duration::ZERO));
+        let next = crate::control::Listener::inherit(kept.into(), &path).unwrap();
+        assert!(buried(&path, PATIENCE));
+        assert!(!is_of_dead(&path));
+        drop(next);
+        fs::remove_file(path).unwrap();
     }
 
     #[test]

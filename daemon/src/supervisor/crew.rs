@@ -4,15 +4,13 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
+use super::process::Watched;
 use super::wire::{Line, Order};
 use crate::relay::Relay;
 
@@ -173,13 +171,18 @@ impl Worker {
 
 /// Waits until nothing of a worker can write any more that an earlier supervisor started: it died with that, or does so
 /// now. `false`: it does not, within `patience`.
-pub(super) fn outlive(pid: u32, relay: &Relay, patience: Duration) -> io::Result<bool> {
+pub(super) fn outlive(pid: u32, dir: &Path, relay: &Relay, patience: Duration) -> io::Result<bool> {
     let begun = Instant::now();
-    let target = Pid::from_raw(i32::try_from(pid).map_err(io::Error::other)?);
-    while pid != 0 && is_worker(pid) {
-        match kill(target, Signal::SIGKILL) {
-            Err(Errno::ESRCH) => break,
-            done => done?,
+    if pid == 0 {
+        return Ok(true);
+    }
+    // Found before it is looked at: what is looked at is what is ended.
+    let Some(process) = Watched::find(pid)? else {
+        return Ok(true);
+    };
+    while is_worker(pid, dir) {
+        if !process.kill()? {
+            break;
         }
         let left = match threads(pid) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
@@ -197,13 +200,16 @@ pub(super) fn outlive(pid: u32, relay: &Relay, patience: Duration) -> io::Result
     Ok(true)
 }
 
-/// Whether a process is a worker of llfs, or what is left of one.
-fn is_worker(pid: u32) -> bool {
+/// Whether a process is a worker of llfs over `dir`, or what is left of one: another one may have got its number.
+fn is_worker(pid: u32, dir: &Path) -> bool {
     let of = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
     match of("cmdline") {
         // Its first thread has ended.
         line if line.is_empty() => of("comm") == b"llfs\n",
-        line => line.split(|b| *b == 0).nth(1) == Some(WORK.as_bytes()),
+        line => {
+            let words = line.split(|b| *b == 0).skip(1).take(2);
+            words.eq([WORK.as_bytes(), dir.as_os_str().as_bytes()])
+        }
     }
 }
 
@@ -242,13 +248,13 @@ mod tests {
         assert!(other.join().unwrap().is_err());
     }
 
-    /// A process with the name of a worker, whose command line is that of one, or is not. It is there: while a program takes the
-    /// place of another one, it has neither.
-    fn shell(dir: &Path, script: &str) -> Child {
+    /// A process with the name of a worker, whose command line is that of one over `of`, or is not. It is there: while a program takes
+    /// the place of another one, it has neither.
+    fn shell(dir: &Path, script: &str, of: &str) -> Child {
         let mut shell = Command::new(dir.join("llfs"));
         // Until its standard input is closed.
         fs::write(dir.join(script), "echo there; read line").unwrap();
-        shell.arg(script).current_dir(dir);
+        shell.arg(script).arg(of).current_dir(dir);
         let shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut shell = shell.spawn().unwrap();
         let mut there = [0; 6];
@@ -264,18 +270,21 @@ mod tests {
         std::os::unix::fs::symlink("/bin/sh", dir.join("llfs")).unwrap();
         let relay = Relay::new().unwrap();
         let patience = Duration::from_secs(60);
-        let mut worker = shell(&dir, WORK);
-        assert!(outlive(worker.id(), &relay, patience).unwrap());
+        let outlive = |pid| outlive(pid, Path::new("/the/mount"), &relay, patience);
+        let mut worker = shell(&dir, WORK, "/the/mount");
+        assert!(outlive(worker.id()).unwrap());
         assert!(threads(worker.id()).unwrap().is_empty());
         assert_eq!(worker.wait().unwrap().signal(), Some(libc::SIGKILL));
         // The number that a worker had may be another process's by now, or nobody's.
-        let mut other = shell(&dir, "play");
-        assert!(outlive(other.id(), &relay, patience).unwrap());
-        drop(other.stdin.take());
-        // Its input has ended; it was not killed.
-        assert_eq!(other.wait().unwrap().signal(), None);
-        assert!(outlive(other.id(), &relay, patience).unwrap());
-        assert!(outlive(0, &relay, patience).unwrap());
+        for (script, of) in [("play", "/the/mount"), (WORK, "/another"), (WORK, "")] {
+            let mut other = shell(&dir, script, of);
+            assert!(outlive(other.id()).unwrap());
+            drop(other.stdin.take());
+            // Its input has ended; it was not killed.
+            assert_eq!(other.wait().unwrap().signal(), None);
+            assert!(outlive(other.id()).unwrap());
+        }
+        assert!(outlive(0).unwrap());
         fs::remove_dir_all(dir).unwrap();
     }
 }

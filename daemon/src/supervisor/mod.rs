@@ -24,6 +24,7 @@ mod relink;
 mod serve;
 mod stop;
 pub(crate) mod trouble;
+mod turn;
 mod unmount;
 mod upgrade;
 pub(crate) mod wire;

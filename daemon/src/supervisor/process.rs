@@ -1,7 +1,7 @@
 //! Other processes, and this one.
 
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -24,6 +24,21 @@ impl Watched {
             // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
             Ok(raw) => Ok(Some(Self(unsafe { OwnedFd::from_raw_fd(raw as i32) }))),
             Err(Errno::ESRCH) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Kills it; `false` if it has ended.
+    pub(super) fn kill(&self) -> io::Result<bool> {
+        let none = std::ptr::null_mut::<libc::siginfo_t>();
+        // SAFETY: pidfd_send_signal takes a descriptor that is open, and no details.
+        let sent = unsafe {
+            let fd = self.0.as_raw_fd();
+            libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, none, 0)
+        };
+        match Errno::result(sent) {
+            Ok(_) => Ok(true),
+            Err(Errno::ESRCH) => Ok(false),
             Err(errno) => Err(errno.into()),
         }
     }

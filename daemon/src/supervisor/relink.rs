@@ -15,6 +15,7 @@ use llctl::protocol::BytePath;
 
 use super::args::RelinkArgs;
 use super::trouble::{Trouble, argument};
+use super::turn::Turn;
 use super::{checks, place};
 use crate::engine::{Engine, OpenOptions};
 use crate::store::{HostDisk, Superblock};
@@ -28,7 +29,7 @@ pub(super) struct Moved {
 /// Gives the directory its store back.
 pub(super) fn run(args: &RelinkArgs) -> Result<(), Trouble> {
     let dir = locate::resolve(&args.dir).map_err(|error| Trouble::new(error.to_string()))?;
-    checks::base(&dir)?;
+    checks::base(&dir, &mut Turn::take(&dir)?)?;
     let Moved { store, was } = match &args.store {
         Some(store) => named(&checks::canonical(store)?)?,
         None => only(&dir, candidates(&dir)?)?,

@@ -25,6 +25,7 @@ use super::kept::{self, Keep, Kept};
 use super::notify::Manager;
 use super::stop::{self, Reason};
 use super::trouble::Trouble;
+use super::turn::Turn;
 use super::wire::{Open, Order as ToWorker, Report, Serve};
 use super::{checks, logging, process};
 use crate::fuse;
@@ -66,12 +67,13 @@ pub(super) fn serve(
         true => (Manager::find(), Kept::take()),
         false => (Manager::none(), None),
     };
+    let mut turn = Turn::take(&order.base)?;
     let kept = kept.filter(|kept| kept.is_mounted_at(&order.base) && !order.fresh);
     let revived = match &kept {
         Some(_) => true,
         None => {
             kept::forget(&manager);
-            checks::base(&order.base)?
+            checks::base(&order.base, &mut turn)?
         }
     };
     let signals = stop::listen(foreground)
@@ -101,11 +103,13 @@ pub(super) fn serve(
         None if revived => {
             // What there is of the old one is of no use, such as memory of another version of llfs.
             kept::forget(&manager);
-            checks::base(&order.base)?;
-            begin::begin(order, &open, &signals)?
+            checks::base(&order.base, &mut turn)?;
+            begin::begin(order, &open, &signals, &mut turn)?
         }
-        None => begin::begin(order, &open, &signals)?,
+        None => begin::begin(order, &open, &signals, &mut turn)?,
     };
+    // Whoever has waited for it finds the mount.
+    drop(turn);
     let mut supervisor = Supervisor::of(order, open, signals, manager, parts)?;
     if let Err(error) = supervisor.order_to_serve(&supervisor.worker, first, &[]) {
         tracing::warn!(%error, "the worker does not listen");

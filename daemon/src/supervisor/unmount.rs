@@ -16,6 +16,7 @@ use super::checks::{Health, health};
 use super::process::Watched;
 use super::progress::Bar;
 use super::trouble::{Trouble, argument};
+use super::turn::Turn;
 use crate::fuse::{self, UnmountError, users};
 
 /// After so long the user is told what is being waited for.
@@ -38,7 +39,16 @@ pub(super) fn run(args: &UnmountArgs) -> Result<(), Trouble> {
     std::env::set_current_dir("/")
         .map_err(|error| Trouble::because("cannot leave the current directory", error))?;
     let mut result = Outcome::default();
-    match health(&mount.mountpoint) {
+    let mut found = health(&mount.mountpoint);
+    let turn = match found {
+        Health::Dead => Some(Turn::take(&mount.mountpoint)?),
+        _ => None,
+    };
+    if turn.is_some() {
+        // Somebody may have mounted it again meanwhile.
+        found = health(&mount.mountpoint);
+    }
+    match found {
         Health::Dead => {
             clean(&mount, args.apply)?;
             result.was_dead = true;
