@@ -738,6 +738,61 @@ fn an_upgrade_that_is_asked_for_while_a_worker_begins_is_made_when_it_serves() {
     mounted.unmount();
 }
 
+/// A library that holds the thread which answers the kernel before it has begun, as long as there is a file, and says when a client
+/// has waited for a greeting in vain.
+const SLOW: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+int pthread_setname_np(pthread_t thread, const char *name) {
+    static int (*real)(pthread_t, const char *);
+    if (!real) real = dlsym(RTLD_NEXT, "pthread_setname_np");
+    if (!strcmp(name, "llfs-session")) while (!access(getenv("HOLD"), F_OK)) usleep(1000);
+    return real(thread, name);
+}
+ssize_t recv(int fd, void *to, size_t room, int flags) {
+    static ssize_t (*real)(int, void *, size_t, int);
+    if (!real) real = dlsym(RTLD_NEXT, "recv");
+    ssize_t length = real(fd, to, room, flags);
+    int error = errno;
+    if (length < 0 && error == EAGAIN && getenv("TOLD")) close(open(getenv("TOLD"), O_CREAT | O_WRONLY, 0600));
+    errno = error;
+    return length;
+}
+"#;
+
+/// The next worker may have much to read before it greets anybody.
+#[test]
+fn an_upgrade_waits_for_a_worker_that_begins_slowly() {
+    let mounted = Mounted::prepare("failover-upgrade-slow");
+    let at = |name: &str| mounted.scratch.path().join(name);
+    let library = preload::library(mounted.scratch.path(), "slow", SLOW);
+    let (hold, told) = (at("hold"), at("told"));
+    let run = mounted.mount_run().env("LD_PRELOAD", &library);
+    run.env("HOLD", &hold).ok();
+    fs::write(&hold, "").unwrap();
+    let upgrade = mounted.llfs(&["upgrade"]).arg(&mounted.dir);
+    let upgrade = upgrade.env("LD_PRELOAD", &library).env("HOLD", &hold);
+    let mut upgrade = upgrade.env("TOLD", &told).start();
+    until(
+        "a greeting that does not come",
+        Duration::from_secs(60),
+        || {
+            let ended = upgrade.wait(Duration::from_millis(1)).is_some();
+            (told.exists() || ended).then_some(())
+        },
+    );
+    fs::remove_file(&hold).unwrap();
+    upgrade.finish().ok();
+    mounted.unmount();
+}
+
 /// The order to end goes to a worker that has just died. The next one gets it, too.
 #[test]
 fn a_mount_in_use_that_is_to_end_ends_though_its_worker_dies() {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::{ClientError, Result, connect};
 use crate::codec::CodecError;
 use crate::locate::Mount;
-use crate::protocol::{Hello, Welcome};
+use crate::protocol::{ErrorKind, Hello, Welcome};
 
 /// Workers that may die of one request, or meanwhile; after that it is not asked again.
 pub(super) const LOSSES_MAX: u32 = 20;
@@ -60,6 +60,12 @@ pub(super) fn connect(
                 thread::sleep(PAUSE);
             }
             Err(ClientError::Lost(error)) if error.is_timeout() && begun.elapsed() < silence => {}
+            // All come at once after a worker's death, and had their seats before.
+            Err(ClientError::Refused(refused))
+                if refused.kind == ErrorKind::Busy && begun.elapsed() < silence =>
+            {
+                thread::sleep(PAUSE);
+            }
             // Its supervisor is dead too. That it had been there says more.
             Err(ClientError::Unreachable { socket, source }) => {
                 return Err(match first {
@@ -90,8 +96,8 @@ pub(super) fn is_death(error: &CodecError) -> bool {
 mod tests {
     use super::super::greet::greet;
     use super::*;
-    use crate::codec::{self, REQUEST_MAX};
-    use crate::protocol::{Listing, Request, Response};
+    use crate::codec::{self, HELLO_MAX, REQUEST_MAX};
+    use crate::protocol::{HelloReply, Listing, PROTOCOL_VERSION, Refused, Request, Response};
     use crate::{Client, ClientError, SnapName};
     use std::os::unix::net::UnixListener;
     use std::sync::Arc;
@@ -130,6 +136,37 @@ mod tests {
             assert_eq!(asked.load(Relaxed), 1 + LOSSES_MAX);
             std::fs::remove_file(path).unwrap();
         }
+    }
+
+    /// Who comes again after the death of a worker may find that all seats are taken for a moment.
+    #[test]
+    fn a_seat_at_the_next_worker_is_waited_for() {
+        let path = std::env::temp_dir().join(format!("llctl-seat-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let daemon = thread::spawn(move || {
+            let next = || listener.accept().unwrap().0;
+            let mut first = next();
+            greet(&mut first);
+            codec::read::<Request>(&mut first, REQUEST_MAX).unwrap();
+            drop(first);
+            for _ in 0..2 {
+                let refused = HelloReply::Refused(Refused {
+                    kind: ErrorKind::Busy,
+                    why: "64 clients are connected".to_owned(),
+                    server_version: PROTOCOL_VERSION,
+                    daemon: "1".to_owned(),
+                });
+                codec::write(&mut next(), &refused, HELLO_MAX).unwrap();
+            }
+            let mut last = next();
+            greet(&mut last);
+            codec::read::<Request>(&mut last, REQUEST_MAX).unwrap();
+            codec::write(&mut last, &Response::Pong, codec::REPLY_MAX).unwrap();
+        });
+        let mut client = Client::connect_socket(&path).unwrap();
+        client.ping().unwrap();
+        daemon.join().unwrap();
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

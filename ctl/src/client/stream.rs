@@ -295,7 +295,7 @@ impl Client {
         }
     }
 
-    fn overtaken<T>(&mut self) -> Result<T> {
+    pub(super) fn overtaken<T>(&mut self) -> Result<T> {
         self.close();
         Err(ClientError::Overtaken)
     }
@@ -304,47 +304,11 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::super::again::LOSSES_MAX;
-    use super::super::greet::greet;
+    use super::super::greet::Daemon;
     use super::*;
-    use crate::codec::{self, REPLY_MAX, REQUEST_MAX};
     use crate::protocol::{
         Act, ApplyPlan, ChangeKind, Deal, Finding, FindingKind, HistoryQuery, ProgressUnit,
     };
-    use std::os::unix::net::UnixListener;
-    use std::path::PathBuf;
-
-    /// A daemon of which each worker gives one of these answers, whole or not, and dies.
-    struct Daemon(PathBuf);
-
-    impl Daemon {
-        fn new(name: &str, answers: Vec<Vec<Response>>) -> Daemon {
-            let file = format!("llctl-stream-{name}-{}", std::process::id());
-            let path = std::env::temp_dir().join(file);
-            let listener = UnixListener::bind(&path).unwrap();
-            // Ends with the answers.
-            std::thread::spawn(move || {
-                for answer in answers {
-                    let (mut stream, _) = listener.accept().unwrap();
-                    greet(&mut stream);
-                    codec::read::<Request>(&mut stream, REQUEST_MAX).unwrap();
-                    for part in answer {
-                        codec::write(&mut stream, &part, REPLY_MAX).unwrap();
-                    }
-                }
-            });
-            Daemon(path)
-        }
-
-        fn client(&self) -> Client {
-            Client::connect_socket(&self.0).unwrap()
-        }
-    }
-
-    impl Drop for Daemon {
-        fn drop(&mut self) {
-            std::fs::remove_file(&self.0).unwrap();
-        }
-    }
 
     fn change(path: &str) -> Response {
         Response::Change(Change {

@@ -75,7 +75,7 @@ pub enum Response {
     Plan(ApplyPlan),
     /// Apply is done.
     Applied(ApplyDone),
-    /// The daemon stops as soon as this is sent.
+    /// The daemon stops, or has begun to.
     ShuttingDown,
     /// So many blocks of an import are there.
     Importing(u64),

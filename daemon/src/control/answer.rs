@@ -372,10 +372,9 @@ fn shutdown(service: &dyn Service, apply: bool, reply: &mut Reply<'_>) -> Result
     let prepared = service.prepare_shutdown(apply, &mut |progress| {
         reply.part(&Response::Progress(progress))
     });
-    let agreed = prepared.is_ok();
-    let sent = reply.end(prepared, |()| Response::ShuttingDown);
-    if agreed {
+    // Whoever is told so can rely on it, also if this worker dies now. What is being answered is answered before the end.
+    if prepared.is_ok() {
         service.begin_shutdown();
     }
-    sent
+    reply.end(prepared, |()| Response::ShuttingDown)
 }

@@ -185,6 +185,9 @@ impl Acceptor {
             let why = format!("the user {uid} does not own this mount");
             return connection::refuse(&stream, &*self.service, ErrorKind::Permission, why);
         }
+        if has_left(&stream) {
+            return;
+        }
         if self.shared.clients.lock().len() >= self.limits.clients {
             let why = format!(
                 "{} clients are connected, and there may be no more",
@@ -212,4 +215,11 @@ impl Acceptor {
             tracing::warn!(%error, "no thread for a control client");
         }
     }
+}
+
+/// Whether a client is gone already: while nobody accepted, it has waited for too long, and may wait behind this one again.
+fn has_left(stream: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    let seen = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
+    poll(&mut fds, PollTimeout::ZERO).is_ok() && seen(&fds[0]).contains(PollFlags::POLLHUP)
 }

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use llctl::Client;
 use llctl::protocol::StatusInfo;
+use llctl::{Client, ClientError, ErrorKind};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -34,9 +34,12 @@ pub(super) fn run(args: &UpgradeArgs) -> Result<(), Trouble> {
         .map_err(|errno| Trouble::because("cannot signal the daemon", errno.desc()))?;
     let begun = Instant::now();
     let now = loop {
-        let now = status()?;
-        if now.worker != Some(old) {
-            break now;
+        match Client::connect_mount(&mount).and_then(|mut client| client.status()) {
+            Ok(now) if now.worker != Some(old) => break now,
+            Ok(_) => {}
+            // The new worker may have a long journal to read before it greets, and all clients come to it at once.
+            Err(error) if is_soon(&error) && begun.elapsed() <= PATIENCE => {}
+            Err(error) => return Err(error.into()),
         }
         if begun.elapsed() > PATIENCE {
             return Err(
@@ -60,4 +63,13 @@ pub(super) fn run(args: &UpgradeArgs) -> Result<(), Trouble> {
     // It is done, whether or not anybody reads that.
     drop(writeln!(io::stdout(), "{line}"));
     Ok(())
+}
+
+/// Whether it may be otherwise in a moment.
+fn is_soon(error: &ClientError) -> bool {
+    match error {
+        ClientError::Lost(_) => true,
+        ClientError::Refused(refused) => refused.kind == ErrorKind::Busy,
+        _ => false,
+    }
 }

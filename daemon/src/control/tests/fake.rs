@@ -1,6 +1,7 @@
 //! A service without a file system.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
@@ -36,6 +37,10 @@ pub struct Fake {
     pub content: usize,
     /// What everything that can fail fails with.
     pub failure: Option<Failure>,
+    /// The first worker dies where it would begin to stop.
+    pub dies: AtomicBool,
+    /// How many greetings were answered.
+    pub welcomes: AtomicU32,
 }
 
 impl Fake {
@@ -86,6 +91,7 @@ fn progress() -> Progress {
 
 impl Service for Fake {
     fn welcome(&self) -> Welcome {
+        self.welcomes.fetch_add(1, Ordering::SeqCst);
         Welcome {
             version: llctl::protocol::PROTOCOL_VERSION,
             daemon: "0.0.1".to_owned(),
@@ -395,6 +401,9 @@ impl Service for Fake {
     }
 
     fn begin_shutdown(&self) {
+        if self.dies.swap(false, Ordering::SeqCst) {
+            std::panic::resume_unwind(Box::new(()));
+        }
         self.calls.lock().push("begin".to_owned());
     }
 }

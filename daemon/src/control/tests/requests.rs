@@ -79,7 +79,6 @@ fn requests_arrive_and_answers_come_back() {
         .unwrap();
     assert_eq!((done.took_ms, plans), (2, 1));
     client.shutdown(true, |_| Ok(())).unwrap();
-    super::until("the shutdown", || served.fake.was_called("begin"));
     assert_eq!(
         *served.fake.calls.lock(),
         [
@@ -101,6 +100,20 @@ fn requests_arrive_and_answers_come_back() {
             "begin",
         ]
     );
+}
+
+/// Whoever is told that the daemon stops need not look whether it does.
+#[test]
+fn a_daemon_that_says_that_it_stops_has_begun_to() {
+    let served = Served::with(
+        Fake {
+            dies: true.into(),
+            ..Fake::default()
+        },
+        Limits::default(),
+    );
+    served.client().shutdown(false, |_| Ok(())).unwrap();
+    assert!(served.fake.was_called("begin"));
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use llctl::codec::{self, REPLY_MAX, REQUEST_MAX};
-use llctl::protocol::{Request, Response};
+use llctl::codec::{self, HELLO_MAX, REPLY_MAX, REQUEST_MAX};
+use llctl::protocol::{Hello, Request, Response};
 use llctl::{Client, ClientError};
 
 use super::fake::Fake;
@@ -47,6 +48,24 @@ fn a_socket_where_nobody_answers_is_replaced() {
         .unwrap();
     drop(server);
     assert!(!scratch.socket().exists());
+}
+
+/// Clients wait for the next worker for so long, leave and come again. Those that have left take no seats of those that are there.
+#[test]
+fn who_has_left_before_there_was_a_worker_has_no_seat() {
+    let scratch = Scratch::new();
+    let listener = Listener::bind(&scratch.socket()).unwrap();
+    for _ in 0..20 {
+        let mut stream = UnixStream::connect(scratch.socket()).unwrap();
+        codec::write(&mut stream, &Hello::new("test"), HELLO_MAX).unwrap();
+    }
+    let at = scratch.socket();
+    let client = std::thread::spawn(move || Client::connect_socket(&at).unwrap().ping());
+    let fake = Arc::new(Fake::default());
+    let server = Server::start(listener, fake.clone()).unwrap();
+    client.join().unwrap().unwrap();
+    assert!(server.stop(PATIENCE));
+    assert_eq!(fake.welcomes.load(Ordering::SeqCst), 1);
 }
 
 #[test]
