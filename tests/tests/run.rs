@@ -14,6 +14,7 @@ use std::time::Duration;
 use llfs_tests::command::{Finished, Run, until};
 use llfs_tests::manifest::{Ignore, Manifest};
 use llfs_tests::mounted::Mounted;
+use llfs_tests::preload;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -291,4 +292,39 @@ fn a_person_is_asked() {
     session.see("reverted to");
     assert_eq!(session.code(), 3);
     same(&before, &mounted);
+}
+
+/// A library that says when a group gets a signal that was found gone.
+const LATE: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+int killpg(int group, int signal) {
+    static int (*real)(int, int);
+    static int gone;
+    if (!real) real = dlsym(RTLD_NEXT, "killpg");
+    int done = real(group, signal), error = errno;
+    if (signal && group == gone) close(open(getenv("LATE"), O_CREAT | O_WRONLY, 0600));
+    if (!signal && done && error == ESRCH) gone = group;
+    errno = error;
+    return done;
+}
+"#;
+
+/// Somebody who is asked may take hours: by then others may have the numbers of what was ended.
+#[test]
+fn what_was_ended_is_not_ended_again() {
+    let mounted = mounted("run-ended");
+    let before = mounted.manifest();
+    let library = preload::library(mounted.scratch.path(), "late", LATE);
+    let late = mounted.scratch.path().join("late");
+    let run = run(&mounted, &["--timeout", "0.2"], "echo > new; sleep 1000");
+    let run = run.env("LD_PRELOAD", library).env("LATE", &late);
+    let done = run.finish().expect_code(124);
+    says(&done, "reverted to");
+    same(&before, &mounted);
+    assert!(!late.exists());
 }

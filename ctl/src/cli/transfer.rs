@@ -1,9 +1,9 @@
 //! `llctl export` and `llctl import`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, BufWriter, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap_complete::ArgValueCompleter;
@@ -97,20 +97,23 @@ pub fn export(client: &mut Client, args: ExportArgs, out: &mut Output) -> Outcom
         write(client, &args, writer, Known::default(), out)?;
         return Ok(exit::OK);
     };
-    if path.symlink_metadata().is_ok() {
-        let shown = escaped(path.as_os_str().as_bytes());
-        return Err(Fail::Client(
-            Failure::new(ErrorKind::Exists, format!("{shown} is there already"))
-                .with_hint("choose another name, or remove that file")
-                .into(),
-        ));
-    }
     let part = part_of(path);
+    if path.symlink_metadata().is_ok() {
+        return Err(exists(path, "choose another name, or remove that file"));
+    }
     let failed = |error: io::Error| file_failure("cannot write", &part, &error);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     // It holds all that the tree holds, whoever may read that there.
     let mut file = options.mode(0o600).open(&part).map_err(failed)?;
+    // Until this process ends.
+    let alone = file.try_clone().map_err(failed)?;
+    if matches!(alone.try_lock(), Err(TryLockError::WouldBlock)) || !is_at(&file, &part) {
+        let shown = escaped(part.as_os_str().as_bytes());
+        let failure = Failure::new(ErrorKind::Busy, format!("another export writes {shown}"));
+        let failure = failure.with_hint("wait for its end, or choose another name");
+        return Err(Fail::Client(failure.into()));
+    }
     let (reader, known) = kept(file.try_clone().map_err(failed)?);
     let end = reader.as_ref().map_or(0, Reader::end);
     file.set_len(end).map_err(failed)?;
@@ -124,8 +127,14 @@ pub fn export(client: &mut Client, args: ExportArgs, out: &mut Output) -> Outcom
     let writer = writer.map_err(failed)?;
     let (to, bytes) = write(client, &args, writer, known, out)?;
     let file = to.into_inner().map_err(|error| failed(error.into()))?;
-    let done = file.sync_all().and_then(|()| fs::rename(&part, path));
-    done.map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    match place(&part, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let shown = escaped(part.as_os_str().as_bytes());
+            return Err(exists(path, &format!("the export is whole, in {shown}")));
+        }
+        done => done.map_err(failed)?,
+    }
     if out.json {
         out.object(&Exported {
             snapshots: &args.names,
@@ -141,6 +150,31 @@ pub fn export(client: &mut Client, args: ExportArgs, out: &mut Output) -> Outcom
         ))?;
     }
     Ok(exit::OK)
+}
+
+fn exists(path: &Path, hint: &str) -> Fail {
+    let shown = escaped(path.as_os_str().as_bytes());
+    let failure = Failure::new(ErrorKind::Exists, format!("{shown} is there already"));
+    Fail::Client(failure.with_hint(hint).into())
+}
+
+/// Gives a file its name, if nothing has that.
+fn place(part: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(part, path) {
+        Ok(()) => fs::remove_file(part),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // Not every disk has links.
+        Err(_) => fs::rename(part, path),
+    }
+}
+
+/// Whether a file is still the one that has this name: another export may have given it its own.
+fn is_at(file: &File, path: &Path) -> bool {
+    let same = || -> io::Result<bool> {
+        let (one, other) = (file.metadata()?, fs::symlink_metadata(path)?);
+        Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
+    };
+    same().unwrap_or(false)
 }
 
 fn part_of(path: &Path) -> PathBuf {

@@ -1,5 +1,6 @@
 //! A command in its process group: started, waited for, ended with all that came of it.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs;
 use std::io;
@@ -31,6 +32,8 @@ pub(super) struct Job<'a> {
     terminal: Option<&'a Terminal>,
     /// What leaves the group comes to this process when its parent ends, and is the job's too.
     adopts: bool,
+    /// All of it is gone: from here on others may have its numbers.
+    gone: Cell<bool>,
 }
 
 impl<'a> Job<'a> {
@@ -60,6 +63,7 @@ impl<'a> Job<'a> {
                 leader: Pid::from_raw(child.id().cast_signed()),
                 terminal,
                 adopts,
+                gone: Cell::new(false),
             }),
             Err(error) => {
                 if tty.is_some() {
@@ -156,6 +160,9 @@ impl<'a> Job<'a> {
     /// Ends everything that came of the command: SIGTERM, and SIGKILL after [`GRACE`] or when the user does not want to
     /// wait and interrupts. Whether all of it is gone.
     pub fn end(&self, signals: &Signals) -> io::Result<bool> {
+        if self.gone.get() {
+            return Ok(true);
+        }
         self.send(Signal::SIGTERM);
         // Who is stopped would not notice.
         self.send(Signal::SIGCONT);
@@ -164,6 +171,7 @@ impl<'a> Job<'a> {
             self.gone_within(signals, BURIAL, Signal::SIGKILL)?
         };
         self.leave_terminal(true);
+        self.gone.set(gone);
         Ok(gone)
     }
 

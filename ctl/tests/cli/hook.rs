@@ -1,7 +1,7 @@
 //! `llctl hook`: what it asks the daemon for each agent's tool calls, what it answers the agent, and the agents' settings.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -466,4 +466,32 @@ fn odd_settings_are_told_and_left_alone() {
     let before = mode();
     assert_eq!(install(&fake.dir, &["claude-code", "--yes"]).code, 0);
     assert_eq!(mode(), before);
+}
+
+/// Who is asked may take long, and the agent may write its settings meanwhile.
+#[test]
+fn settings_that_change_while_somebody_is_asked_stay() {
+    let fake = daemon();
+    let file = fake.dir.join(settings("gemini"));
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    fs::write(&file, "{}").unwrap();
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let slave = || Stdio::from(terminal.slave.try_clone().unwrap());
+    let mut command = llctl();
+    command.args(["hook", "install", "gemini"]);
+    command.env("HOME", &fake.dir).current_dir(&fake.dir);
+    command.stdin(slave()).stderr(slave()).stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut master = fs::File::from(terminal.master);
+    let mut said = Vec::new();
+    while !said.ends_with(b"[y/N] ") {
+        let mut byte = [0];
+        master.read_exact(&mut byte).unwrap();
+        said.push(byte[0]);
+    }
+    let theirs = r#"{"theme": "dark"}"#;
+    fs::write(&file, theirs).unwrap();
+    master.write_all(b"y\n").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(6));
+    assert_eq!(fs::read_to_string(&file).unwrap(), theirs);
 }

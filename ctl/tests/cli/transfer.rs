@@ -1,8 +1,9 @@
 //! `llctl export` and `llctl import`.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Mutex;
 
 use llctl::SnapName;
 use llctl::protocol::{ErrorKind, Failure, Request, Response, SnapInfo, SnapMeta};
@@ -123,6 +124,55 @@ fn an_export_goes_on_behind_the_blocks_that_are_whole() {
     ));
     assert!(first > 0);
 }
+
+/// Two that write one file would end with a file of which no block is right.
+#[test]
+fn a_file_has_one_export_at_a_time() {
+    let fake = exporting();
+    let part = File::create(fake.dir.join("one.part")).unwrap();
+    part.lock().unwrap();
+    let run = fake.run(&["export", "a", "-o", "one"]);
+    assert_ne!(run.code, 0);
+    assert!(
+        run.stderr.contains("another export writes one.part"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(fs::read(fake.dir.join("one.part")).unwrap(), b"");
+    drop(part);
+    fake.output(&["export", "a", "-o", "one"]);
+    // While it is told, the file is locked.
+    let fake = Fake::answering(|request| match request {
+        Request::Export { .. } => {
+            let dir = LATE.lock().unwrap().clone().unwrap();
+            let part = File::options()
+                .read(true)
+                .open(dir.join("two.part"))
+                .unwrap();
+            assert!(matches!(part.try_lock(), Err(TryLockError::WouldBlock)));
+            // And somebody makes a file of its name.
+            fs::write(dir.join("two"), "theirs").unwrap();
+            let parts = blocks()
+                .into_iter()
+                .map(|block| Response::Content(block.into()));
+            parts.chain([Response::ContentEnd]).collect()
+        }
+        other => panic!("{other:?}"),
+    });
+    *LATE.lock().unwrap() = Some(fake.dir.clone());
+    let run = fake.run(&["export", "a", "-o", "two"]);
+    assert_ne!(run.code, 0);
+    assert!(
+        run.stderr.contains("two is there already"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(fs::read(fake.dir.join("two")).unwrap(), b"theirs");
+    assert_eq!(fs::read(fake.dir.join("two.part")).unwrap(), whole());
+}
+
+/// Where the daemon looks at what the client does meanwhile.
+static LATE: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 #[test]
 fn what_makes_no_sense_is_refused_before_anything_is_asked() {

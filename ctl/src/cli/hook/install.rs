@@ -66,6 +66,15 @@ pub fn run(global: &Global, args: InstallArgs, out: &mut Output) -> Outcome {
                 "--yes changes it without asking, --dry-run only shows the change",
             )?;
         }
+        // Whoever was asked has seen what it was; the agent may have changed it since.
+        if read(&file, SETTINGS_MAX)? != old {
+            return Err(Fail::Refused {
+                code: exit::REFUSED,
+                kind: "conflict",
+                message: format!("{} was changed meanwhile", shown(&file)),
+                hint: Some("nothing was done; try again".to_owned()),
+            });
+        }
         write(&file, new.as_deref()).map_err(|error| Fail::Refused {
             code: exit::FAILED,
             kind: "io",
