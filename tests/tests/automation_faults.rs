@@ -101,6 +101,42 @@ after_delete = \"exit 7\"
     site.verify();
 }
 
+/// A hook that runs when its worker dies, or when the mount ends, is ended, whether or not anything comes by itself.
+#[test]
+fn a_hook_goes_on_for_nobody() {
+    let mut site = Mounted::new("faults-hook-left");
+    site.allow(Duration::from_secs(300));
+    let place = site.scratch.dir("hooks");
+    let text = format!(
+        "[hooks]\ntimeout = \"10m\"\nbefore_snap = \"cd /; echo $$ >> {}/pids; sleep 600\"\n",
+        place.display()
+    );
+    site.rules(&text);
+    let pids = |count: usize| {
+        until("a hook that has begun", Duration::from_secs(60), || {
+            let text = fs::read_to_string(place.join("pids")).ok()?;
+            let pids: Vec<String> = text.lines().map(str::to_owned).collect();
+            (text.ends_with('\n') && pids.len() == count).then_some(pids)
+        })
+    };
+    let ended = |pid: &str| {
+        until("the end of a hook", Duration::from_secs(60), || {
+            (!std::path::Path::new("/proc").join(pid).exists()).then_some(())
+        });
+    };
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| site.llctl(&["snap", "a"]).finish());
+        let first = pids(1).remove(0);
+        kill_worker(site.pid());
+        ended(&first);
+        // It was asked for again.
+        let second = pids(2).remove(1);
+        site.unmount();
+        ended(&second);
+        assert_ne!(client.join().unwrap().code(), 0);
+    });
+}
+
 /// What a hook leaves running holds its output open, and is neither waited for nor ended.
 #[test]
 fn a_hook_that_leaves_something_running_holds_up_nobody() {

@@ -7,12 +7,13 @@
 //! * [`Table`]: the inodes that the kernel holds. * [`requests`](self): what was being asked when the worker died, and
 //!   whether it was done (`requests.rs`). * `errands.rs`: the same for the control socket. * `progress.rs`: reverts and
 //!   applies whose invalidations are not complete. * `views.rs`: which states were shown below `.llfs`. * `events.rs`: what happened last.
-//!   `scrub.rs`: how far a verification is.
+//!   `scrub.rs`: how far a verification is. `hooks.rs`: commands that run.
 //!
 //! This module knows nothing of the rest of the daemon.
 
 mod errands;
 mod events;
+mod hooks;
 mod memory;
 mod progress;
 mod requests;
@@ -32,6 +33,7 @@ use memory::Mapping;
 
 pub use errands::{Errand, Passed, Turn};
 pub use events::{EVENT_MAX, EVENTS};
+pub use hooks::HOOKS;
 pub use progress::Reverting;
 pub use requests::{Asked, InPool, Notifying, Op, aside};
 pub use scrub::Scrubbed;
@@ -39,7 +41,7 @@ pub use table::{Entry, Table};
 pub use views::{VIEWS, Viewed};
 
 /// Changes with every change of what is in the memory: a worker of another version does not touch it.
-const VERSION: u64 = 0x4c4c_4653_0000_0005;
+const VERSION: u64 = 0x4c4c_4653_0000_0006;
 
 /// Bytes in front of the first table.
 const HEAD: u64 = 4 << 20;
@@ -70,6 +72,7 @@ struct Head {
     mount: AtomicU64,
     events: events::Events,
     scrub: scrub::Place,
+    hooks: hooks::Hooks,
 }
 
 const _: () = assert!(size_of::<Head>() as u64 <= HEAD);

@@ -204,6 +204,7 @@ fn close(engine: &Engine) -> Result<(), Trouble> {
 /// A mount that is served.
 struct Mount {
     end: Receiver<io::Result<()>>,
+    host: Arc<Host>,
     control: Server,
     /// None: nothing comes by itself.
     keeper: Option<Keeper>,
@@ -259,10 +260,11 @@ impl Mount {
         let host = Arc::new(Host::new(engine.clone(), point.to_path_buf(), ask));
         let keeper = Keeper::start(&host)
             .map_err(|error| Trouble::because("no thread for automatic snapshots", error))?;
-        let control = Server::start(listener, host)
+        let control = Server::start(listener, host.clone())
             .map_err(|error| Trouble::because("cannot start the control server", error))?;
         Ok(Self {
             end,
+            host,
             control,
             keeper,
         })
@@ -294,6 +296,7 @@ impl Mount {
         if !self.control.stop(CONTROL_GRACE) {
             tracing::warn!("a request on the control socket did not end");
         }
+        self.host.end_hooks();
         if let Some(keeper) = self.keeper {
             keeper.stop();
         }

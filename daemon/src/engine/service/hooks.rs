@@ -7,17 +7,18 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use llctl::config;
 use llctl::protocol::{Deal, ErrorKind, Failure};
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, getpgid};
+use nix::unistd::{Pid, SysconfVar, getpgid, sysconf};
 use parking_lot::Mutex;
 
 use super::Host;
+use crate::relay::{HOOKS, Relay};
 
 /// Bytes of a hook's output that are logged.
 const OUTPUT_MAX: usize = 16 << 10;
@@ -26,12 +27,15 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long the rest of the output is waited for: something that the hook left running may keep it open.
 const REST: Duration = Duration::from_millis(200);
 
+/// Why one was killed, or not begun.
+const OVER: &str = "the mount ended";
+
 /// Hooks that run.
 #[derive(Default)]
 pub(super) struct Running {
-    /// By process group.
-    groups: Mutex<Vec<i32>>,
-    /// The mount is gone: nothing waits for them any more.
+    /// By process group, each with its place in the relay. Held while one is started.
+    groups: Mutex<Vec<(i32, usize)>>,
+    /// The mount is gone: nothing waits for them any more. Changes with the groups held.
     ended: AtomicBool,
 }
 
@@ -45,9 +49,27 @@ struct Said<'a> {
 }
 
 impl Running {
-    /// Ends those that run, and those to come.
+    /// Ends those that run; from here on none begins.
     pub fn end(&self) {
+        let groups = self.groups.lock();
         self.ended.store(true, Relaxed);
+        for (group, _) in groups.iter() {
+            kill(*group);
+        }
+    }
+
+    /// Ends what a worker before this one had started and did not live to wait for: whoever asked for it asks again.
+    pub fn end_of_the_dead(relay: &Relay) {
+        for (pid, noted) in relay.take_hooks() {
+            let Ok(group) = i32::try_from(pid) else {
+                continue;
+            };
+            // Another process has the number by now, which began later.
+            if began(pid).is_some_and(|began| began <= noted) {
+                tracing::warn!(pid, "a hook whose worker died is killed");
+                kill(group);
+            }
+        }
     }
 
     /// Whether the client that is served by this thread was started by a hook.
@@ -59,11 +81,16 @@ impl Running {
         let group = crate::control::peer_pid()
             .and_then(|pid| i32::try_from(pid).ok())
             .and_then(|pid| getpgid(Some(Pid::from_raw(pid))).ok());
-        group.is_some_and(|group| running.contains(&group.as_raw()))
+        group.is_some_and(|group| {
+            running
+                .iter()
+                .any(|(running, _)| *running == group.as_raw())
+        })
     }
 
     fn run(
         &self,
+        relay: &Arc<Relay>,
         command: &str,
         mount: &Path,
         timeout: Duration,
@@ -100,13 +127,32 @@ impl Running {
                 shell.env("LLFS_ERROR", &failure.message);
             }
         }
-        let child = shell
-            .spawn()
-            .map_err(|e| format!("it cannot be started: {e}"))?;
+        let (child, group, place) = {
+            let mut groups = self.groups.lock();
+            if self.ended.load(Relaxed) {
+                return Err(OVER.to_owned());
+            }
+            let free = (0..HOOKS).find(|place| groups.iter().all(|(_, taken)| taken != place));
+            let place = free.ok_or("there are too many hooks")?;
+            let noting = relay.clone();
+            // SAFETY: it stores into memory that is there, and asks for the process's number and for the time, all of which are allowed
+            // between fork and exec (signal-safety(7)).
+            unsafe {
+                shell.pre_exec(move || {
+                    noting.become_hook(place);
+                    Ok(())
+                })
+            };
+            let child = shell
+                .spawn()
+                .inspect_err(|_| relay.hook_ended(place))
+                .map_err(|e| format!("it cannot be started: {e}"))?;
+            let group = i32::try_from(child.id()).unwrap_or(0);
+            groups.push((group, place));
+            (child, group, place)
+        };
         // It would keep the pipe open.
         drop(shell);
-        let group = i32::try_from(child.id()).unwrap_or(0);
-        self.groups.lock().push(group);
         let (sender, rest) = mpsc::channel();
         thread::spawn(move || {
             let mut text = Vec::new();
@@ -119,7 +165,8 @@ impl Running {
             sender.send(text).unwrap_or_default();
         });
         let ended = self.wait(child, group, timeout);
-        self.groups.lock().retain(|running| *running != group);
+        relay.hook_ended(place);
+        self.groups.lock().retain(|(running, _)| *running != group);
         let text = rest.recv_timeout(REST).unwrap_or_default();
         let text = llctl::escape::escaped_text(&String::from_utf8_lossy(&text))
             .trim_end()
@@ -149,13 +196,11 @@ impl Running {
                 Ok(Some(status)) => return Err(status.to_string()),
                 Ok(None) if !over && begun.elapsed() < timeout => thread::sleep(LOOK),
                 Ok(None) => {
-                    if let Err(error) = killpg(Pid::from_raw(group), Signal::SIGKILL) {
-                        tracing::debug!(%error, "a hook has ended meanwhile");
-                    }
+                    kill(group);
                     let ended = child.wait();
                     tracing::debug!(?ended, "a hook was killed");
                     return Err(match over {
-                        true => "the mount ended".to_owned(),
+                        true => OVER.to_owned(),
                         false => format!("it took longer than {} s", timeout.as_secs()),
                     });
                 }
@@ -163,6 +208,25 @@ impl Running {
             }
         }
     }
+}
+
+fn kill(group: i32) {
+    if let Err(error) = killpg(Pid::from_raw(group), Signal::SIGKILL) {
+        tracing::debug!(%error, "a hook has ended meanwhile");
+    }
+}
+
+/// When the leader of a process group began, in nanoseconds since the system did, rounded down; `None` if there is none.
+fn began(pid: u32) -> Option<u64> {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may be anything: proc_pid_stat(5).
+    let (_, rest) = line.rsplit_once(") ")?;
+    let mut fields = rest.split(' ');
+    let group: u32 = fields.nth(2)?.parse().ok()?;
+    let ticks: u64 = fields.nth(16)?.parse().ok()?;
+    let second = sysconf(SysconfVar::CLK_TCK).ok()??;
+    let nanos = u128::from(ticks) * 1_000_000_000 / u128::try_from(second).ok()?;
+    u64::try_from(nanos).ok().filter(|_| group == pid)
 }
 
 /// The commands for one kind of act.
@@ -205,7 +269,13 @@ impl Host {
                 names,
                 outcome: None,
             };
-            let ran = self.hooks.run(command, &self.mountpoint, timeout, &said);
+            let ran = self.hooks.run(
+                self.engine.relay(),
+                command,
+                &self.mountpoint,
+                timeout,
+                &said,
+            );
             ran.map_err(|why| {
                 Failure::new(
                     ErrorKind::Hook,
@@ -224,7 +294,13 @@ impl Host {
                 outcome: Some(done.as_ref().map(drop)),
             };
             // It was logged, and what is done is done.
-            drop(self.hooks.run(command, &self.mountpoint, timeout, &said));
+            drop(self.hooks.run(
+                self.engine.relay(),
+                command,
+                &self.mountpoint,
+                timeout,
+                &said,
+            ));
         }
         done
     }
@@ -243,7 +319,13 @@ impl Host {
                 outcome: Some(Ok(())),
             };
             // It was logged, and what is done is done.
-            drop((self.hooks).run(command, &self.mountpoint, hooks.timeout.get(), &said));
+            drop((self.hooks).run(
+                self.engine.relay(),
+                command,
+                &self.mountpoint,
+                hooks.timeout.get(),
+                &said,
+            ));
         }
     }
 }

@@ -76,9 +76,9 @@ impl Keeper {
         }))
     }
 
-    /// Ends it, when it is done with what it does; hooks that run are killed.
+    /// Ends it, when it is done with what it does. Hooks that run are killed before.
     pub fn stop(self) {
-        self.host.hooks.end();
+        self.host.end_hooks();
         if self.orders.send(Order::Stop).is_err() || self.thread.join().is_err() {
             tracing::error!("the thread for automatic snapshots had died");
         }
@@ -107,7 +107,10 @@ fn keep(host: &Host, queue: &Receiver<Order>) {
             Ok(Order::Rules) => continue,
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => {
                 host.engine.mark_bulk(0, Said::default());
-                host.engine.settle_marks();
+                let kept = host.engine.settle_marks();
+                if !kept.is_empty() {
+                    tell_marks(host, &kept);
+                }
                 return;
             }
             Err(RecvTimeoutError::Timeout) => {}

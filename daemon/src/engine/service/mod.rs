@@ -84,6 +84,7 @@ impl Host {
         mountpoint: PathBuf,
         stop: Box<dyn Fn() + Send + Sync>,
     ) -> Host {
+        hooks::Running::end_of_the_dead(engine.relay());
         Host {
             engine,
             mountpoint,
@@ -93,6 +94,11 @@ impl Host {
             automatic: AtomicBool::new(false),
             keeper: OnceLock::new(),
         }
+    }
+
+    /// Kills hooks that run; from here on none begins.
+    pub fn end_hooks(&self) {
+        self.hooks.end();
     }
 
     fn snapped(&self, taken: Taken) -> Result<Snapped, Failure> {

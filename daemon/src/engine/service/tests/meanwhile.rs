@@ -950,3 +950,25 @@ fn what_a_preview_shows_stays_until_it_is_shown() {
     assert!(b.engine.reclaim().unwrap() > 0);
     assert_eq!(b.engine.reclaim().unwrap(), 0);
 }
+
+/// A snapshot from before many removals that turned out to be one just before the end is told, too.
+#[test]
+fn a_mark_that_is_kept_at_the_end_is_told() {
+    use super::super::keeper::Keeper;
+    let b = super::part::linked_base();
+    for name in ["1", "2", "3", "4"] {
+        b.file(name, name.as_bytes());
+    }
+    let rules = "[checkpoints]\nquiet = \"off\"\nevery = \"off\"\nbulk = 3\n";
+    b.host.trust(rules).unwrap();
+    let host = Arc::new(Host::new(b.engine.clone(), b.place.root(), Box::new(|| ())));
+    let keeper = Keeper::start(&host).unwrap().unwrap();
+    for name in ["1", "2", "3", "4"] {
+        b.remove(name);
+    }
+    keeper.stop();
+    let acts = b.host.history(&Default::default()).unwrap();
+    let told: Vec<String> = acts.into_iter().flat_map(|act| act.targets).collect();
+    assert_eq!(told, b.engine.snapshot_names());
+    assert_eq!(told.len(), 1);
+}
