@@ -20,7 +20,7 @@ const LINE_MAX: usize = 200;
 /// Whoever begins is often another program a moment later: a shell makes the file for what it is about to execute. So the
 /// first things that a thread does are worth a look each.
 const YOUNG: u32 = 8;
-/// Later it is looked at now and then, for numbers are used again.
+/// Later it is looked at now and then, and at all of it, for numbers are used again, by programs of the same name too.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// A program that ran.
@@ -64,13 +64,12 @@ impl Processes {
     pub fn of(&mut self, tid: u32, uid: u32) -> u32 {
         if let Some(thread) = self.threads.get_mut(&tid) {
             let known = &self.all[thread.process as usize];
-            let due = thread.looks < YOUNG || thread.looked.elapsed() >= AGAIN;
-            let another = known.uid != uid || due && command(known.pid) != known.command;
+            let young = thread.looks < YOUNG;
+            let another = known.uid != uid
+                || thread.looked.elapsed() >= AGAIN
+                || young && command(known.pid) != known.command;
             if !another {
-                thread.looks += u32::from(due);
-                if due {
-                    thread.looked = Instant::now();
-                }
+                thread.looks += u32::from(young);
                 return thread.process;
             }
         }
@@ -90,9 +89,10 @@ impl Processes {
         process
     }
 
-    /// The process of a thread and the one that started it, as it was when it was looked at last.
+    /// The process of a thread and the one that started it, as it was a moment ago.
     pub fn family(&mut self, tid: u32, uid: u32) -> Family {
-        if !self.threads.contains_key(&tid) {
+        let known = self.threads.get(&tid);
+        if known.is_none_or(|thread| thread.looked.elapsed() >= AGAIN) {
             self.of(tid, uid);
         }
         let known = self.threads.get(&tid);
@@ -246,6 +246,43 @@ mod tests {
             after,
             "another user is another"
         );
+    }
+
+    /// As one with a number that was used before: the name tells nothing.
+    #[test]
+    fn who_becomes_another_of_the_same_name_is_another() {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "read go; exec sh -c 'read go; :' second"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        let until = |is_there: fn(&str) -> bool| {
+            let begun = Instant::now();
+            while !is_there(&line(pid)) || command(pid) != "sh" {
+                assert!(begun.elapsed() < Duration::from_secs(60), "{}", line(pid));
+            }
+        };
+        until(|line| line.contains("exec"));
+        let mut processes = Processes::default();
+        let parent = std::process::id();
+        let before = processes.of(pid, 0);
+        use std::io::Write;
+        child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        until(|line| line.contains("second") && !line.contains("exec"));
+        let later = |processes: &mut Processes| {
+            let thread = processes.threads.get_mut(&pid).unwrap();
+            thread.looked -= AGAIN;
+            thread.parent = 7;
+        };
+        later(&mut processes);
+        assert_eq!(processes.family(pid, 0), Family { pid, parent });
+        later(&mut processes);
+        let after = processes.of(pid, 0);
+        assert_ne!(before, after);
+        assert_eq!(processes.all[after as usize].line, line(pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]
