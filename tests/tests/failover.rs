@@ -595,16 +595,22 @@ fn an_upgrade_runs_what_is_on_the_disk_now_if_that_serves() {
         fs::copy(from, &new).unwrap();
         fs::rename(&new, &llfs).unwrap();
         let upgrade = mounted.program(binaries::llfs()).arg("upgrade");
-        upgrade.arg(&mounted.dir).ok();
+        upgrade.arg(&mounted.dir).finish()
+    };
+    let serves = || {
         let worker = worker_of(mounted.pid()).unwrap();
         fs::write(mounted.path("file"), "served").unwrap();
         number(Path::new(&format!("/proc/{worker}/exe")))
     };
     let before = number(&llfs);
-    let served = install(&binaries::llfs());
+    install(&binaries::llfs()).ok();
+    let served = serves();
     assert_eq!(served, number(&llfs), "the old one serves");
     assert_ne!(served, before);
-    assert_eq!(install(Path::new("/bin/false")), served, "nobody serves");
+    let told = install(Path::new("/bin/false"));
+    let told = told.expect_code(1).err();
+    assert!(told.contains("is still served by"), "{told}");
+    assert_eq!(serves(), served, "nobody serves");
 }
 
 #[test]

@@ -34,7 +34,12 @@ impl Program {
 
 /// Where the binary of this process is, or was.
 pub(super) fn own_path() -> io::Result<PathBuf> {
-    let path = fs::read_link("/proc/self/exe")?;
+    path_of(Path::new("/proc/self/exe"))
+}
+
+/// Where the binary of a process is, or was, of which `exe` is the link (proc_pid_exe(5)).
+pub(super) fn path_of(exe: &Path) -> io::Result<PathBuf> {
+    let path = fs::read_link(exe)?;
     match path.to_str().and_then(|p| p.strip_suffix(" (deleted)")) {
         Some(before) => Ok(before.into()),
         None => Ok(path),

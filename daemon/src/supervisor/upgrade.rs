@@ -1,6 +1,9 @@
 //! `llfs upgrade`: another worker, of the binary that is on the disk now.
 
+use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::args::UpgradeArgs;
+use super::crew::path_of;
 use super::trouble::Trouble;
 use super::unmount::find;
 
@@ -29,6 +33,7 @@ pub(super) fn run(args: &UpgradeArgs) -> Result<(), Trouble> {
         )
         .hint("unmount and mount again"));
     };
+    let wanted = on_disk(supervisor);
     // SIGUSR2 is `stop::UPGRADE`.
     kill(Pid::from_raw(supervisor), Signal::SIGUSR2)
         .map_err(|errno| Trouble::because("cannot signal the daemon", errno.desc()))?;
@@ -49,6 +54,19 @@ pub(super) fn run(args: &UpgradeArgs) -> Result<(), Trouble> {
         }
         thread::sleep(PAUSE);
     };
+    let runs = now
+        .worker
+        .and_then(|worker| file(&format!("/proc/{worker}/exe")));
+    // Or what came to its place since.
+    if let (Some(runs), Some(wanted)) = (runs, wanted)
+        && runs != wanted
+        && on_disk(supervisor) != Some(runs)
+    {
+        let what = format!("{} is still served by the llfs from before", now.mountpoint);
+        return Err(Trouble::new(what).hint(
+            "the new one did not serve; the daemon's log, llfs.log in the store, may tell why",
+        ));
+    }
     let line = if args.json {
         serde_json::json!({
             "mountpoint": now.mountpoint,
@@ -63,6 +81,18 @@ pub(super) fn run(args: &UpgradeArgs) -> Result<(), Trouble> {
     // It is done, whether or not anybody reads that.
     drop(writeln!(io::stdout(), "{line}"));
     Ok(())
+}
+
+/// Which file has the name under which the supervisor was started; `None` if that cannot be seen.
+fn on_disk(supervisor: i32) -> Option<(u64, u64)> {
+    let process = format!("/proc/{supervisor}");
+    let path = path_of(Path::new(&process).join("exe").as_path()).ok()?;
+    file(&format!("{process}/root{}", path.display()))
+}
+
+fn file(path: &str) -> Option<(u64, u64)> {
+    let found = fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Whether it may be otherwise in a moment.
