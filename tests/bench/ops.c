@@ -8,6 +8,7 @@
  *   ops unlink DIR N           each of the renamed files, then the directories
  *   ops bigwrite FILE MB       a new file in writes of 1 MiB, then fsync
  *   ops bigread FILE           all of it, in reads of 128 KiB
+ *   ops remove FILE MB DISK    unlink of a file of MB MiB, and waiting (at most 5 s) until the file system of DISK has nine tenths of that back
  *   ops append FILE N SIZE     N appends of SIZE bytes, one write each
  *   ops random FILE N MB       N writes of 4 KiB at random blocks of a file of MB MiB that is there
  *   ops sync FILE N            N times a write of 4 KiB at the end, and fsync
@@ -28,6 +29,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { PER_DIR = 100, MIB = 1 << 20, BLOCK = 4096 };
@@ -239,6 +242,24 @@ static void bigread(const char *path)
     close_or_die(fd, path);
 }
 
+static uint64_t free_bytes(const char *disk)
+{
+    struct statvfs at;
+    if (statvfs(disk, &at) != 0)
+        die("statvfs", disk);
+    return (uint64_t)at.f_bfree * at.f_frsize;
+}
+
+static void remove_big(const char *path, long mib, const char *disk)
+{
+    struct timespec pause = { 0, 1000000 };
+    uint64_t enough = free_bytes(disk) + (uint64_t)mib * MIB / 10 * 9;
+    if (unlink(path) != 0)
+        die("unlink", path);
+    for (int i = 0; i < 5000 && free_bytes(disk) < enough; i++)
+        nanosleep(&pause, NULL);
+}
+
 static void append(const char *path, long n, long size)
 {
     char *data = malloc((size_t)size);
@@ -326,6 +347,8 @@ int main(int argc, char **argv)
         bigwrite(path, a);
     else if (!strcmp(what, "bigread"))
         bigread(path);
+    else if (!strcmp(what, "remove") && argc > 4)
+        remove_big(path, a, argv[4]);
     else if (!strcmp(what, "append"))
         append(path, a, b);
     else if (!strcmp(what, "random"))
