@@ -124,7 +124,10 @@ mod tests {
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("read"), "").unwrap();
         // One that looks like a daemon of llfs is not looked at.
-        fs::copy("/bin/sh", dir.join("llfs")).unwrap();
+        // Another process makes it: what is open for writing, by children of other threads too, cannot be run.
+        let mut copy = std::process::Command::new("cp");
+        let copied = copy.arg("/bin/sh").arg(dir.join("llfs")).status().unwrap();
+        assert!(copied.success());
         let mut children = ["sh".into(), dir.join("llfs")].map(|program| {
             let mut child = std::process::Command::new(program)
                 .args(["-c", "exec 3>written 4<read; echo there; read wait"])

@@ -35,6 +35,20 @@ pub fn llctl() -> PathBuf {
     directory().join("llctl")
 }
 
+/// Makes a copy of a program. Another process does that: what this one has open for writing is open in children too that other
+/// threads are just starting, and nobody can run it for as long (`ETXTBSY`, execve(2)).
+///
+/// # Panics
+/// When it cannot be copied.
+pub fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-p").args([from, to]).status();
+    assert!(
+        copied.is_ok_and(|status| status.success()),
+        "{}",
+        to.display()
+    );
+}
+
 fn complete(directory: &Path) -> bool {
     directory.join("llfs").is_file() && directory.join("llctl").is_file()
 }

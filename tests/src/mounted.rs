@@ -126,7 +126,7 @@ impl Mounted {
         let programs = self.scratch.dir("programs");
         for program in [binaries::llfs(), binaries::llctl()] {
             let name = program.file_name().expect("programs have names");
-            std::fs::copy(&program, programs.join(name)).expect("programs can be copied");
+            binaries::copy(&program, &programs.join(name));
         }
         self.programs = programs.clone();
         programs

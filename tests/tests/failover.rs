@@ -592,7 +592,7 @@ fn an_upgrade_runs_what_is_on_the_disk_now_if_that_serves() {
     let number = |path: &Path| fs::metadata(path).unwrap().ino();
     let install = |from: &Path| {
         let new = llfs.with_extension("new");
-        fs::copy(from, &new).unwrap();
+        binaries::copy(from, &new);
         fs::rename(&new, &llfs).unwrap();
         let upgrade = mounted.program(binaries::llfs()).arg("upgrade");
         upgrade.arg(&mounted.dir).finish()

@@ -493,8 +493,9 @@ const SYSTEMCTL: &str = "#!/bin/sh\necho \"$@\" >> \"$(dirname \"$0\")/called\"\
 fn with_systemctl(mounted: &Mounted, run: Run) -> Run {
     use std::os::unix::fs::PermissionsExt;
     let bin = mounted.scratch.dir("bin");
-    fs::write(bin.join("systemctl"), SYSTEMCTL).unwrap();
-    fs::set_permissions(bin.join("systemctl"), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::write(bin.join("text"), SYSTEMCTL).unwrap();
+    fs::set_permissions(bin.join("text"), PermissionsExt::from_mode(0o755)).unwrap();
+    binaries::copy(&bin.join("text"), &bin.join("systemctl"));
     let path = std::env::var("PATH").unwrap();
     run.env("PATH", format!("{}:{path}", bin.display()))
 }
@@ -581,7 +582,7 @@ fn an_installed_unit_runs_the_program_at_any_path() {
         .enumerate()
     {
         let place = mounted.scratch.dir(name);
-        fs::copy(binaries::llfs(), place.join("llfs")).unwrap();
+        binaries::copy(&binaries::llfs(), &place.join("llfs"));
         let run = mounted.program(place.join("llfs")).arg("install-service");
         let run = with_systemctl(&mounted, run).env_remove("XDG_CONFIG_HOME");
         if name.contains(['\'', '"', '\\']) {
