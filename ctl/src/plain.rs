@@ -1,11 +1,20 @@
 //! Files that anybody may have put anything in place of.
 
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
+
+/// Whether a file that is open is the one that has this name.
+pub fn is_at(file: &File, path: &Path) -> bool {
+    let same = || -> io::Result<bool> {
+        let (one, other) = (file.metadata()?, fs::symlink_metadata(path)?);
+        Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
+    };
+    same().unwrap_or(false)
+}
 
 /// The text of a file that has at most so many bytes. Waits for nobody, as opening a pipe would.
 ///

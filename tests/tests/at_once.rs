@@ -108,23 +108,28 @@ impl One {
     }
 }
 
+/// How the first one ends, which is held at something, and the other, which is started meanwhile.
+fn race(mounted: &Mounted, first: Run, held: &str, other: Run) -> [Option<String>; 2] {
+    let mut first = One::start(mounted, first, "one", &[held]);
+    first.wait(&format!("held-{held}"));
+    let mut other = One::start(mounted, other, "two", &[]);
+    other.wait_or_end();
+    first.let_go(held);
+    [first.end(), other.end()]
+}
+
 /// Neither knows of the other by its store. The second one has sockets elsewhere, as a service of the system has.
 #[test]
 fn of_two_mounts_with_two_stores_there_is_one() {
     for elsewhere in [false, true] {
         let mounted = Mounted::prepare("at-once-stores");
-        let mut one = One::start(&mounted, mounted.mount_run(), "one", &["bind"]);
-        one.wait("held-bind");
         let other = mounted.llfs(&["mount"]).arg(&mounted.dir).arg("--store");
         let other = other.arg(mounted.scratch.path().join("other"));
         let other = match elsewhere {
             true => other.env("XDG_RUNTIME_DIR", mounted.scratch.dir("elsewhere")),
             false => other,
         };
-        let mut other = One::start(&mounted, other, "two", &[]);
-        other.wait_or_end();
-        one.let_go("bind");
-        let ends = [one.end(), other.end()];
+        let ends = race(&mounted, mounted.mount_run(), "bind", other);
         assert_eq!(mountinfo::stacked(&mounted.dir), 1, "{ends:?}");
         let [None, Some(why)] = ends else {
             panic!("who was first mounts: {ends:?}");
@@ -142,12 +147,8 @@ fn a_dead_mount_is_taken_away_once() {
     let mounted = Mounted::new("at-once-dead");
     fs::write(mounted.path("before"), "text").unwrap();
     mounted.kill9();
-    let mut one = One::start(&mounted, mounted.mount_run(), "one", &["umount"]);
-    one.wait("held-umount");
-    let mut other = One::start(&mounted, mounted.mount_run(), "two", &[]);
-    other.wait_or_end();
-    one.let_go("umount");
-    let ends = [one.end(), other.end()];
+    let again = mounted.mount_run();
+    let ends = race(&mounted, mounted.mount_run(), "umount", again);
     let [None, Some(why)] = ends else {
         panic!("one of them mounts: {ends:?}");
     };
@@ -164,12 +165,8 @@ fn a_mount_that_is_made_anew_is_not_cleaned_away() {
     fs::write(mounted.path("before"), "text").unwrap();
     mounted.kill9();
     let unmount = mounted.llfs(&["unmount"]).arg(&mounted.dir);
-    let mut one = One::start(&mounted, unmount, "one", &["umount"]);
-    one.wait("held-umount");
-    let mut other = One::start(&mounted, mounted.mount_run(), "two", &[]);
-    other.wait_or_end();
-    one.let_go("umount");
-    assert_eq!([one.end(), other.end()], [None, None]);
+    let ends = race(&mounted, unmount, "umount", mounted.mount_run());
+    assert_eq!(ends, [None, None]);
     assert_eq!(mountinfo::stacked(&mounted.dir), 1);
     assert_eq!(fs::read_to_string(mounted.path("before")).unwrap(), "text");
     mounted.unmount();

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, BufWriter, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap_complete::ArgValueCompleter;
@@ -11,7 +11,7 @@ use llctl::client::Known;
 use llctl::escape::escaped;
 use llctl::protocol::{BytePath, Failure, Progress, ProgressUnit, SnapInfo};
 use llctl::transfer::{Reader, Writer};
-use llctl::{Client, ClientError, ErrorKind, SnapName, exit};
+use llctl::{Client, ClientError, ErrorKind, SnapName, exit, plain};
 use serde::Serialize;
 
 use super::fail::Fail;
@@ -106,9 +106,8 @@ pub fn export(client: &mut Client, args: ExportArgs, out: &mut Output) -> Outcom
     options.read(true).write(true).create(true).truncate(false);
     // It holds all that the tree holds, whoever may read that there.
     let mut file = options.mode(0o600).open(&part).map_err(failed)?;
-    // Until this process ends.
-    let alone = file.try_clone().map_err(failed)?;
-    if matches!(alone.try_lock(), Err(TryLockError::WouldBlock)) || !is_at(&file, &part) {
+    // Until this process ends. Another export may have given the file its own name since it was opened.
+    if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) || !plain::is_at(&file, &part) {
         let shown = escaped(part.as_os_str().as_bytes());
         let failure = Failure::new(ErrorKind::Busy, format!("another export writes {shown}"));
         let failure = failure.with_hint("wait for its end, or choose another name");
@@ -166,15 +165,6 @@ fn place(part: &Path, path: &Path) -> io::Result<()> {
         // Not every disk has links.
         Err(_) => fs::rename(part, path),
     }
-}
-
-/// Whether a file is still the one that has this name: another export may have given it its own.
-fn is_at(file: &File, path: &Path) -> bool {
-    let same = || -> io::Result<bool> {
-        let (one, other) = (file.metadata()?, fs::symlink_metadata(path)?);
-        Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
-    };
-    same().unwrap_or(false)
 }
 
 fn part_of(path: &Path) -> PathBuf {

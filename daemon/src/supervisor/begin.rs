@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use llctl::escape::Shown;
-use llctl::locate;
+use llctl::{locate, plain};
 use nix::errno::Errno;
 use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -62,7 +62,7 @@ fn alone(base: &Path, turn: &mut Turn) -> Result<(File, Option<Flock<File>>), Tr
             .map_err(|error| Trouble::because(format!("cannot open {}", base.shown()), error))?;
         // Somebody with another directory for sockets may have mounted since that was looked at.
         checks::base(base, turn)?;
-        if turn::is_at(&below, base) {
+        if plain::is_at(&below, base) {
             return Ok((below, held));
         }
     }

@@ -4,14 +4,15 @@
 //! its parent holds too: it shows it if the daemon dies; if all goes well it becomes the beginning of the log.
 
 use std::env;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use llctl::plain::is_at;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{DefaultFields, Format};
 use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
@@ -151,8 +152,8 @@ impl Short {
     }
 
     fn begin_another(&self) -> io::Result<()> {
-        let (log, now) = (self.store.join(LOG), stderr()?.metadata()?);
-        if !now.is_file() || !is_same(&now, &log) {
+        let (log, now) = (self.store.join(LOG), stderr()?);
+        if !now.metadata()?.is_file() || !is_at(&now, &log) {
             return Ok(());
         }
         let next = self.store.join(NEXT_LOG);
@@ -186,16 +187,11 @@ impl Write for Out {
 
 /// Goes on in the log that another process of this mount has begun.
 pub(super) fn follow(store: &Path) -> io::Result<()> {
-    let now = stderr()?.metadata()?;
-    match now.is_file() && !is_same(&now, &store.join(LOG)) {
+    let now = stderr()?;
+    match now.metadata()?.is_file() && !is_at(&now, &store.join(LOG)) {
         true => redirect(store, false),
         false => Ok(()),
     }
-}
-
-fn is_same(file: &Metadata, path: &Path) -> bool {
-    let there = fs::symlink_metadata(path);
-    there.is_ok_and(|there| (there.dev(), there.ino()) == (file.dev(), file.ino()))
 }
 
 fn stderr() -> io::Result<File> {

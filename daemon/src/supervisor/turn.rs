@@ -3,13 +3,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use llctl::escape::Shown;
-use llctl::{exit, locate};
+use llctl::{exit, locate, plain};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
@@ -25,10 +25,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// who look for the socket there wait.
 pub(super) struct Turn {
     base: PathBuf,
-    /// Where the sockets are; none if they cannot be there.
-    dir: Option<PathBuf>,
+    /// None where sockets cannot be.
+    path: Option<PathBuf>,
     /// None where there can be no such file.
-    held: Option<(PathBuf, Flock<File>)>,
+    held: Option<Flock<File>>,
 }
 
 impl Turn {
@@ -42,9 +42,10 @@ impl Turn {
     }
 
     pub(super) fn take_in(dir: Option<PathBuf>, base: &Path) -> Result<Turn, Trouble> {
+        let name = format!("{}.lock", locate::socket_name(base));
         let mut turn = Turn {
             base: base.to_path_buf(),
-            dir,
+            path: dir.map(|dir| dir.join(name)),
             held: None,
         };
         turn.again()?;
@@ -52,15 +53,14 @@ impl Turn {
     }
 
     fn again(&mut self) -> Result<(), Trouble> {
-        let Some(dir) = &self.dir else {
+        let Some(path) = &self.path else {
             return Ok(());
         };
-        let path = dir.join(format!("{}.lock", locate::socket_name(&self.base)));
         let begun = Instant::now();
         loop {
             let mut options = OpenOptions::new();
             let options = options.write(true).create(true).truncate(false);
-            let file = match options.mode(0o600).open(&path) {
+            let file = match options.mode(0o600).open(path) {
                 Ok(file) => file,
                 Err(error) => {
                     tracing::debug!(%error, "no file for a lock");
@@ -68,8 +68,8 @@ impl Turn {
                 }
             };
             match lock(file, begun + PATIENCE) {
-                Ok(file) if is_at(&file, &path) => {
-                    self.held = Some((path, file));
+                Ok(file) if plain::is_at(&file, path) => {
+                    self.held = Some(file);
                     return Ok(());
                 }
                 // Who had it before has removed the file.
@@ -97,11 +97,11 @@ impl Turn {
     }
 
     fn release(&mut self) {
-        if let Some((path, file)) = self.held.take() {
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::debug!(%error, "the file of a lock stays");
-            }
-            drop(file);
+        // The file goes before the lock does.
+        if let (Some(path), Some(_held)) = (&self.path, self.held.take())
+            && let Err(error) = fs::remove_file(path)
+        {
+            tracing::debug!(%error, "the file of a lock stays");
         }
     }
 }
@@ -123,15 +123,6 @@ pub(super) fn open(base: &Path) -> io::Result<(File, Option<Flock<File>>)> {
     let held = lock(File::open(base)?, Instant::now() + DIRECTORY);
     let held = held.inspect_err(|errno| tracing::debug!(%errno, "the directory is not locked"));
     Ok((below, held.ok()))
-}
-
-/// Whether a file is the one that has this name.
-pub(super) fn is_at(file: &File, path: &Path) -> bool {
-    let same = || -> io::Result<bool> {
-        let (one, other) = (file.metadata()?, fs::metadata(path)?);
-        Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
-    };
-    same().unwrap_or(false)
 }
 
 /// Waits for the lock of a file.

@@ -3,11 +3,9 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use llctl::protocol::StatusInfo;
 use llctl::{Client, ClientError, ErrorKind};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -24,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Asks the supervisor for another worker and waits until that serves.
 pub(super) fn run(args: &UpgradeArgs) -> Result<(), Trouble> {
     let mount = find(&args.dir)?;
-    let status = || -> Result<StatusInfo, Trouble> { Ok(Client::connect_mount(&mount)?.status()?) };
+    let status = || Client::connect_mount(&mount)?.status();
     let before = status()?;
     // Without a worker of its own the daemon would take the signal for its end.
     let (Some(old), Ok(supervisor)) = (before.worker, i32::try_from(before.pid)) else {
@@ -39,7 +37,7 @@ pub(super) fn run(args: &UpgradeArgs) -> Result<(), Trouble> {
         .map_err(|errno| Trouble::because("cannot signal the daemon", errno.desc()))?;
     let begun = Instant::now();
     let now = loop {
-        match Client::connect_mount(&mount).and_then(|mut client| client.status()) {
+        match status() {
             Ok(now) if now.worker != Some(old) => break now,
             Ok(_) => {}
             // The new worker may have a long journal to read before it greets, and all clients come to it at once.
@@ -86,7 +84,7 @@ pub(super) fn run(args: &UpgradeArgs) -> Result<(), Trouble> {
 /// Which file has the name under which the supervisor was started; `None` if that cannot be seen.
 fn on_disk(supervisor: i32) -> Option<(u64, u64)> {
     let process = format!("/proc/{supervisor}");
-    let path = path_of(Path::new(&process).join("exe").as_path()).ok()?;
+    let path = path_of(format!("{process}/exe").as_ref()).ok()?;
     file(&format!("{process}/root{}", path.display()))
 }
 

@@ -260,7 +260,6 @@ impl Host {
         if (before.is_none() && after.is_none()) || self.hooks.is_inside() {
             return act();
         }
-        let timeout = hooks.timeout.get();
         let event = what.as_str();
         if let Some(command) = before {
             let said = Said {
@@ -269,14 +268,7 @@ impl Host {
                 names,
                 outcome: None,
             };
-            let ran = self.hooks.run(
-                self.engine.relay(),
-                command,
-                &self.mountpoint,
-                timeout,
-                &said,
-            );
-            ran.map_err(|why| {
+            self.run_hook(command, hooks, &said).map_err(|why| {
                 Failure::new(
                     ErrorKind::Hook,
                     format!("the hook before_{} stopped it: {why}", hook_name(what)),
@@ -294,19 +286,23 @@ impl Host {
                 outcome: Some(done.as_ref().map(drop)),
             };
             // It was logged, and what is done is done.
-            drop(self.hooks.run(
-                self.engine.relay(),
-                command,
-                &self.mountpoint,
-                timeout,
-                &said,
-            ));
+            drop(self.run_hook(command, hooks, &said));
         }
         done
     }
 }
 
 impl Host {
+    fn run_hook(
+        &self,
+        command: &str,
+        hooks: &config::Hooks,
+        said: &Said<'_>,
+    ) -> Result<(), String> {
+        let relay = self.engine.relay();
+        (self.hooks).run(relay, command, &self.mountpoint, hooks.timeout.get(), said)
+    }
+
     /// Runs the hook after something that was done already.
     pub(super) fn after_only(&self, what: Deal, names: &[String]) {
         let rules = self.engine.rules();
@@ -319,13 +315,7 @@ impl Host {
                 outcome: Some(Ok(())),
             };
             // It was logged, and what is done is done.
-            drop((self.hooks).run(
-                self.engine.relay(),
-                command,
-                &self.mountpoint,
-                hooks.timeout.get(),
-                &said,
-            ));
+            drop(self.run_hook(command, hooks, &said));
         }
     }
 }
