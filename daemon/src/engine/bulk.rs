@@ -197,17 +197,23 @@ impl Engine {
         self.bulk.young.store(next, Relaxed);
     }
 
-    /// A name is about to be removed.
-    pub(super) fn before_removal(&self, parent: Ino, name: &[u8]) {
+    /// A name is about to be removed. By whom, for [`Engine::removed`]; none: nobody wants to know.
+    pub(super) fn before_removal(&self, parent: Ino, name: &[u8]) -> Option<Family> {
         if self.bulk.limit.load(Relaxed) == 0 {
-            return;
+            return None;
         }
         let who = self.authors.family();
         let now = Instant::now();
         if let Some(remover) = self.bulk.going_on.lock().find(who.pid, now) {
             remover.last = now;
-            return;
+            return Some(who);
         }
+        self.mark_before(parent, name, who);
+        Some(who)
+    }
+
+    /// The same for a process that begins.
+    fn mark_before(&self, parent: Ino, name: &[u8], who: Family) {
         let young = self.bulk.young.load(Relaxed);
         let there = self.state.read().head.dentry(At(parent, name));
         if let Some(Dentry::Here(ino, _)) = there
@@ -285,13 +291,12 @@ impl Engine {
         Some(Some(id))
     }
 
-    /// An inode lost a name.
-    pub(super) fn removed(&self, ino: Ino) {
+    /// An inode lost a name, by whom [`Engine::before_removal`] said.
+    pub(super) fn removed(&self, ino: Ino, who: Option<Family>) {
         let limit = self.bulk.limit.load(Relaxed);
-        if limit == 0 {
+        let Some(who) = who.filter(|_| limit != 0) else {
             return;
-        }
-        let who = self.authors.family();
+        };
         let mut going_on = self.bulk.going_on.lock();
         // The first of a child counts for its parent.
         if going_on.count(who.pid, ino, limit) == Some(1) && who.parent > INIT {

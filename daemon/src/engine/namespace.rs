@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::authors::Did;
+use super::authors::{Did, Family};
 use super::change::{LINK_MAX, Probe, Tx};
 use super::seed::Seed;
 use super::{Answer, Caller, Engine, Entry, Make, acl};
@@ -85,11 +85,11 @@ impl Engine {
     /// # Errors
     /// `ENOENT`, `EISDIR`, `ENOSPC`, `ESTALE` as for a rename, or what the base says.
     pub fn unlink(&self, parent: Ino, name: &[u8]) -> Answer<()> {
-        self.before_removal(parent, name);
-        self.with_room(|| self.unlink_once(parent, name))
+        let who = self.before_removal(parent, name);
+        self.with_room(|| self.unlink_once(parent, name, who))
     }
 
-    fn unlink_once(&self, parent: Ino, name: &[u8]) -> Answer<()> {
+    fn unlink_once(&self, parent: Ino, name: &[u8], who: Option<Family>) -> Answer<()> {
         let _names = self.names.lock();
         self.writable(parent, name)?;
         self.known_to_kernel(parent, name)?;
@@ -107,7 +107,7 @@ impl Engine {
             self.touch_dir(tx, parent, &dir_seed, 0)
         })?;
         self.did(ino, Did::REMOVED);
-        self.removed(ino);
+        self.removed(ino, who);
         self.let_go(ino);
         Ok(())
     }
@@ -117,11 +117,11 @@ impl Engine {
     /// # Errors
     /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`, `ENOSPC`, `ESTALE` as for a rename, or what the base says.
     pub fn rmdir(&self, parent: Ino, name: &[u8]) -> Answer<()> {
-        self.before_removal(parent, name);
-        self.with_room(|| self.rmdir_once(parent, name))
+        let who = self.before_removal(parent, name);
+        self.with_room(|| self.rmdir_once(parent, name, who))
     }
 
-    fn rmdir_once(&self, parent: Ino, name: &[u8]) -> Answer<()> {
+    fn rmdir_once(&self, parent: Ino, name: &[u8], who: Option<Family>) -> Answer<()> {
         let _names = self.names.lock();
         self.writable(parent, name)?;
         self.known_to_kernel(parent, name)?;
@@ -141,7 +141,7 @@ impl Engine {
         })?;
         self.held.lock().retire(ino);
         self.did(ino, Did::REMOVED);
-        self.removed(ino);
+        self.removed(ino, who);
         self.let_go(ino);
         Ok(())
     }
@@ -217,7 +217,8 @@ impl Engine {
 
     /// An inode lost a name: if that was the last one and the kernel doesn't hold it, it goes at once.
     pub(super) fn let_go(&self, ino: Ino) {
-        if self.state.read().head.orphans.contains(&ino) && !self.held.lock().holds(ino) {
+        let held = self.held.lock().holds(ino);
+        if !held && self.state.read().head.orphans.contains(&ino) {
             self.forget_orphans(&[ino]);
         }
     }
