@@ -219,7 +219,7 @@ impl Engine {
         if self.garbage.load(Relaxed) < worth {
             return Ok(());
         }
-        self.reclaim().map(|_| ())
+        self.reclaim_if_due()
     }
 
     /// Notes that blocks were given up in the head.

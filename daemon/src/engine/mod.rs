@@ -48,6 +48,7 @@ mod xattr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use parking_lot::{Mutex, RwLock};
@@ -111,8 +112,9 @@ pub struct Engine {
     pins: RwLock<()>,
     /// Roots whose blocks stay although no state has them any more, for who is shown something made of them; a leaf lock.
     lent: Mutex<reclaim::Roots>,
-    /// Held while space is taken back, before the gate; whoever waits for it holds nothing of the above.
-    reclaiming: Mutex<()>,
+    /// Held while space is taken back, before the gate; whoever waits for it holds nothing of the above. When the disk refused it,
+    /// if that was the last time.
+    reclaiming: Mutex<Option<Instant>>,
     /// Space is scarce, and that was told.
     warned: AtomicBool,
     /// The store is read-only, and that was told.

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::time::{Duration, Instant};
 
 use imbl::ordmap::DiffItem;
 use nix::errno::Errno;
 
 use super::{Answer, Engine};
+use crate::store::LayerInfo;
 use crate::tree::extent::Extent;
 use crate::tree::{LayerId, Root, Src};
 
@@ -19,6 +21,9 @@ use crate::tree::{LayerId, Root, Src};
 /// part of the layer: it holds what many snapshots wrote, and their ends may leave nothing but small holes.
 const HOLE_MIN: u32 = 16;
 const SMALL_PART: u32 = 8;
+
+/// After the disk has refused to take something back it is left alone for so long, unless somebody asks for that.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Blocks in use, by layer.
 pub(super) type Live = HashMap<LayerId, Vec<Range<u32>>>;
@@ -73,10 +78,11 @@ impl Engine {
         }
         {
             // What somebody else is taking back at the moment counts too.
-            let _one = self.reclaiming.lock();
+            let mut failed = self.reclaiming.lock();
             self.forget_what_stayed();
             if self.garbage.load(Relaxed) > 0
-                && let Err(error) = self.reclaim_alone()
+                && is_due(*failed)
+                && let Err(error) = self.reclaim_alone(&mut failed)
             {
                 tracing::warn!(%error, "no space could be taken back on a full disk");
             }
@@ -86,12 +92,23 @@ impl Engine {
     }
 
     /// Takes back what no state reaches, and tells how many bytes.
+    ///
+    /// # Errors
+    /// The first of what the disk says; everything else is taken back, and what was not is tried again.
     pub(super) fn reclaim(&self) -> io::Result<u64> {
-        let _one = self.reclaiming.lock();
-        self.reclaim_alone()
+        self.reclaim_alone(&mut self.reclaiming.lock())
     }
 
-    fn reclaim_alone(&self) -> io::Result<u64> {
+    /// The same, but for a while after that has failed.
+    pub(super) fn reclaim_if_due(&self) -> io::Result<()> {
+        let mut failed = self.reclaiming.lock();
+        match is_due(*failed) {
+            true => self.reclaim_alone(&mut failed).map(drop),
+            false => Ok(()),
+        }
+    }
+
+    fn reclaim_alone(&self, failed: &mut Option<Instant>) -> io::Result<u64> {
         self.drop_stale_import();
         // Whoever reads an old state without the gate holds this.
         let Some(_pins) = self.pins.try_write() else {
@@ -102,7 +119,7 @@ impl Engine {
         // Blocks handed out before this are referred to, or given up, by the time at which nothing goes on.
         let layers = self.store.layers()?;
         // A layer that takes no writes at that time never will again; the one that does may refer to more afterwards.
-        let (roots, seq, current) = {
+        let (roots, seq, current, counted) = {
             let _gate = self.gate.write();
             let state = self.state.read();
             let mut roots: Vec<Root> = state.roots().into_iter().cloned().collect();
@@ -110,44 +127,79 @@ impl Engine {
             // What is given up from here on is not seen by this, and what is lent has to be looked at again.
             let lent = self.lent.lock();
             roots.extend(lent.all.values().flatten().cloned());
-            if lent.all.is_empty() {
+            let counted = lent.all.is_empty();
+            if counted {
                 self.garbage.store(0, Relaxed);
             }
             drop(lent);
-            (roots, self.store.last_seq(), self.layer.load(Acquire))
+            let current = self.layer.load(Acquire);
+            (roots, self.store.last_seq(), current, counted)
         };
         let mut live = live(&roots);
         drop(roots);
         // Reads that began before may still go to blocks that were given up since; none of them goes on after this.
         drop(self.gate.write());
-        let mut freed = 0;
+        let (mut freed, mut left, mut first) = (0, 0, None);
         for layer in layers {
             let used = live.remove(&layer.id.0).unwrap_or_default();
-            if used.is_empty() && layer.id.0 != current {
-                self.store.remove_layer(layer.id, seq)?;
-                self.punched.lock().remove(&layer.id.0);
-                freed += layer.disk_bytes;
-                continue;
+            let unused = used.is_empty() && layer.id.0 != current;
+            let (bytes, done) = match unused {
+                true => (layer.disk_bytes, self.take_layer(&layer, seq)),
+                false => self.take_holes(&layer, &used, seq),
+            };
+            match done {
+                Ok(()) => freed += bytes,
+                // What one layer's file refuses another one's may grant.
+                Err(error) => {
+                    left += bytes;
+                    first.get_or_insert(error);
+                }
             }
-            let mut punched = self.punched.lock();
-            let done = punched.entry(layer.id.0).or_default();
-            let holes: Vec<Range<u32>> = gaps(&used, layer.blocks)
-                .into_iter()
-                .filter(|h| !covers(done, h))
-                .collect();
-            let holes = worth_punching(holes, layer.blocks);
-            freed += holes
-                .iter()
-                .map(|h| u64::from(h.end - h.start))
-                .sum::<u64>()
-                * crate::tree::BLOCK;
-            self.store.free(layer.id, &holes, seq)?;
+        }
+        tracing::debug!(freed, left, "space taken back");
+        *failed = first.is_some().then(Instant::now);
+        let Some(error) = first else {
+            return Ok(freed);
+        };
+        if counted {
+            self.garbage.fetch_add(left, Relaxed);
+        }
+        Err(error)
+    }
+
+    fn take_layer(&self, layer: &LayerInfo, seq: u64) -> io::Result<()> {
+        self.store.remove_layer(layer.id, seq)?;
+        self.punched.lock().remove(&layer.id.0);
+        Ok(())
+    }
+
+    /// Takes back what lies between the blocks in use; how many bytes that is.
+    fn take_holes(
+        &self,
+        layer: &LayerInfo,
+        used: &[Range<u32>],
+        seq: u64,
+    ) -> (u64, io::Result<()>) {
+        let mut punched = self.punched.lock();
+        let done = punched.entry(layer.id.0).or_default();
+        let holes: Vec<Range<u32>> = gaps(used, layer.blocks)
+            .into_iter()
+            .filter(|h| !covers(done, h))
+            .collect();
+        let holes = worth_punching(holes, layer.blocks);
+        let blocks = holes.iter().map(|h| u64::from(h.end - h.start));
+        let bytes = blocks.sum::<u64>() * crate::tree::BLOCK;
+        let freed = self.store.free(layer.id, &holes, seq);
+        if freed.is_ok() {
             done.extend(holes);
             *done = merged(std::mem::take(done));
         }
-        tracing::debug!(freed, "space taken back");
-        Ok(freed)
+        (bytes, freed)
     }
+}
+
+fn is_due(failed: Option<Instant>) -> bool {
+    failed.is_none_or(|at| at.elapsed() >= AGAIN)
 }
 
 /// Blocks that any of the roots reaches, at the cost of the first and of what the others differ in.

@@ -18,11 +18,13 @@ const EARLY: u64 = 90;
 impl Engine {
     /// What a user should know about the space that is left.
     pub(super) fn low_space(&self) -> Option<String> {
-        self.scarce().map(|(_, text)| text)
+        // A disk that does not say how much is left has said nothing that a user should know.
+        let (_, text) = self.scarce().ok()??;
+        Some(text)
     }
 
     /// How space is scarce, if it is.
-    fn scarce(&self) -> Option<(Happening, String)> {
+    fn scarce(&self) -> Answer<Option<(Happening, String)>> {
         let way_out = "`llctl delete` gives up old snapshots";
         if let Some((limit, taken)) = self.store.limit()
             && taken >= limit / 100 * EARLY
@@ -32,23 +34,30 @@ impl Engine {
                 taken >> 20,
                 limit >> 20
             );
-            return Some((Happening::StoreLimit, text));
+            return Ok(Some((Happening::StoreLimit, text)));
         }
-        let disk = nix::sys::statvfs::statvfs(&self.store_place).ok()?;
+        let disk = nix::sys::statvfs::statvfs(&self.store_place)?;
         let whole = disk.blocks() * disk.fragment_size();
         let free = disk.blocks_available() * disk.fragment_size();
-        (free < (whole / LOW_PART).clamp(LOW_BYTES, LOW_MOST)).then(|| {
+        let low = free < (whole / LOW_PART).clamp(LOW_BYTES, LOW_MOST);
+        Ok(low.then(|| {
             let text = format!(
                 "the store's disk has only {} MiB left; {way_out}",
                 free >> 20
             );
             (Happening::LowSpace, text)
-        })
+        }))
     }
 
     /// Tells when space becomes scarce, once for each time, and when it is there again.
     pub(super) fn warn_of_low_space(&self) {
-        let scarce = self.scarce();
+        let scarce = match self.scarce() {
+            Ok(scarce) => scarce,
+            Err(errno) => {
+                tracing::debug!(%errno, "the disk does not say how much space is left");
+                return;
+            }
+        };
         if self.warned.swap(scarce.is_some(), Relaxed) == scarce.is_some() {
             return;
         }

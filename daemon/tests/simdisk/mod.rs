@@ -58,6 +58,8 @@ struct State {
     /// Writes (or syncs) still to succeed before one fails with `EIO`.
     fail_write: Option<u64>,
     fail_sync: Option<u64>,
+    /// The same for what gives space back: files that are deleted, and ranges of them; and with what it fails.
+    fail_giving: Option<(u64, i32)>,
     /// The medium finds out that it could not write what it had in memory.
     fail_drop: bool,
     /// How often it found that out, by file, and of how many of these anybody was told. It tells each descriptor once; one that
@@ -140,10 +142,15 @@ impl SimDisk {
         self.state().fail_write = count;
     }
 
+    /// The deletion of a file, or of a range of one, after `count` more fails with `errno`.
+    pub fn fail_giving_after(&self, failing: Option<(u64, i32)>) {
+        self.state().fail_giving = failing;
+    }
+
     /// Whether a failure that was asked for is still to come.
     pub fn is_failing(&self) -> bool {
         let state = self.state();
-        state.fail_write.is_some() || state.fail_sync.is_some()
+        state.fail_write.is_some() || state.fail_sync.is_some() || state.fail_giving.is_some()
     }
 
     /// Every write fails, or none.
@@ -271,6 +278,17 @@ impl State {
         };
         let frame = bytes.len().checked_sub(BARRIER);
         frame.is_some_and(|at| bytes[at + 8..].starts_with(b"LjF\x03"))
+    }
+
+    /// Fails if what gives space back is to.
+    fn giving(&mut self) -> io::Result<()> {
+        let Some((left, errno)) = self.fail_giving else {
+            return Ok(());
+        };
+        let mut count = Some(left);
+        let failed = fails(&mut count);
+        self.fail_giving = count.map(|left| (left, errno));
+        if failed { Err(os(errno)) } else { Ok(()) }
     }
 
     fn forget_nameless(&mut self) {
@@ -456,6 +474,7 @@ impl Disk for SimDisk {
         if !state.image.names.contains_key(path) {
             return Err(os(ENOENT));
         }
+        state.giving()?;
         state.name(path, Entry::Nothing);
         state.forget_nameless();
         Ok(())
@@ -607,6 +626,7 @@ impl DiskFile for SimFile {
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
+        state.giving()?;
         let end = state
             .image
             .files

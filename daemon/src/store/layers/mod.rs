@@ -310,20 +310,29 @@ impl Layers {
         Ok(())
     }
 
-    /// Deletes the layer. Nothing durable may refer to it any more.
+    /// Deletes the layer. Nothing durable may refer to it any more. After an error it is one of [`Self::list`] again, whatever
+    /// is left of it.
     pub fn remove(&self, id: LayerId) -> io::Result<()> {
         self.health.check()?;
-        self.map.write().remove(&id.0);
+        let layer = self.map.write().remove(&id.0);
         self.pending_seals.lock().retain(|&other| other != id);
         self.dirty.forget(id);
         self.files.forget(id);
+        let removed = self.remove_files(id);
+        self.dirty.names_changed();
+        if let (Err(_), Some(layer)) = (&removed, layer) {
+            self.map.write().insert(id.0, layer);
+        }
+        removed
+    }
+
+    fn remove_files(&self, id: LayerId) -> io::Result<()> {
         for path in [sum_path(id.0), data_path(id.0), pack_path(id.0)] {
             match self.disk.remove(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 answer => answer?,
             }
         }
-        self.dirty.names_changed();
         Ok(())
     }
 

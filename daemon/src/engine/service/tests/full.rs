@@ -6,6 +6,7 @@ use super::sim::simdisk::SimDisk;
 use super::sim::simdisk::history::BOOT;
 use super::sim::{Alive, STEPS, Tree, base, open, tree};
 use super::*;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// What a user sees: the tree, and the snapshots but for those that nobody asked for by name.
 fn seen(b: &Alive) -> (Tree, Vec<String>) {
@@ -119,7 +120,124 @@ fn a_sync_that_fails_anywhere_stops_all_writing() {
     }
 }
 
+/// What the disk refuses to take back (a layer's file, or a part of one; or the promise before that) costs nobody anything, and
+/// goes when there is another try.
+#[test]
+fn what_the_disk_did_not_take_back_goes_later() {
+    use nix::errno::Errno;
+    let ways = [
+        Fails::Giving(Errno::EIO),
+        Fails::Giving(Errno::ENOSPC),
+        Fails::Writing,
+    ];
+    for way in ways {
+        let mut failures = 0;
+        for failing in 0.. {
+            let what = format!("{way:?} {failing}");
+            let (place, disk) = (base(), SimDisk::new());
+            let b = open(&place, &disk, BOOT).unwrap();
+            // Nobody else may meet what fails.
+            b.engine.house.stop();
+            b.fill_layers(20);
+            let now = seen(&b);
+            match way {
+                Fails::Giving(errno) => disk.fail_giving_after(Some((failing, errno as i32))),
+                Fails::Writing => disk.refuse_writes(true),
+            }
+            let answer = b.engine.reclaim();
+            let last = disk.is_failing() || matches!(way, Fails::Writing);
+            disk.fail_giving_after(None);
+            disk.refuse_writes(false);
+            assert!(seen(&b) == now, "{what}");
+            let garbage = b.engine.garbage.load(Relaxed);
+            if let Err(error) = answer {
+                failures += 1;
+                let expected = match way {
+                    Fails::Giving(errno) => errno,
+                    Fails::Writing => Errno::EIO,
+                };
+                assert_eq!(error.raw_os_error(), Some(expected as i32), "{what}");
+                assert!(garbage > 0, "{what}: it is forgotten");
+                assert!(b.engine.reclaim_if_due().is_ok(), "{what}: at once");
+                assert_eq!(b.engine.garbage.load(Relaxed), garbage, "{what}: at once");
+                b.engine.reclaim().unwrap();
+            }
+            assert_eq!(b.engine.garbage.load(Relaxed), 0, "{what}");
+            assert!(seen(&b) == now, "{what}");
+            let left = filled(&disk);
+            assert!(left < 16 * 4096, "{what}: {left} bytes are left");
+            drop(b);
+            let b = open_again(&place, &disk);
+            assert!(seen(&b) == now, "{what}");
+            if last {
+                println!("{way:?}: {failing} in all, {failures} failed");
+                assert!(failures > 0, "{way:?}");
+                break;
+            }
+        }
+    }
+}
+
+/// A disk that does not answer has no more space than it had.
+#[test]
+fn space_is_not_back_because_the_disk_does_not_say() {
+    let (place, disk) = (base(), SimDisk::new());
+    let b = open(&place, &disk, BOOT).unwrap();
+    b.engine.house.stop();
+    let told = || b.engine.relay.last_event().0;
+    let before = told();
+    b.engine.warned.store(true, Relaxed);
+    // No file system knows where this disk is.
+    assert!(b.engine.statfs().is_err());
+    b.engine.warn_of_low_space();
+    assert!(b.engine.warned.load(Relaxed));
+    assert_eq!(told(), before);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fails {
+    Giving(nix::errno::Errno),
+    Writing,
+}
+
+const GONE: u8 = b'G';
+
+/// Bytes of what [`Alive::fill_layers`] gave up that the disk has.
+fn filled(disk: &SimDisk) -> usize {
+    let layers = disk.image().names.into_keys();
+    let layers = layers.filter(|path| path.extension().is_some_and(|end| end == "data"));
+    let bytes = layers.map(|path| disk.bytes(path.to_str().unwrap()).unwrap());
+    bytes
+        .map(|bytes| bytes.iter().filter(|byte| **byte == GONE).count())
+        .sum()
+}
+
 impl Alive {
+    /// Files, of which every other one is given up: some layers have nothing else, others something.
+    fn fill_layers(&self, blocks: usize) {
+        for n in 0..6 {
+            let kept = usize::from(n % 2 == 0);
+            for (kind, byte, blocks) in [("kept", b'k', kept), ("gone", GONE, blocks)] {
+                let ino = self.file(&format!("{kind}{n}")).unwrap();
+                let bytes = vec![byte; blocks * 4096];
+                self.engine
+                    .write(ino, 0, &bytes, WriteHow::default())
+                    .unwrap();
+            }
+            // Enough for a layer.
+            self.snap_after(n);
+            self.engine.delete(&["after".to_owned()]).unwrap();
+        }
+        self.engine.reclaim().unwrap();
+        self.engine.sync().unwrap();
+        for n in 0..6 {
+            let name = format!("gone{n}");
+            let ino = self.engine.lookup(ROOT, name.as_bytes()).unwrap().unwrap();
+            self.engine.unlink(ROOT, name.as_bytes()).unwrap();
+            self.engine.forget(ino.attr.ino, 1000);
+        }
+    }
+
     fn add(&self, name: &str, kind: Kind, target: &[u8]) -> Result<Ino, nix::errno::Errno> {
         let make = Make {
             kind,
