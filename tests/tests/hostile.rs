@@ -47,6 +47,7 @@ fn much() -> Vec<Request> {
     let part = || Part {
         of: PartOf::To(StateRef::Base),
         globs: vec!["**".to_owned()],
+        there: Vec::new(),
     };
     vec![
         Request::Diff {
@@ -152,6 +153,7 @@ fn requests_that_make_no_sense_are_errors() {
         part: Part {
             of: PartOf::To(StateRef::Base),
             globs: vec![glob.to_owned()],
+            there: Vec::new(),
         },
         on_conflict: OnConflict::Stop,
         force: false,
@@ -166,6 +168,7 @@ fn requests_that_make_no_sense_are_errors() {
             part: Part {
                 of: PartOf::Snapshots(vec![name("none"); 50_000]),
                 globs: Vec::new(),
+                there: Vec::new(),
             },
             on_conflict: OnConflict::Stop,
             force: false,

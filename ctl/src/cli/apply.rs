@@ -15,6 +15,7 @@ use super::{Outcome, units};
 
 /// `llctl apply`
 pub fn run(client: &mut Client, yes: bool, dry_run: bool, out: &mut Output) -> Outcome {
+    let mut shown = None;
     if !yes {
         let plan = client.plan_apply()?;
         show_plan(&plan, out)?;
@@ -28,9 +29,10 @@ pub fn run(client: &mut Client, yes: bool, dry_run: bool, out: &mut Output) -> O
             "apply changes the directory for good and needs a yes",
             "`llctl apply --yes` does it without asking",
         )?;
+        shown = plan.shown;
     }
     let mut bar = Bar::new(out.json);
-    let done = client.apply(|event| match event {
+    let done = client.apply_shown(shown, |event| match event {
         // Who was asked has seen it.
         ApplyEvent::Plan(plan) if yes => show_plan(&plan, out).and_then(|()| out.finish()),
         ApplyEvent::Plan(_) => Ok(()),

@@ -27,12 +27,15 @@ pub fn run(
         }
         return Ok(exit::OK);
     }
+    let mut shown = None;
     if !yes {
         // Where somebody can be asked, with what is at stake.
         if super::interactive() && !out.json {
-            for snap in &going(client, &names)? {
+            let going = going(client, &names)?;
+            for snap in &going {
                 eprintln!("{}", told(snap, out));
             }
+            shown = Some(going.iter().map(|snap| snap.id).collect());
         }
         confirm::ask(
             out,
@@ -44,7 +47,7 @@ pub fn run(
             "`llctl delete --yes` does it without asking",
         )?;
     }
-    let deleted = client.delete(names)?;
+    let deleted = client.delete_shown(names, shown)?;
     if out.json {
         out.keyed("deleted", &deleted)?;
     } else {

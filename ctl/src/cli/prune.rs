@@ -82,7 +82,9 @@ pub fn run(client: &mut Client, args: PruneArgs, out: &mut Output) -> Outcome {
     // A client of an older daemon fails here.
     let in_force = client.config()?.rules.retention;
     let rules = args.rules(&in_force);
-    if !args.yes {
+    let done = if args.yes {
+        client.prune(rules, true)?
+    } else {
         let plan = client.prune(rules.clone(), false)?;
         if args.dry_run || plan.snapshots.is_empty() {
             tell(&plan, out)?;
@@ -102,8 +104,8 @@ pub fn run(client: &mut Client, args: PruneArgs, out: &mut Output) -> Outcome {
             "what is given up cannot be brought back, so this needs a yes",
             "`llctl prune --dry-run` shows what would go, `llctl prune --yes` does it",
         )?;
-    }
-    let done = client.prune(rules, true)?;
+        client.prune_shown(rules, &plan)?
+    };
     tell(&done, out)?;
     Ok(exit::OK)
 }

@@ -18,13 +18,15 @@ pub fn run(client: &mut Client, global: &Global, args: RestoreArgs, out: &mut Ou
     let dir = global.directory.as_deref();
     let paths = paths::below_mount(mountpoint.as_path(), dir, &args.paths)?;
     let globs: Vec<String> = paths.iter().map(chosen).collect::<Result<_, Fail>>()?;
-    // A path that is not there would make the revert of it a deletion.
+    // A path that is not there would make the revert of it a deletion. An older daemon looks for it now only, when the state may be another
+    // one than the one that is gone back to.
     for path in &paths {
         client.stat(args.from.clone(), path.clone())?;
     }
     let part = Part {
         of: PartOf::To(args.from),
         globs,
+        there: paths,
     };
     let on_conflict = args.on_conflict.into();
     if args.preview.dry_run {

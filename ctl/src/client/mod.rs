@@ -303,7 +303,16 @@ impl Client {
 
     /// Deletes snapshots, all or none; gives back the names that are gone.
     pub fn delete(&mut self, names: Vec<SnapName>) -> Result<Vec<String>> {
-        match self.ask(&Request::Delete { names })? {
+        self.delete_shown(names, None)
+    }
+
+    /// The same, if the names still mean the snapshots of these numbers.
+    pub fn delete_shown(
+        &mut self,
+        names: Vec<SnapName>,
+        shown: Option<Vec<u64>>,
+    ) -> Result<Vec<String>> {
+        match self.ask(&Request::Delete { names, shown })? {
             Response::Deleted(names) => Ok(names),
             other => self.unexpected(other),
         }
@@ -344,7 +353,25 @@ impl Client {
 
     /// What these rules (without any, those in force) do not keep; with `yes`, gives it up.
     pub fn prune(&mut self, rules: Option<Retention>, yes: bool) -> Result<PruneInfo> {
-        match self.ask(&Request::Prune { rules, yes })? {
+        self.pruned(&Request::Prune {
+            rules,
+            yes,
+            shown: None,
+        })
+    }
+
+    /// Gives up those snapshots that `plan` names, and no others, if these rules still keep none of them.
+    pub fn prune_shown(&mut self, rules: Option<Retention>, plan: &PruneInfo) -> Result<PruneInfo> {
+        self.pruned(&Request::Prune {
+            rules,
+            yes: true,
+            // An older daemon tells no numbers.
+            shown: plan.snapshots.iter().map(|gone| gone.id).collect(),
+        })
+    }
+
+    fn pruned(&mut self, request: &Request) -> Result<PruneInfo> {
+        match self.ask(request)? {
             Response::Pruned(info) => Ok(info),
             other => self.unexpected(other),
         }
@@ -386,7 +413,11 @@ impl Client {
 
     /// What [`Client::apply`] would do.
     pub fn plan_apply(&mut self) -> Result<ApplyPlan> {
-        match self.ask(&Request::Apply { yes: false })? {
+        let request = Request::Apply {
+            yes: false,
+            shown: None,
+        };
+        match self.ask(&request)? {
             Response::Plan(plan) => Ok(plan),
             other => self.unexpected(other),
         }

@@ -218,15 +218,24 @@ impl Client {
     ///
     /// # Errors
     /// Those of every request.
-    pub fn apply(
+    pub fn apply(&mut self, each: impl FnMut(ApplyEvent) -> io::Result<()>) -> Result<ApplyDone> {
+        self.apply_shown(None, each)
+    }
+
+    /// The same, if what would be written is still what had this number in a plan ([`crate::protocol::ApplyPlan::shown`]).
+    ///
+    /// # Errors
+    /// Those of every request.
+    pub fn apply_shown(
         &mut self,
+        shown: Option<u64>,
         mut each: impl FnMut(ApplyEvent) -> io::Result<()>,
     ) -> Result<ApplyDone> {
         let begun = Instant::now();
         let (mut workers, mut planned) = (0, false);
         let mut done = self.repeatedly(|client| {
             workers += 1;
-            client.apply_once(&mut planned, &mut each)
+            client.apply_once(shown, &mut planned, &mut each)
         })?;
         if workers > 1 {
             done.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -236,10 +245,11 @@ impl Client {
 
     fn apply_once(
         &mut self,
+        shown: Option<u64>,
         planned: &mut bool,
         each: &mut impl FnMut(ApplyEvent) -> io::Result<()>,
     ) -> Result<ApplyDone> {
-        self.send(&Request::Apply { yes: true })?;
+        self.send(&Request::Apply { yes: true, shown })?;
         loop {
             let event = match self.receive()? {
                 Response::Plan(_) if *planned => continue,

@@ -21,6 +21,9 @@ pub struct ApplyPlan {
     pub snapshots_lost: u64,
     /// What becomes of older snapshots, for people.
     pub snapshots_note: String,
+    /// Stands for the tree that would be written and the snapshots that somebody asked for and would lose: another number, other ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<u64>,
 }
 
 /// What an apply did.

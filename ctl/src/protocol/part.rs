@@ -14,6 +14,10 @@ pub struct Part {
     pub of: PartOf,
     /// Only those of paths that one of these patterns matches (see [`crate::globs`]), from the mount's root on; empty for all.
     pub globs: Vec<String>,
+    /// Paths from the mount's root on, each of which must be there in the state that is gone back to, or nothing is done: what a state
+    /// does not have is removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub there: Vec<BytePath>,
 }
 
 /// Which changes a [`Part`] is of.

@@ -117,6 +117,9 @@ pub enum Request {
     Delete {
         /// Their names.
         names: Vec<SnapName>,
+        /// The numbers of those that whoever said yes to it was shown: if one of the names is another snapshot by now, none goes.
+        #[serde(default)]
+        shown: Option<Vec<u64>>,
     },
     /// Give a snapshot another name: [`super::Response::Renamed`].
     Rename {
@@ -158,6 +161,9 @@ pub enum Request {
         rules: Option<Retention>,
         /// Do it; else only say what would go.
         yes: bool,
+        /// The numbers of those that whoever said yes to it was shown: no others go, and none at all if one of them would stay by now.
+        #[serde(default)]
+        shown: Option<Vec<u64>>,
     },
     /// Compress the data of old snapshots in place: [`super::Response::Progress`], then `Archived`.
     Archive {
@@ -192,6 +198,9 @@ pub enum Request {
     Apply {
         /// Do it; else only plan.
         yes: bool,
+        /// What [`super::ApplyPlan::shown`] was in the plan that somebody said yes to: nothing is done if it would be another one by now.
+        #[serde(default)]
+        shown: Option<u64>,
     },
     /// Stop the daemon and unmount: `Progress` if it applies, then [`super::Response::ShuttingDown`].
     Shutdown {

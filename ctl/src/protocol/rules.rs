@@ -66,4 +66,7 @@ pub struct Pruned {
     pub name: String,
     /// When it was taken.
     pub created: UnixNanos,
+    /// Its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
 }

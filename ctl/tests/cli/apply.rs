@@ -20,6 +20,7 @@ fn answer(added: u64) -> Vec<Response> {
             snapshots_kept: 0,
             snapshots_lost: 2,
             snapshots_note: "Snapshots rely on the directory that changes.".to_owned(),
+            shown: Some(17),
         }),
         Response::Progress(Progress {
             what: "x".to_owned(),
@@ -63,7 +64,16 @@ fn without_a_yes_nothing_is_applied() {
         "{}",
         run.stdout
     );
-    assert_eq!(fake.requests(), vec![Request::Apply { yes: false }; 3]);
+    assert_eq!(
+        fake.requests(),
+        vec![
+            Request::Apply {
+                yes: false,
+                shown: None
+            };
+            3
+        ]
+    );
 }
 
 #[test]
@@ -73,7 +83,13 @@ fn with_a_yes_it_is() {
         fake.output(&["apply", "--yes"]),
         format!("{PLAN}Applied: 2 added, 2.0 KiB written in 3.0 ms.\n")
     );
-    assert_eq!(fake.requests(), [Request::Apply { yes: true }]);
+    assert_eq!(
+        fake.requests(),
+        [Request::Apply {
+            yes: true,
+            shown: None
+        }]
+    );
     let json = fake.output(&["apply", "--yes", "--json"]);
     let lines: Vec<serde_json::Value> = json
         .lines()
@@ -83,6 +99,19 @@ fn with_a_yes_it_is() {
         (&lines[0]["plan"]["bytes"], &lines[1]["applied"]["took_ms"]),
         (&2048.into(), &3.into())
     );
+}
+
+/// Programs go on while somebody thinks about it.
+#[test]
+fn a_yes_is_to_what_was_shown() {
+    let fake = Fake::new(answer(2));
+    let (code, text) = fake.with_a_yes(&["apply"]);
+    assert_eq!(code, 0, "{text}");
+    let applied = Request::Apply {
+        yes: true,
+        shown: Some(17),
+    };
+    assert_eq!(fake.requests().pop(), Some(applied));
 }
 
 #[test]

@@ -275,7 +275,8 @@ fn delete_and_rename_name_what_they_did() {
     assert_eq!(
         fake.requests()[0],
         Request::Delete {
-            names: vec![name("a"), name("b")]
+            names: vec![name("a"), name("b")],
+            shown: None,
         }
     );
     let fake = Fake::new(vec![Response::Renamed(snap("new"))]);
@@ -287,6 +288,28 @@ fn delete_and_rename_name_what_they_did() {
             to: name("new")
         }]
     );
+}
+
+/// While somebody thinks about it the name may become another snapshot's.
+#[test]
+fn a_yes_to_a_deletion_is_to_what_was_shown() {
+    let fake = Fake::answering(|request| match request {
+        Request::List { .. } => vec![
+            Response::List(Listing {
+                snapshots: ["a", "b"].map(snap).to_vec(),
+                discarded: Vec::new(),
+            }),
+            Response::ListEnd,
+        ],
+        _ => vec![Response::Deleted(vec!["b".to_owned()])],
+    });
+    let (code, text) = fake.with_a_yes(&["delete", "b"]);
+    assert_eq!(code, 0, "{text}");
+    let deleted = Request::Delete {
+        names: vec![name("b")],
+        shown: Some(vec![snap("b").id]),
+    };
+    assert_eq!(fake.requests().pop(), Some(deleted));
 }
 
 fn status() -> StatusInfo {

@@ -1,5 +1,6 @@
 //! A daemon of a few lines, and runs of `llctl` against it.
 
+use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -107,6 +108,24 @@ impl Fake {
         finish(self.command(args))
     }
 
+    /// Runs `llctl` on a terminal at which somebody says yes, and gives all that is written there.
+    pub fn with_a_yes(&self, args: &[&str]) -> (i32, String) {
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        let slave = || Stdio::from(terminal.slave.try_clone().unwrap());
+        let mut command = self.command(args);
+        command.stdin(slave()).stdout(slave()).stderr(slave());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        drop(terminal.slave);
+        let mut master = std::fs::File::from(terminal.master);
+        master.write_all(b"y\n").unwrap();
+        let mut text = Vec::new();
+        // The end of a terminal is an error.
+        master.read_to_end(&mut text).unwrap_or(0);
+        let code = child.wait().unwrap().code().unwrap();
+        (code, String::from_utf8(text).unwrap())
+    }
+
     /// Runs `llctl`, which must succeed in silence on stderr, and gives its output.
     pub fn output(&self, args: &[&str]) -> String {
         let run = self.run(args);
@@ -143,7 +162,7 @@ fn serve(
     };
     codec::write(&mut stream, &reply, HELLO_MAX).unwrap();
     while let Ok(request) = codec::read::<Request>(&mut stream, REQUEST_MAX) {
-        let planned_only = matches!(request, Request::Apply { yes: false });
+        let planned_only = matches!(request, Request::Apply { yes: false, .. });
         let responses = answer(&request);
         seen.lock().unwrap().push(request);
         for response in responses {

@@ -6,6 +6,11 @@ use llctl::protocol::{ConfigInfo, FileState, PruneInfo, Pruned, Request, Respons
 use super::fake::{Fake, WHEN, snap};
 
 fn fake(count: usize) -> Fake {
+    telling(vec![None; count])
+}
+
+/// Snapshots with these numbers would go.
+fn telling(ids: Vec<Option<u64>>) -> Fake {
     Fake::answering(move |request| {
         vec![match request {
             Request::Config => Response::Config(ConfigInfo {
@@ -18,10 +23,11 @@ fn fake(count: usize) -> Fake {
                 automatic: true,
             }),
             Request::Prune { yes, .. } => Response::Pruned(PruneInfo {
-                snapshots: (0..count)
-                    .map(|n| Pruned {
+                snapshots: (ids.iter().enumerate())
+                    .map(|(n, id)| Pruned {
                         name: format!("auto-{n}"),
                         created: WHEN,
+                        id: *id,
                     })
                     .collect(),
                 frees: Some(3 << 20),
@@ -63,6 +69,24 @@ fn what_would_go_is_shown_and_nothing_goes_without_a_yes() {
     );
 }
 
+/// While somebody thinks about it others may come, or be pinned: only what was shown may go.
+#[test]
+fn a_yes_is_to_what_was_shown() {
+    let with = |ids: [Option<u64>; 2]| {
+        let fake = telling(ids.to_vec());
+        let (code, text) = fake.with_a_yes(&["prune"]);
+        assert_eq!(code, 0, "{text}");
+        match fake.requests().pop() {
+            Some(Request::Prune {
+                yes: true, shown, ..
+            }) => shown,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(with([Some(3), Some(9)]), Some(vec![3, 9]));
+    assert_eq!(with([None, None]), None, "an older daemon");
+}
+
 #[test]
 fn nothing_to_give_up_needs_no_yes() {
     let fake = fake(0);
@@ -75,7 +99,9 @@ fn rules_of_ones_own_replace_those_in_force() {
         let fake = fake(0);
         fake.output(&[&["prune", "-n"], args].concat());
         match fake.requests().pop() {
-            Some(Request::Prune { rules, yes: false }) => rules,
+            Some(Request::Prune {
+                rules, yes: false, ..
+            }) => rules,
             other => panic!("{other:?}"),
         }
     };

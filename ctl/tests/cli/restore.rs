@@ -51,6 +51,7 @@ fn each_path_must_be_there_and_is_meant_literally() {
                 part: Part {
                     of: PartOf::To("s".parse().unwrap()),
                     globs: vec!["a\\*b".to_owned(), "src/\\[x\\]".to_owned()],
+                    there: vec!["a*b".into(), "src/[x]".into()],
                 },
                 on_conflict: OnConflict::Stop,
                 force: false,

@@ -79,6 +79,7 @@ fn a_part_is_chosen_by_patterns_components_and_snapshots() {
     let part = |of, globs: &[&str]| Part {
         of,
         globs: globs.iter().map(|g| (*g).to_owned()).collect(),
+        there: Vec::new(),
     };
     let request = |part, on_conflict, force| Request::RevertPart {
         part,
@@ -206,6 +207,7 @@ fn a_preview_is_a_diff_and_reverts_nothing() {
         part: Part {
             of: PartOf::To(to("a")),
             globs: vec!["src".to_owned()],
+            there: Vec::new(),
         },
         on_conflict: OnConflict::Stop,
         patch: false,

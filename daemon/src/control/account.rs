@@ -60,7 +60,7 @@ impl Account {
             Request::Describe { name: of, .. } => (Deal::Describe, vec![name(of)], None),
             Request::Phase { .. } | Request::Session { .. } => (Deal::Snap, Vec::new(), None),
             Request::Prune { yes: true, .. } => (Deal::Prune, Vec::new(), None),
-            Request::Apply { yes: true } | Request::Shutdown { apply: true } => {
+            Request::Apply { yes: true, .. } | Request::Shutdown { apply: true } => {
                 (Deal::Apply, Vec::new(), None)
             }
             Request::Archive { yes: true, .. } => (Deal::Archive, Vec::new(), None),

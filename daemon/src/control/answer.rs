@@ -159,8 +159,9 @@ pub(super) fn answer(
         Request::Session { id } => reply.end(service.session(&id), snapped),
         Request::Config => reply.end(service.config(), Response::Config),
         Request::Trust { text } => reply.end(service.trust(&text), Response::Config),
-        Request::Prune { rules, yes } => {
-            reply.end(service.prune(rules.as_ref(), yes), Response::Pruned)
+        Request::Prune { rules, yes, shown } => {
+            let pruned = service.prune(rules.as_ref(), yes, shown.as_deref());
+            reply.end(pruned, Response::Pruned)
         }
         Request::Archive { names, until, yes } => {
             let archived = service.archive(&names, until, yes, &mut |progress| {
@@ -232,7 +233,10 @@ pub(super) fn answer(
         }
         Request::Undo { steps } => reply.end(service.undo(steps.max(1)), Response::Reverted),
         Request::Redo { steps } => reply.end(service.redo(steps.max(1)), Response::Reverted),
-        Request::Delete { names } => reply.end(delete(service, names), Response::Deleted),
+        Request::Delete { names, shown } => {
+            let deleted = delete(service, names, shown.as_deref());
+            reply.end(deleted, Response::Deleted)
+        }
         Request::Rename { from, to } => reply.end(service.rename(&from, &to), Response::Renamed),
         Request::Describe { name, edit } => {
             let changed = checked_message(edit.message.as_deref())
@@ -301,7 +305,7 @@ pub(super) fn answer(
         Request::ImportDrop { import } => {
             reply.end(service.import_drop(import), |()| Response::Pong)
         }
-        Request::Apply { yes } => apply(service, yes, reply),
+        Request::Apply { yes, shown } => apply(service, yes, shown, reply),
         Request::Shutdown { apply } => shutdown(service, apply, reply),
     }
 }
@@ -343,13 +347,22 @@ fn list(mut listing: Listing, reply: &mut Reply<'_>) -> Result<(), CodecError> {
     reply.last(&Response::ListEnd)
 }
 
-fn delete(service: &dyn Service, mut names: Vec<SnapName>) -> Result<Vec<String>, Failure> {
+fn delete(
+    service: &dyn Service,
+    mut names: Vec<SnapName>,
+    shown: Option<&[u64]>,
+) -> Result<Vec<String>, Failure> {
     let mut seen = std::collections::HashSet::new();
     names.retain(|name| seen.insert(name.clone()));
-    service.delete(&names)
+    service.delete(&names, shown)
 }
 
-fn apply(service: &dyn Service, yes: bool, reply: &mut Reply<'_>) -> Result<(), CodecError> {
+fn apply(
+    service: &dyn Service,
+    yes: bool,
+    shown: Option<u64>,
+    reply: &mut Reply<'_>,
+) -> Result<(), CodecError> {
     let plan = match service.plan_apply() {
         Ok(plan) => Response::Plan(plan),
         Err(failure) => return reply.last(&Response::Error(failure)),
@@ -361,7 +374,9 @@ fn apply(service: &dyn Service, yes: bool, reply: &mut Reply<'_>) -> Result<(), 
     if let Err(error) = reply.part(&plan) {
         tracing::info!(%error, "applying for a client that has left");
     }
-    let done = service.apply(&mut |progress| reply.part(&Response::Progress(progress)));
+    let done = service.apply(shown, &mut |progress| {
+        reply.part(&Response::Progress(progress))
+    });
     if let Err(failure) = &done {
         tracing::error!(%failure, "apply failed");
     }

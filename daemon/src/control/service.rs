@@ -119,8 +119,8 @@ pub trait Service: Send + Sync + 'static {
     /// Takes back the last undos. `steps` is not 0.
     fn redo(&self, steps: u32) -> Result<RevertInfo, Failure>;
 
-    /// Deletes all of `names` or none; gives back the names that are gone.
-    fn delete(&self, names: &[SnapName]) -> Result<Vec<String>, Failure>;
+    /// Deletes all of `names` or none; gives back the names that are gone. Those that were `shown` to whoever wants it are these.
+    fn delete(&self, names: &[SnapName], shown: Option<&[u64]>) -> Result<Vec<String>, Failure>;
 
     /// Gives a snapshot another name.
     fn rename(&self, from: &SnapName, to: &SnapName) -> Result<SnapInfo, Failure>;
@@ -147,8 +147,13 @@ pub trait Service: Send + Sync + 'static {
     /// Puts the text of an `llfs.toml` in force.
     fn trust(&self, text: &str) -> Result<ConfigInfo, Failure>;
 
-    /// What these rules, or those in force, do not keep; with `yes`, gives it up.
-    fn prune(&self, rules: Option<&Retention>, yes: bool) -> Result<PruneInfo, Failure>;
+    /// What these rules, or those in force, do not keep; with `yes`, gives it up. Only what was `shown` to whoever wants it.
+    fn prune(
+        &self,
+        rules: Option<&Retention>,
+        yes: bool,
+        shown: Option<&[u64]>,
+    ) -> Result<PruneInfo, Failure>;
 
     /// Compresses the data of these snapshots, and of those taken until then; without `yes` says what there is to be done. Stops when
     /// the sink fails.
@@ -217,8 +222,9 @@ pub trait Service: Send + Sync + 'static {
     /// What [`Service::apply`] would do.
     fn plan_apply(&self) -> Result<ApplyPlan, Failure>;
 
-    /// Writes the tree into the base. Goes on when the sink fails: half an apply is no state to be in.
-    fn apply(&self, sink: Sink<'_, Progress>) -> Result<ApplyDone, Failure>;
+    /// Writes the tree into the base, if it is what was `shown` to whoever wants it. Goes on when the sink fails: half an apply is no
+    /// state to be in.
+    fn apply(&self, shown: Option<u64>, sink: Sink<'_, Progress>) -> Result<ApplyDone, Failure>;
 
     /// Everything that can still fail before a shutdown: the apply if `apply`, the flush of the store. After it has
     /// returned `Ok`, [`Service::begin_shutdown`] follows.

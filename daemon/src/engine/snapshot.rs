@@ -75,6 +75,12 @@ pub enum Refusal {
     /// There is more to do than one record can say.
     #[error("{0} changes are too many for the revert of a part")]
     TooMany(usize),
+    /// The name is another snapshot's than when it was asked for.
+    #[error("the snapshot named {0:?} is another one now")]
+    Another(String),
+    /// Something that was asked for is not there, as it says.
+    #[error("{0}")]
+    NotThere(String),
     /// A state is not what it was planned with.
     #[error("{0} was deleted meanwhile")]
     Gone(String),
@@ -654,6 +660,18 @@ impl Engine {
     /// # Errors
     /// One of them doesn't exist, or the disk failed; then all are kept.
     pub fn delete(&self, names: &[String]) -> Result<(), Refusal> {
+        self.delete_shown(names, None)
+    }
+
+    /// The same, if all of them are among those that were `shown` to whoever wants it.
+    ///
+    /// # Errors
+    /// The same, or one is another snapshot by now.
+    pub(super) fn delete_shown(
+        &self,
+        names: &[String],
+        shown: Option<&[StateId]>,
+    ) -> Result<(), Refusal> {
         let _turn = self.turn.lock();
         let mut state = self.state.write();
         let mut ids = Vec::new();
@@ -661,6 +679,9 @@ impl Engine {
             let (id, _) = state
                 .snapshot(name)
                 .ok_or_else(|| Refusal::Unknown(name.clone()))?;
+            if shown.is_some_and(|shown| !shown.contains(&id)) {
+                return Err(Refusal::Another(name.clone()));
+            }
             if !ids.contains(&id) {
                 ids.push(id);
             }

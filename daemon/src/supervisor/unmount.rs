@@ -170,8 +170,10 @@ fn apply(
         return Ok(None);
     }
     confirm(&plan, &mount.mountpoint, args)?;
+    // Who was asked said yes to this.
+    let shown = plan.shown.filter(|_| !args.yes);
     let bar = Bar::new(!args.json);
-    let done = client.apply(|event| {
+    let done = client.apply_shown(shown, |event| {
         if let ApplyEvent::Progress(progress) = event {
             bar.show(&progress);
         }

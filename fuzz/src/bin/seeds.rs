@@ -88,6 +88,7 @@ fn requests() {
             part: Part {
                 of: PartOf::To(StateRef::Base),
                 globs: vec!["**/*.rs".to_owned()],
+                there: vec![BytePath::from("a/b")],
             },
             on_conflict: OnConflict::Keep,
             force: false,
@@ -96,6 +97,7 @@ fn requests() {
             part: Part {
                 of: PartOf::Snapshots(vec![name("a")]),
                 globs: Vec::new(),
+                there: Vec::new(),
             },
             on_conflict: OnConflict::Stop,
             patch: true,
@@ -104,6 +106,7 @@ fn requests() {
         Request::Redo { steps: 2 },
         Request::Delete {
             names: vec![name("a"), name("b")],
+            shown: Some(vec![1, 2]),
         },
         Request::Rename {
             from: name("a"),
@@ -117,6 +120,7 @@ fn requests() {
         Request::Prune {
             rules: Some(Default::default()),
             yes: true,
+            shown: Some(vec![3]),
         },
         Request::Phase {
             name: "review".to_owned(),
@@ -126,7 +130,10 @@ fn requests() {
             id: "s-18".to_owned(),
         },
         Request::Verify,
-        Request::Apply { yes: true },
+        Request::Apply {
+            yes: true,
+            shown: Some(4),
+        },
         Request::Shutdown { apply: true },
         Request::Ping,
     ];
@@ -197,6 +204,7 @@ fn responses() {
         snapshots_kept: 0,
         snapshots_lost: 1,
         snapshots_note: "n".to_owned(),
+        shown: Some(4),
     };
     let all = [
         Response::Snap(snap.clone()),

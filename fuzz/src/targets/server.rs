@@ -111,7 +111,7 @@ impl Service for Nothing {
     fn redo(&self, _: u32) -> Result<RevertInfo, Failure> {
         nothing("no state")
     }
-    fn delete(&self, names: &[SnapName]) -> Result<Vec<String>, Failure> {
+    fn delete(&self, names: &[SnapName], _: Option<&[u64]>) -> Result<Vec<String>, Failure> {
         Ok(names.iter().map(ToString::to_string).collect())
     }
     fn rename(&self, from: &SnapName, _: &SnapName) -> Result<SnapInfo, Failure> {
@@ -138,7 +138,12 @@ impl Service for Nothing {
     fn trust(&self, _: &str) -> Result<ConfigInfo, Failure> {
         nothing("no rules")
     }
-    fn prune(&self, _: Option<&Retention>, _: bool) -> Result<PruneInfo, Failure> {
+    fn prune(
+        &self,
+        _: Option<&Retention>,
+        _: bool,
+        _: Option<&[u64]>,
+    ) -> Result<PruneInfo, Failure> {
         nothing("no rules")
     }
     fn phase(&self, _: &str, _: Option<&str>) -> Result<Snapped, Failure> {
@@ -162,7 +167,7 @@ impl Service for Nothing {
     fn plan_apply(&self) -> Result<ApplyPlan, Failure> {
         nothing("no plan")
     }
-    fn apply(&self, _: Sink<'_, Progress>) -> Result<ApplyDone, Failure> {
+    fn apply(&self, _: Option<u64>, _: Sink<'_, Progress>) -> Result<ApplyDone, Failure> {
         nothing("no base")
     }
     fn prepare_shutdown(&self, _: bool, _: Sink<'_, Progress>) -> Result<(), Failure> {

@@ -36,7 +36,11 @@ pub fn wanted(
         None => PartOf::Snapshots(of_work(client, args)?),
     };
     let whole = matches!(of, PartOf::To(_)) && globs.is_empty();
-    Ok((!whole).then_some(Part { of, globs }))
+    Ok((!whole).then_some(Part {
+        of,
+        globs,
+        there: Vec::new(),
+    }))
 }
 
 /// The snapshots whose work is to be undone.

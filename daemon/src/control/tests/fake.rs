@@ -282,7 +282,7 @@ impl Service for Fake {
         Ok(snap_info(name.as_str()))
     }
 
-    fn delete(&self, names: &[SnapName]) -> Result<Vec<String>, Failure> {
+    fn delete(&self, names: &[SnapName], _: Option<&[u64]>) -> Result<Vec<String>, Failure> {
         self.call(format!("delete {names:?}"))?;
         Ok(names.iter().map(SnapName::to_string).collect())
     }
@@ -325,7 +325,12 @@ impl Service for Fake {
         Err(Failure::new(ErrorKind::Unsupported, "a fake has no rules"))
     }
 
-    fn prune(&self, _: Option<&Retention>, _: bool) -> Result<PruneInfo, Failure> {
+    fn prune(
+        &self,
+        _: Option<&Retention>,
+        _: bool,
+        _: Option<&[u64]>,
+    ) -> Result<PruneInfo, Failure> {
         Err(Failure::new(ErrorKind::Unsupported, "a fake has no rules"))
     }
 
@@ -377,10 +382,11 @@ impl Service for Fake {
             snapshots_kept: 4,
             snapshots_lost: 5,
             snapshots_note: String::new(),
+            shown: None,
         })
     }
 
-    fn apply(&self, sink: Sink<'_, Progress>) -> Result<ApplyDone, Failure> {
+    fn apply(&self, _: Option<u64>, sink: Sink<'_, Progress>) -> Result<ApplyDone, Failure> {
         // Until the client is gone, if that is what `changes` asks for.
         for _ in 0..self.changes.max(1) {
             if sink(progress()).is_err() {

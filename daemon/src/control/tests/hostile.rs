@@ -304,7 +304,10 @@ fn a_client_that_leaves_stops_its_diff_but_not_its_apply() {
             paths: Vec::new(),
             patch: false,
         },
-        Request::Apply { yes: true },
+        Request::Apply {
+            yes: true,
+            shown: None,
+        },
     ] {
         let mut stream = served.greeted();
         codec::write(&mut stream, &request, REQUEST_MAX).unwrap();

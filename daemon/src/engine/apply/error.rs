@@ -18,6 +18,11 @@ pub enum ApplyError {
         /// What is wrong with it.
         why: String,
     },
+    /// It is not what somebody said yes to. The base is untouched.
+    #[error(
+        "the tree or its snapshots have changed since you were asked; the directory is untouched"
+    )]
+    Changed,
     /// The disk that the base is on has too little room. The base is untouched.
     #[error(
         "the apply needs {needed} bytes of free space on the directory's disk, which has {free}; the directory is untouched"

@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::{Answer, Engine, errno};
+use super::{Answer, Engine, errno, unchanged};
 use crate::base::{self, Base};
 use crate::store::{self, Store};
 use crate::tree::diff::Changes;
@@ -85,21 +85,23 @@ impl Engine {
     /// See [`ApplyError`]. After [`ApplyError::Halfway`] and [`ApplyError::Lost`] the store takes no more writes, and
     /// what the mount shows means nothing: the daemon must end.
     pub fn apply(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<ApplyDone, ApplyError> {
-        self.apply_for(progress, &mut |_| ())
+        self.apply_for(None, progress, &mut |_| ())
     }
 
-    /// The same for a client. The next record that this thread writes after `staged` was called is the one after which
+    /// The same for a client, if it is what was `shown` ([`unchanged::fingerprint`]). The next record that this thread writes after `staged` was called is the one after which
     /// the apply is finished in any case, by the next worker if need be.
     pub(super) fn apply_for(
         &self,
+        shown: Option<u64>,
         progress: &mut dyn FnMut(u64, u64),
         staged: &mut dyn FnMut(&ApplyPlan),
     ) -> Result<ApplyDone, ApplyError> {
-        self.apply_with(progress, staged, &|_| Ok(()))
+        self.apply_with(shown, progress, staged, &|_| Ok(()))
     }
 
     fn apply_with(
         &self,
+        shown: Option<u64>,
         progress: &mut dyn FnMut(u64, u64),
         staged: &mut dyn FnMut(&ApplyPlan),
         hook: Hook<'_>,
@@ -115,6 +117,11 @@ impl Engine {
         self.relay.set_applying(true);
         let done = {
             let _gate = self.gate.write();
+            let is = |shown| shown == unchanged::fingerprint(&self.state.read().clone());
+            if !shown.is_none_or(is) {
+                self.relay.set_applying(false);
+                return Err(ApplyError::Changed);
+            }
             self.other_base();
             let done = self.apply_alone(progress, staged, hook);
             self.other_base();

@@ -35,7 +35,8 @@ fn failed(what: &str, errno: Errno) -> Failure {
     }
 }
 
-fn find(names: &Names<'_>, path: &BytePath) -> Result<(Ino, Kind), Failure> {
+/// What a path means in a state.
+pub(super) fn find(names: &Names<'_>, path: &BytePath) -> Result<(Ino, Kind), Failure> {
     let what = shown(names.view, path);
     let found = resolve(names, &path.0).map_err(|errno| failed(&what, errno))?;
     found.ok_or_else(|| {

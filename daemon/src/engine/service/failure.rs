@@ -50,7 +50,8 @@ pub(super) fn failure(engine: &Engine, refusal: &Refusal) -> Failure {
         ),
         Refusal::TooMany(_) => Failure::new(ErrorKind::Unsupported, refusal.to_string())
             .with_hint("choose a smaller part, or revert everything"),
-        Refusal::Gone(_) => Failure::new(ErrorKind::NotFound, refusal.to_string()),
+        Refusal::Another(name) => changed(&format!("the snapshot named {name:?}")),
+        Refusal::NotThere(_) | Refusal::Gone(_) => Failure::new(ErrorKind::NotFound, refusal.to_string()),
         Refusal::Failed { what, errno } => failed(engine, what, *errno),
     }
 }
@@ -80,6 +81,15 @@ pub(super) fn other_base() -> Failure {
         ErrorKind::Conflict,
         "the directory below the mount has changed meanwhile",
     )
+}
+
+/// Somebody said yes to something else than what would be done.
+pub(super) fn changed(what: &str) -> Failure {
+    Failure::new(
+        ErrorKind::Conflict,
+        format!("{what} has changed since you were asked"),
+    )
+    .with_hint("nothing was done; look again")
 }
 
 /// There is no snapshot of that name.

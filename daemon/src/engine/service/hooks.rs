@@ -243,6 +243,12 @@ fn commands(hooks: &config::Hooks, what: Deal) -> (Option<&String>, Option<&Stri
 }
 
 impl Host {
+    /// Whether something of the user's runs before that, and may change the tree.
+    pub(super) fn has_hook_before(&self, what: Deal) -> bool {
+        let rules = self.engine.rules();
+        commands(&rules.config.hooks, what).0.is_some() && !self.hooks.is_inside()
+    }
+
     /// Does something between its hooks. `names` are the snapshots that it is about, and `named` those that it was.
     ///
     /// # Errors

@@ -374,10 +374,12 @@ impl Service for Host {
         listing::brief(&self.engine, id)
     }
 
-    fn delete(&self, names: &[SnapName]) -> Result<Vec<String>, Failure> {
+    fn delete(&self, names: &[SnapName], shown: Option<&[u64]>) -> Result<Vec<String>, Failure> {
         let names: Vec<String> = names.iter().map(|n| n.as_str().to_owned()).collect();
-        let act =
-            || (self.engine.delete(&names)).map_err(|refusal| failure(&self.engine, &refusal));
+        let act = || {
+            let done = self.engine.delete_shown(&names, shown);
+            done.map_err(|refusal| failure(&self.engine, &refusal))
+        };
         self.hooked(Deal::Delete, &names, act, |()| None)?;
         Ok(names)
     }
@@ -427,12 +429,17 @@ impl Service for Host {
         self.config()
     }
 
-    fn prune(&self, asked: Option<&Retention>, yes: bool) -> Result<PruneInfo, Failure> {
+    fn prune(
+        &self,
+        asked: Option<&Retention>,
+        yes: bool,
+        shown: Option<&[u64]>,
+    ) -> Result<PruneInfo, Failure> {
         let rules = || match asked {
             Some(asked) => Ok(asked.clone()),
             None => Ok(config::read(&self.engine)?.config.retention.clone()),
         };
-        let plan = prune::prune(&self.engine, &rules()?, false)?;
+        let plan = prune::prune(&self.engine, &rules()?, false, shown)?;
         if !yes || plan.snapshots.is_empty() {
             return Ok(PruneInfo { done: yes, ..plan });
         }
@@ -440,7 +447,7 @@ impl Service for Host {
         let all: Vec<String> = names(&plan);
         let act = || {
             // Those in force may be others since the hook ran.
-            prune::prune(&self.engine, &rules()?, true)
+            prune::prune(&self.engine, &rules()?, true, shown)
         };
         self.hooked(Deal::Prune, &all, act, |done| Some(names(done)))
     }
@@ -513,9 +520,18 @@ impl Service for Host {
         writeback::plan(&self.engine)
     }
 
-    fn apply(&self, sink: Sink<'_, Progress>) -> Result<ApplyDone, Failure> {
+    fn apply(&self, shown: Option<u64>, sink: Sink<'_, Progress>) -> Result<ApplyDone, Failure> {
+        let mut shown = shown;
+        let may_change = self.has_hook_before(Deal::Apply);
+        if may_change {
+            writeback::check(&self.engine, shown)?;
+        }
         let act = || {
-            writeback::apply(&self.engine, sink).map_err(|unfinished| {
+            if may_change {
+                // What it made is applied too.
+                shown = None;
+            }
+            writeback::apply(&self.engine, shown, sink).map_err(|unfinished| {
                 if unfinished.fatal {
                     (self.stop)();
                 }
@@ -527,7 +543,7 @@ impl Service for Host {
 
     fn prepare_shutdown(&self, apply: bool, sink: Sink<'_, Progress>) -> Result<(), Failure> {
         if apply {
-            self.apply(sink)?;
+            self.apply(None, sink)?;
         }
         self.engine
             .sync()

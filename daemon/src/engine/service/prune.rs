@@ -8,7 +8,7 @@ use llctl::config::Retention;
 use llctl::protocol::{ErrorKind, Failure, PruneInfo, Pruned, UnixNanos};
 
 use super::alone::{Walk, together};
-use super::failure::failure;
+use super::failure::{changed, failure};
 use super::listing::nanos;
 use super::retention::{Candidate, applies, going};
 use crate::engine::Engine;
@@ -17,11 +17,20 @@ use crate::tree::{Snapshot, State, StateId};
 /// Plans that are made, at most, when what they were made of changes before they are carried out.
 const PLANS: usize = 20;
 
-/// What these rules give up, and what that frees; with `yes`, gives it up.
-pub(super) fn prune(engine: &Engine, rules: &Retention, yes: bool) -> Result<PruneInfo, Failure> {
+/// What these rules give up, and what that frees; with `yes`, gives it up. Only what was `shown` to whoever wants it, if all of that
+/// is to go still.
+pub(super) fn prune(
+    engine: &Engine,
+    rules: &Retention,
+    yes: bool,
+    shown: Option<&[StateId]>,
+) -> Result<PruneInfo, Failure> {
     for _ in 0..PLANS {
         let (state, marks) = engine.state_and_marks();
-        let plan = Plan::new(&state, &marks, rules);
+        let mut plan = Plan::new(&state, &marks, rules);
+        if let Some(shown) = shown {
+            plan.keep_to(shown)?;
+        }
         let mut told = told(&state, &plan.going);
         let some: BTreeSet<StateId> = plan.going.iter().copied().collect();
         told.frees = together(&state, &some);
@@ -81,6 +90,19 @@ impl Plan {
         }
     }
 
+    /// Gives up no more than these.
+    ///
+    /// # Errors
+    /// One of them is to stay, or is not there any more.
+    fn keep_to(&mut self, shown: &[StateId]) -> Result<(), Failure> {
+        let shown: BTreeSet<StateId> = shown.iter().copied().collect();
+        self.going.retain(|id| shown.contains(id));
+        match self.going.len() == shown.len() {
+            true => Ok(()),
+            false => Err(changed("what would be given up")),
+        }
+    }
+
     /// Gives up what goes, which frees so many bytes. Nothing goes if something of what stays is not there any more, or became one that
     /// stays anyway: then others would have to stay in its place.
     pub fn carry_out(
@@ -108,10 +130,11 @@ impl Plan {
 /// The snapshots of these numbers.
 pub(super) fn told(state: &State, going: &[StateId]) -> PruneInfo {
     let snapshots: Vec<Pruned> = (going.iter())
-        .filter_map(|id| state.snapshots.get(id))
-        .map(|snapshot| Pruned {
+        .filter_map(|id| Some((id, state.snapshots.get(id)?)))
+        .map(|(id, snapshot)| Pruned {
             name: snapshot.name.clone(),
             created: nanos(snapshot.at),
+            id: Some(*id),
         })
         .collect();
     PruneInfo {

@@ -28,7 +28,7 @@ pub(super) fn begin(
             | Request::Delete { .. }
             | Request::Prune { yes: true, .. }
             | Request::Rename { .. }
-            | Request::Apply { yes: true }
+            | Request::Apply { yes: true, .. }
             | Request::ImportEnd { .. }
     );
     if matches!(request, Request::Verify) {
@@ -49,7 +49,7 @@ fn answer(engine: &Engine, request: &Request, record: &[u8]) -> Result<Response,
     synced.map_err(|error| Failure::io("what was done was not made durable", &error))?;
     match request {
         // The names say all, and the record may be too long to be kept.
-        Request::Delete { names } => Ok(Response::Deleted(unique(names))),
+        Request::Delete { names, .. } => Ok(Response::Deleted(unique(names))),
         Request::Rename { to, .. } => {
             listing::info_by_name(engine, to.as_str()).map(Response::Renamed)
         }

@@ -12,12 +12,16 @@ use super::{diff, failure};
 use crate::control::Sink;
 use crate::engine::Engine;
 use crate::engine::apply::{self, ApplyError};
+use crate::engine::unchanged;
 
 /// How often the client is told how far it is.
 const TOLD: Duration = Duration::from_millis(100);
 
 /// What an apply would do.
 pub(super) fn plan(engine: &Engine) -> Result<ApplyPlan, Failure> {
+    // As an apply begins. First, since it stands for what is told then.
+    engine.flush_mappings();
+    let shown = Some(unchanged::fingerprint(&engine.state.read().clone()));
     let changes = counts(engine)?;
     let plan = engine.plan_apply().map_err(|e| failed(engine, &e))?;
     let (snapshots, discarded) = {
@@ -32,7 +36,21 @@ pub(super) fn plan(engine: &Engine) -> Result<ApplyPlan, Failure> {
         snapshots_kept: 0,
         snapshots_lost: snapshots,
         snapshots_note: note(snapshots, discarded),
+        shown,
     })
+}
+
+/// Whether an apply would write what was shown.
+///
+/// # Errors
+/// It would not.
+pub(super) fn check(engine: &Engine, shown: Option<u64>) -> Result<(), Failure> {
+    engine.flush_mappings();
+    let now = || unchanged::fingerprint(&engine.state.read().clone());
+    match shown.is_none_or(|shown| shown == now()) {
+        true => Ok(()),
+        false => Err(failed(engine, &ApplyError::Changed)),
+    }
 }
 
 /// Snapshots are relative to the base as it is, and are worth nothing once it is another.
@@ -60,7 +78,11 @@ pub(super) struct Unfinished {
 
 /// Writes the head into the base. The client is told from another thread than the one that writes, which so never waits
 /// for it; whether it is still there makes no difference.
-pub(super) fn apply(engine: &Engine, sink: Sink<'_, Progress>) -> Result<ApplyDone, Unfinished> {
+pub(super) fn apply(
+    engine: &Engine,
+    shown: Option<u64>,
+    sink: Sink<'_, Progress>,
+) -> Result<ApplyDone, Unfinished> {
     let changes = counts(engine).map_err(|failure| Unfinished {
         failure,
         fatal: false,
@@ -83,7 +105,7 @@ pub(super) fn apply(engine: &Engine, sink: Sink<'_, Progress>) -> Result<ApplyDo
                     to.try_send((done, total)).unwrap_or_default();
                 }
             };
-            engine.apply_for(&mut tell, &mut |plan| {
+            engine.apply_for(shown, &mut tell, &mut |plan| {
                 let answer = rmp_serde::to_vec_named(&done_by(plan.bytes));
                 if let (Some(errand), Ok(answer)) = (errand, answer) {
                     engine.relay().carry_out(errand, answer);
@@ -118,6 +140,9 @@ fn failed(engine: &Engine, error: &ApplyError) -> Failure {
     match error {
         ApplyError::Refused { .. } => Failure::new(ErrorKind::Invalid, text)
             .with_hint("put that right, then apply again; nothing was lost"),
+        ApplyError::Changed => {
+            Failure::new(ErrorKind::Conflict, text).with_hint("nothing was done; look again")
+        }
         ApplyError::NoSpace { .. } => Failure::new(ErrorKind::NoSpace, text)
             .with_hint("free space on the directory's disk, then apply again"),
         ApplyError::Unprepared(trouble) => failure::failed(engine, &text, trouble.errno),

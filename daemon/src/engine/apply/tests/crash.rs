@@ -29,7 +29,7 @@ fn steps() -> u64 {
         Ok(())
     };
     engine
-        .apply_with(&mut |_, _| (), &mut |_| (), &hook)
+        .apply_with(None, &mut |_, _| (), &mut |_| (), &hook)
         .unwrap();
     kill(engine);
     count.get()
@@ -56,7 +56,7 @@ fn killed_before_any_step_the_next_mount_shows_the_same_and_an_apply_makes_it_so
     for n in 0..total {
         let (ground, engine, expected) = ready();
         engine
-            .apply_with(&mut |_, _| (), &mut |_| (), &dead_from(n))
+            .apply_with(None, &mut |_, _| (), &mut |_| (), &dead_from(n))
             .expect_err("a step failed");
         kill(engine);
         let engine = ground.open().unwrap_or_else(|e| panic!("step {n}: {e}"));
@@ -82,7 +82,7 @@ fn killed_again_and_again_while_finishing_it_ends_at_the_same() {
     for first in (total / 3..total).step_by(7) {
         let (ground, engine, expected) = ready();
         engine
-            .apply_with(&mut |_, _| (), &mut |_| (), &dead_from(first))
+            .apply_with(None, &mut |_, _| (), &mut |_| (), &dead_from(first))
             .expect_err("a step failed");
         let staged = engine.state.read().applying == Some(Apply::Staged);
         let (head, places) = engine.head_and_places();
@@ -134,7 +134,7 @@ fn a_step_that_fails_leaves_all_or_is_made_good() {
                 Ok(())
             }
         };
-        let failed = match engine.apply_with(&mut |_, _| (), &mut |_| (), &hook) {
+        let failed = match engine.apply_with(None, &mut |_, _| (), &mut |_| (), &hook) {
             // Errors of cleaning up are not the apply's.
             Ok(_) => {
                 same(&expected, &of_dir(&ground.base()), "done all the same");
@@ -169,7 +169,7 @@ fn a_staging_area_that_somebody_took_away_is_noticed() {
         _ => Ok(()),
     };
     engine
-        .apply_with(&mut |_, _| (), &mut |_| (), &hook)
+        .apply_with(None, &mut |_, _| (), &mut |_| (), &hook)
         .unwrap_err();
     kill(engine);
     for entry in std::fs::read_dir(ground.base()).unwrap() {

@@ -57,7 +57,7 @@ fn a_disk_that_fills_while_staging_leaves_everything_as_it_was() {
         rich::change(&engine);
         let (expected, before) = (of_engine(&engine), of_dir(&ground.base()));
         let failed = engine
-            .apply_with(&mut |_, _| (), &mut |_| (), &full_at(step))
+            .apply_with(None, &mut |_, _| (), &mut |_| (), &full_at(step))
             .unwrap_err();
         assert!(
             matches!(&failed, ApplyError::Unprepared(t) if t.errno == Errno::ENOSPC),
@@ -84,7 +84,7 @@ fn a_disk_that_fills_while_moving_is_waited_for() {
     rich::change(&engine);
     let expected = of_engine(&engine);
     let failed = engine
-        .apply_with(&mut |_, _| (), &mut |_| (), &full_at("link"))
+        .apply_with(None, &mut |_, _| (), &mut |_| (), &full_at("link"))
         .unwrap_err();
     assert!(
         matches!(&failed, ApplyError::Halfway(t) if t.errno == Errno::ENOSPC),

@@ -180,7 +180,7 @@ proptest! {
                 count.set(count.get() + 1);
                 if count.get() > death { Err(Errno::ECANCELED) } else { Ok(()) }
             };
-            if engine.apply_with(&mut |_, _| (), &mut |_| (), &hook).is_err() {
+            if engine.apply_with(None, &mut |_, _| (), &mut |_| (), &hook).is_err() {
                 kill(engine);
                 engine = ground.open().unwrap();
                 if !engine.state.read().head.inodes.is_empty() {

@@ -51,7 +51,7 @@ fn an_ordinary_user_applies_and_is_killed_at_it() {
             let engine = ground.open().unwrap();
             rich::change(&engine);
             let expected = of_engine(&engine);
-            let applied = engine.apply_with(&mut |_, _| (), &mut |_| (), &dead_from(death));
+            let applied = engine.apply_with(None, &mut |_, _| (), &mut |_| (), &dead_from(death));
             kill(engine);
             if applied.is_ok() {
                 return (expected, true);

@@ -25,9 +25,9 @@ use llctl::protocol::{ErrorKind, Failure, OnConflict, Part, PartOf};
 use nix::errno::Errno;
 
 use super::diff::{Names, Peeks};
-use super::failure;
 use super::linked::linked;
 use super::states::{View, Which};
+use super::{cat, failure};
 use crate::engine::reclaim::Lent;
 use crate::engine::snapshot::{Conflict, Refusal, Switched, Turned};
 use crate::engine::{Answer, Engine};
@@ -77,7 +77,7 @@ pub(super) fn revert(
     look_ahead(&peeks, &ahead).map_err(|errno| failure::failed(engine, "the base", errno))?;
     let looked = RefCell::new(ahead);
     let turn = |kept| {
-        let found = steps(engine, part).map_err(|f| Refusal::Gone(f.message))?;
+        let found = steps(engine, part).map_err(|f| Refusal::NotThere(f.message))?;
         let planned = plan(engine, &peeks, part, found, &globs, on_conflict)?;
         looked.replace(planned.steps);
         let record = Record::Merge {
@@ -212,6 +212,12 @@ fn plan(
         root: head.clone(),
         name: StateRef::Live.to_string(),
     };
+    for step in &steps {
+        let names = Names::new(peeks, &step.before);
+        for path in &part.there {
+            cat::find(&names, path).map_err(|f| Refusal::NotThere(f.message))?;
+        }
+    }
     let mut merge = Merge::new(engine, head, globs, on_conflict);
     for step in &steps {
         let undone = merge.undo(peeks, step);

@@ -25,7 +25,7 @@ fn a_plan_says_what_an_apply_then_does() {
         assert_eq!(progress.unit, ProgressUnit::Bytes);
         Err(std::io::ErrorKind::BrokenPipe.into())
     };
-    let done = b.host.apply(&mut sink).unwrap();
+    let done = b.host.apply(None, &mut sink).unwrap();
     assert_eq!(counts(&done.changes), (1, 1, 1, 1));
     assert_eq!(fs::read(b.place.base("a")).unwrap(), b"X\n");
     assert_eq!(fs::read(b.place.base("new")).unwrap(), [1; 5000]);

@@ -299,7 +299,7 @@ fn snapshots_on_a_full_disk_leave_room_for_reverts() {
         let done = b.host.undo(1);
         done.unwrap_or_else(|failure| panic!("round {round}: {failure}"));
     }
-    b.host.delete(&[name(0)]).unwrap();
+    b.host.delete(&[name(0)], None).unwrap();
 }
 
 /// Where no record of a program fits any more, a snapshot does: it takes what the journal has ready.
@@ -395,6 +395,7 @@ fn with_no_byte_free_all_that_gives_space_back_works() {
         let part = Part {
             of: PartOf::To(to),
             globs: vec!["a".to_owned(), "dir".to_owned()],
+            there: Vec::new(),
         };
         let done = b.host.revert_part(&part, OnConflict::Revert, false);
         let done = done.unwrap_or_else(|failure| panic!("room {room}, a part: {failure}"));
@@ -405,11 +406,11 @@ fn with_no_byte_free_all_that_gives_space_back_works() {
         }
         assert!(tree(&b.engine) == before, "room {room}");
         let rules = llctl::config::Retention::nothing();
-        must("prune", b.host.prune(Some(&rules), true).map(drop));
+        must("prune", b.host.prune(Some(&rules), true, None).map(drop));
         assert!(!b.engine.snapshot_names().contains(&"auto-first".to_owned()));
         for name in b.engine.snapshot_names() {
             let name = SnapName::new(name).unwrap();
-            must("delete", b.host.delete(&[name]).map(drop));
+            must("delete", b.host.delete(&[name], None).map(drop));
         }
         assert!(tree(&b.engine) == before, "room {room}");
         disk.set_capacity(None);

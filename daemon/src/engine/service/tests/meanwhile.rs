@@ -211,6 +211,7 @@ fn carry_out(b: &Bench, programs: &Programs, model: &mut Model, step: &Step) {
             let part = Part {
                 of: PartOf::To(name.parse().unwrap()),
                 globs: globs.iter().map(text).collect(),
+                there: Vec::new(),
             };
             let winner = match keep {
                 true => OnConflict::Keep,
@@ -240,7 +241,9 @@ fn carry_out(b: &Bench, programs: &Programs, model: &mut Model, step: &Step) {
         }
         Step::Delete(which) => {
             if let Some((name, _)) = model.one(*which).cloned() {
-                b.host.delete(&[SnapName::new(&name).unwrap()]).unwrap();
+                b.host
+                    .delete(&[SnapName::new(&name).unwrap()], None)
+                    .unwrap();
                 model.snapshots.retain(|(n, _)| *n != name);
             }
         }
@@ -462,6 +465,7 @@ fn who_asks_about_states_while_an_apply_goes_on_is_told_so() {
             let part = llctl::protocol::Part {
                 of: llctl::protocol::PartOf::To(StateRef::Base),
                 globs: Vec::new(),
+                there: Vec::new(),
             };
             let keep = llctl::protocol::OnConflict::Keep;
             (b.host.preview_part(&part, keep, true, &mut once(b))).map(drop)
@@ -509,6 +513,7 @@ fn what_was_found_of_the_base_before_an_apply_is_not_kept() {
     let part = llctl::protocol::Part {
         of: llctl::protocol::PartOf::To("s".parse().unwrap()),
         globs: vec!["*/1".to_owned()],
+        there: Vec::new(),
     };
     b.revert_part(&part, llctl::protocol::OnConflict::Revert)
         .unwrap();
@@ -813,7 +818,7 @@ fn what_new_rules_keep_is_not_given_up_by_old_ones() {
         |b| {
             super::super::keeper::give_up(&b.host).unwrap();
         },
-        |b| drop(b.host.prune(None, true).unwrap()),
+        |b| drop(b.host.prune(None, true, None).unwrap()),
     ];
     for ask in asks {
         let place = Place::new();
@@ -891,7 +896,10 @@ fn rules_that_could_not_be_read_at_first_are_read_again() {
     let defaults = llctl::config::Config::default().retention;
     assert_eq!((retention(), b.engine.rules().unread), (defaults, true));
     assert!(!super::super::keeper::give_up(&b.host).unwrap());
-    assert_eq!(b.host.prune(None, true).unwrap_err().kind, ErrorKind::Io);
+    assert_eq!(
+        b.host.prune(None, true, None).unwrap_err().kind,
+        ErrorKind::Io
+    );
     assert_eq!(b.host.config().unwrap_err().kind, ErrorKind::Io);
     assert_eq!(b.engine.snapshot_names(), ["1", "2", "3"]);
     std::fs::remove_dir(&text).unwrap();
@@ -930,6 +938,7 @@ fn what_a_preview_shows_stays_until_it_is_shown() {
     let part = Part {
         of: PartOf::Snapshots(["1", "3"].map(|n| SnapName::new(n).unwrap()).to_vec()),
         globs: Vec::new(),
+        there: Vec::new(),
     };
     let mut shown = Vec::new();
     let counts = b

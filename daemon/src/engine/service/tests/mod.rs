@@ -10,6 +10,7 @@ mod part;
 mod power;
 mod prune;
 mod random;
+mod shown;
 mod sim;
 mod snapshots;
 mod stress;

@@ -11,6 +11,7 @@ fn since(state: &str, globs: &[&str]) -> Part {
     Part {
         of: PartOf::To(state.parse().unwrap()),
         globs: globs.iter().map(|g| (*g).to_owned()).collect(),
+        there: Vec::new(),
     }
 }
 
@@ -19,6 +20,7 @@ fn done_by(names: &[&str]) -> Part {
     Part {
         of: PartOf::Snapshots(names.collect()),
         globs: Vec::new(),
+        there: Vec::new(),
     }
 }
 
@@ -607,7 +609,7 @@ proptest! {
         if deeper {
             globs.push(format!("*/{}", NAMES[0]));
         }
-        let part = Part { of: PartOf::To("target".parse().unwrap()), globs: globs.clone() };
+        let part = Part { of: PartOf::To("target".parse().unwrap()), globs: globs.clone(), there: Vec::new() };
         let target = manifest(&b, &"target".parse().unwrap());
         let programs = b.programs();
         programs.work(meanwhile);
@@ -674,7 +676,7 @@ proptest! {
         b.snap("target");
         after.iter().for_each(|op| run(&b, op, &mut snaps));
         let globs: Vec<String> = globs.iter().map(text).collect();
-        let part = Part { of: PartOf::To("target".parse().unwrap()), globs: globs.clone() };
+        let part = Part { of: PartOf::To("target".parse().unwrap()), globs: globs.clone(), there: Vec::new() };
         let programs = b.programs();
         for ops in meanwhile {
             programs.work(ops);

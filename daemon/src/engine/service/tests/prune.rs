@@ -276,13 +276,13 @@ fn carry_out(b: Bench, model: &mut Model, step: &Step) -> Bench {
         Step::Delete(which) => {
             if let Some(one) = model.one(*which).cloned() {
                 let name = SnapName::new(&one.name).unwrap();
-                b.host.delete(&[name]).unwrap();
+                b.host.delete(&[name], None).unwrap();
                 model.snapshots.retain(|k| k.name != one.name);
             }
         }
         Step::Prune(rules) => prune(&b, model, rules),
         Step::Apply => {
-            b.host.apply(&mut |_| Ok(())).unwrap();
+            b.host.apply(None, &mut |_| Ok(())).unwrap();
             *model = Model::new(model.begun, model.taken);
         }
         Step::Kill => {
@@ -299,9 +299,9 @@ fn carry_out(b: Bench, model: &mut Model, step: &Step) -> Bench {
 fn prune(b: &Bench, model: &mut Model, rules: &Retention) {
     let kept = model.kept_by(rules);
     let before = live(b);
-    let plan = b.host.prune(Some(rules), false).unwrap();
+    let plan = b.host.prune(Some(rules), false, None).unwrap();
     assert_eq!(b.engine.snapshot_names().len(), model.snapshots.len());
-    let done = b.host.prune(Some(rules), true).unwrap();
+    let done = b.host.prune(Some(rules), true, None).unwrap();
     assert_eq!(
         plan.snapshots, done.snapshots,
         "what was said is what is done"
@@ -363,16 +363,20 @@ fn what_was_pruned_is_told_to_who_asks_again() {
     let request = Request::Prune {
         rules: Some(rules.clone()),
         yes: true,
+        shown: None,
     };
     assert!(b.host.begin(7, 1, &request).is_none());
-    let told = b.host.prune(Some(&rules), true).unwrap();
+    let told = b.host.prune(Some(&rules), true, None).unwrap();
     b.host.end();
     assert_eq!(told.snapshots.len(), 3, "{told:?}");
     let again = b.host.begin(7, 1, &request);
     assert_eq!(again.unwrap().unwrap(), Response::Pruned(told));
     // Another request is another one.
     assert!(b.host.begin(7, 2, &request).is_none());
-    assert_eq!(b.host.prune(Some(&rules), true).unwrap().snapshots, []);
+    assert_eq!(
+        b.host.prune(Some(&rules), true, None).unwrap().snapshots,
+        []
+    );
     b.host.end();
 }
 

@@ -187,6 +187,7 @@ impl Alive {
         let part = Part {
             of: PartOf::To(to.parse().unwrap()),
             globs: vec![glob.to_owned()],
+            there: Vec::new(),
         };
         let done = self.host.revert_part(&part, OnConflict::Revert, false);
         done.map(drop).map_err(text)
@@ -194,7 +195,10 @@ impl Alive {
 
     fn prune(&self) -> Done {
         let rules = llctl::config::Retention::nothing();
-        self.host.prune(Some(&rules), true).map(drop).map_err(text)
+        self.host
+            .prune(Some(&rules), true, None)
+            .map(drop)
+            .map_err(text)
     }
 
     fn note(&self) {
@@ -292,7 +296,7 @@ pub(super) const STEPS: &[Step] = &[
     ("a part of the base", true, |b| b.part("@base", "old")),
     ("delete", false, |b| {
         let name = SnapName::new("one").unwrap();
-        match b.host.delete(&[name]) {
+        match b.host.delete(&[name], None) {
             Err(failure) if failure.kind == llctl::protocol::ErrorKind::NotFound => Ok(()),
             done => done.map(drop).map_err(text),
         }

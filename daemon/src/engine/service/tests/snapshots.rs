@@ -119,13 +119,16 @@ fn names_are_changed_and_given_up_all_or_none() {
     assert_eq!(renamed.name, "zwei");
     let failed = b.host.rename(&name("zwei"), &name("one")).unwrap_err();
     assert_eq!(failed.kind, ErrorKind::Exists);
-    let failed = b.host.delete(&[name("one"), name("nine")]).unwrap_err();
+    let failed = b
+        .host
+        .delete(&[name("one"), name("nine")], None)
+        .unwrap_err();
     assert_eq!(failed.kind, ErrorKind::NotFound);
     assert_eq!(
         b.host.list(&ListQuery::default()).unwrap().snapshots.len(),
         3
     );
-    let gone = b.host.delete(&[name("one"), name("zwei")]).unwrap();
+    let gone = b.host.delete(&[name("one"), name("zwei")], None).unwrap();
     assert_eq!(gone, ["one", "zwei"]);
     assert_eq!(
         b.host.list(&ListQuery::default()).unwrap().snapshots.len(),

@@ -260,7 +260,11 @@ impl Client<'_> {
             }
             _ => PartOf::To(StateRef::Snapshot(self.name()?)),
         };
-        Ok(Part { of, globs })
+        Ok(Part {
+            of,
+            globs,
+            there: Vec::new(),
+        })
     }
 
     /// Notes what a snapshot holds.
@@ -315,14 +319,14 @@ impl Client<'_> {
             15 => host.export(&[self.name()?], None, (0, 0), &mut |_| Ok(())),
             16 | 17 => host.undo(1 + self.dice.below(2) as u32).map(drop),
             18 => host.redo(1).map(drop),
-            19 => host.delete(&[self.name()?]).map(drop),
+            19 => host.delete(&[self.name()?], None).map(drop),
             20 => {
                 let rules = Retention {
                     keep_last: 3,
                     applies_to: AppliesTo::Automatic,
                     ..Retention::nothing()
                 };
-                host.prune(Some(&rules), true).map(drop)
+                host.prune(Some(&rules), true, None).map(drop)
             }
             21 => self.transfer(),
             22 => host.rename(&self.name()?, &self.new_name('s')).map(drop),

@@ -116,7 +116,9 @@ fn a_damaged_block_that_no_state_has_any_more_is_nothing() {
     };
     flip(&b, &format!("layers/{layer}"), 10);
     assert_eq!(verify(&b).0.len(), 1);
-    b.host.delete(&[SnapName::new("one").unwrap()]).unwrap();
+    b.host
+        .delete(&[SnapName::new("one").unwrap()], None)
+        .unwrap();
     assert_eq!(verify(&b).0, []);
 }
 
@@ -284,7 +286,7 @@ fn churn(b: &Bench, round: u64) {
     }
     if round.is_multiple_of(5) && round > 10 {
         let old = SnapName::new(format!("s{}", round - 10)).unwrap();
-        b.host.delete(&[old]).unwrap();
+        b.host.delete(&[old], None).unwrap();
         b.engine.reclaim().unwrap();
     }
     if round.is_multiple_of(40) {
@@ -360,7 +362,9 @@ fn the_next_worker_goes_on_with_a_verification() {
     digest::check_all(&b);
     b.engine.house.stop();
     // So that the parts of the layer that are in use don't touch.
-    b.host.delete(&[SnapName::new("s0").unwrap()]).unwrap();
+    b.host
+        .delete(&[SnapName::new("s0").unwrap()], None)
+        .unwrap();
     seal(&b);
     for (client, damaged) in [(1, false), (2, true)] {
         if damaged {

@@ -156,12 +156,13 @@ fn an_act_that_is_asked_for_again_is_told_once() {
     let names = vec![SnapName::new("a").unwrap()];
     let request = Request::Delete {
         names: names.clone(),
+        shown: None,
     };
     let ask = |number| bench.host.begin(7, number, &request);
     let done = |number| {
         bench.snap("a");
         assert!(ask(number).is_none());
-        bench.host.delete(&names).unwrap();
+        bench.host.delete(&names, None).unwrap();
     };
     let mut told = 0;
     let mut is_told = |times: usize, number: u64| {
