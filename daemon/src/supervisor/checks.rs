@@ -18,7 +18,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::process;
 use super::trouble::{Trouble, argument};
-use super::turn::Turn;
+use super::turn::{self, Turn};
 use crate::fuse;
 
 /// A daemon that does not answer for so long counts as hung.
@@ -116,10 +116,13 @@ pub(super) fn base(base: &Path, turn: &mut Turn) -> Result<bool, Trouble> {
 fn clean(mount: &Mount, turn: &mut Turn) -> Result<(), Trouble> {
     let path = mount.mountpoint.shown();
     // A service manager may have kept the mount for the next supervisor, which needs a turn to go on with it.
-    if let Some(socket) = killed(mount)
-        && !turn.aside(|| buried(&socket, BURIAL))?
-        && killed(mount).is_some()
-    {
+    let unburied = match killed(mount) {
+        Some(socket) => !turn.aside(|| buried(&socket, BURIAL))?,
+        None => false,
+    };
+    // Others may have their turn elsewhere.
+    let _beside = turn::beside(&mount.mountpoint);
+    if unburied && let Some(socket) = killed(mount) {
         fuse::abort(&mount.mountpoint).map_err(|error| {
             Trouble::because(
                 format!("the daemon of {path} was killed, and its session cannot be ended"),
@@ -162,13 +165,23 @@ fn killed(mount: &Mount) -> Option<PathBuf> {
 
 /// Whether a socket is open although who listened there last is dead.
 fn is_of_dead(socket: &Path) -> bool {
-    let peer = || -> Option<u32> {
-        let stream = UnixStream::connect(socket).ok()?;
-        let credentials = getsockopt(&stream, PeerCredentials).ok()?;
-        u32::try_from(credentials.pid()).ok()
-    };
     // That of the supervisor, who made the socket. Of one elsewhere nothing can be told.
-    peer().is_some_and(|pid| pid != 0 && !process::lives(pid))
+    listens(socket).is_some_and(|pid| pid != 0 && !process::lives(pid))
+}
+
+/// The process that serves a mount, as the kernel knows it by the control socket: whether or not a client can have a seat there.
+pub(super) fn server(mount: &Mount) -> Option<u32> {
+    let candidates = locate::socket_candidates(mount).into_iter();
+    let mut listening = candidates.filter_map(|socket| listens(&socket));
+    // One that is 0 is elsewhere.
+    listening.find(|pid| *pid != 0 && process::lives(*pid))
+}
+
+/// Who listens at a socket.
+fn listens(socket: &Path) -> Option<u32> {
+    let stream = UnixStream::connect(socket).ok()?;
+    let credentials = getsockopt(&stream, PeerCredentials).ok()?;
+    u32::try_from(credentials.pid()).ok()
 }
 
 /// Waits until the kernel has closed what the daemon held, or a next one goes on with it, but not for longer than `limit`; whether

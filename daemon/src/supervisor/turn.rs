@@ -125,6 +125,19 @@ pub(super) fn open(base: &Path) -> io::Result<(File, Option<Flock<File>>)> {
     Ok((below, held.ok()))
 }
 
+/// Locks the directory in which `base` is, to look at a mount there and take it away: what is found dead must still be what is taken, and
+/// not what somebody with sockets elsewhere has mounted in its place. The directory below a mount cannot be reached for that. `None`: no
+/// lock can be had.
+pub(super) fn beside(base: &Path) -> Option<Flock<File>> {
+    let parent = base.parent()?;
+    let opened = File::open(parent).map_err(|error| {
+        tracing::debug!(%error, "the directory above is not locked");
+    });
+    let held = lock(opened.ok()?, Instant::now() + DIRECTORY);
+    held.inspect_err(|errno| tracing::debug!(%errno, "the directory above is not locked"))
+        .ok()
+}
+
 /// Waits for the lock of a file.
 fn lock(mut file: File, until: Instant) -> Result<Flock<File>, Errno> {
     loop {

@@ -12,11 +12,11 @@ use llctl::protocol::{ApplyDone, ApplyPlan, BytePath, ChangeCounts};
 use llctl::{Client, exit};
 
 use super::args::UnmountArgs;
-use super::checks::{Health, health};
+use super::checks::{self, Health, health};
 use super::process::Watched;
 use super::progress::Bar;
 use super::trouble::{Trouble, argument};
-use super::turn::Turn;
+use super::turn::{self, Turn};
 use crate::fuse::{self, UnmountError, users};
 
 /// After so long the user is told what is being waited for.
@@ -44,6 +44,7 @@ pub(super) fn run(args: &UnmountArgs) -> Result<(), Trouble> {
         Health::Dead => Some(Turn::take(&mount.mountpoint)?),
         _ => None,
     };
+    let _beside = turn.as_ref().and_then(|_| turn::beside(&mount.mountpoint));
     if turn.is_some() {
         // Somebody may have mounted it again meanwhile.
         found = health(&mount.mountpoint);
@@ -118,6 +119,7 @@ fn served(mount: &Mount, args: &UnmountArgs, result: &mut Outcome) -> Result<(),
     let daemon = client
         .as_ref()
         .map(|client| client.welcome().pid)
+        .or_else(|| checks::server(mount))
         .and_then(|pid| Watched::find(pid).ok().flatten());
     drop(client);
     fuse::unmount(&mount.mountpoint).map_err(|error| {
