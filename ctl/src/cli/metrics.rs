@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use llctl::{Client, exit, prometheus};
+use llctl::{Client, ClientError, exit, prometheus};
 
 use super::args::Global;
 use super::output::Output;
@@ -153,10 +153,14 @@ fn answer(stream: &TcpStream, connect: impl FnOnce() -> Result<Client, Fail>) ->
         _ if !host.as_deref().is_none_or(is_local) => ("403 Forbidden", "not for others\n".into()),
         ["GET" | "HEAD", path, version] if version.starts_with("HTTP/1.") => {
             match path.split('?').next() {
-                Some("/metrics") => {
-                    let metrics = connect().and_then(|mut client| Ok(client.metrics()?)).ok();
-                    ("200 OK", prometheus::text(metrics.as_ref()))
-                }
+                Some("/metrics") => match connect().and_then(|mut client| Ok(client.metrics()?)) {
+                    Ok(metrics) => ("200 OK", prometheus::text(Some(&metrics))),
+                    Err(Fail::Client(error)) if !is_away(&error) => {
+                        // It is there, and has no seat, for one.
+                        ("503 Service Unavailable", format!("{error}\n"))
+                    }
+                    Err(_) => ("200 OK", prometheus::text(None)),
+                },
                 _ => ("404 Not Found", "see /metrics\n".to_owned()),
             }
         }
@@ -174,6 +178,12 @@ fn answer(stream: &TcpStream, connect: impl FnOnce() -> Result<Client, Fail>) ->
         answer.push_str(&body);
     }
     (&mut &*stream).write_all(answer.as_bytes())
+}
+
+/// Whether nobody serves the mount.
+fn is_away(error: &ClientError) -> bool {
+    use ClientError::{Locate, Lost, Unreachable};
+    matches!(error, Locate(_) | Unreachable { .. } | Lost(_))
 }
 
 /// A line, whatever is in it; empty at the end.

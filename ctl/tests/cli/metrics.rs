@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::process::{Child, Stdio};
 
 use llctl::protocol::{
-    ActMetrics, BOUNDS_US, BytePath, Deal, ErrorMetrics, MetricsInfo, OperationMetrics, Request,
-    Response, Times,
+    ActMetrics, BOUNDS_US, BytePath, Deal, ErrorKind, ErrorMetrics, MetricsInfo, OperationMetrics,
+    PROTOCOL_VERSION, Request, Response, Times,
 };
 use prometheus_parse::{Scrape, Value};
 
@@ -227,6 +227,23 @@ fn they_are_served_to_this_machine() {
     let away = serving.ask("GET /metrics HTTP/1.1\r\n\r\n");
     assert!(away.starts_with("HTTP/1.1 200 OK"), "{away}");
     assert!(away.ends_with("\nllfs_up 0\n"), "{away}");
+}
+
+/// A mount of which all seats are taken is not away.
+#[test]
+fn a_daemon_that_is_busy_is_not_told_to_be_away() {
+    let fake = fake();
+    let serving = Serving::start(&fake);
+    let busy = Fake::refusing(
+        ErrorKind::Busy,
+        "64 clients are connected",
+        PROTOCOL_VERSION,
+    );
+    std::fs::rename(busy.dir.join("sock"), fake.dir.join("sock")).unwrap();
+    let answer = serving.ask("GET /metrics HTTP/1.1\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("64 clients are connected"), "{answer}");
+    assert!(!answer.contains("llfs_up"), "{answer}");
 }
 
 #[test]
