@@ -101,14 +101,14 @@ after_delete = \"exit 7\"
     site.verify();
 }
 
-/// A hook that runs when its worker dies, or when the mount ends, is ended, whether or not anything comes by itself.
+/// A hook that runs when its worker dies, its supervisor too, or when the mount ends, is ended, whether or not anything comes by itself.
 #[test]
 fn a_hook_goes_on_for_nobody() {
     let mut site = Mounted::new("faults-hook-left");
     site.allow(Duration::from_secs(300));
     let place = site.scratch.dir("hooks");
     let text = format!(
-        "[hooks]\ntimeout = \"10m\"\nbefore_snap = \"cd /; echo $$ >> {}/pids; sleep 600\"\n",
+        "[hooks]\ntimeout = \"10m\"\nbefore_snap = \"cd /; echo $$ >> {}/pids; exec sleep 600\"\n",
         place.display()
     );
     site.rules(&text);
@@ -135,6 +135,16 @@ fn a_hook_goes_on_for_nobody() {
         ended(&second);
         assert_ne!(client.join().unwrap().code(), 0);
     });
+    // Nobody is left who knows of it.
+    site.mount();
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| site.llctl(&["snap", "b"]).finish());
+        let third = pids(3).remove(2);
+        site.kill9();
+        ended(&third);
+        assert_ne!(client.join().unwrap().code(), 0);
+    });
+    site.mount();
 }
 
 /// What a hook leaves running holds its output open, and is neither waited for nor ended.

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use llctl::config;
 use llctl::protocol::{Deal, ErrorKind, Failure};
+use nix::errno::Errno;
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, SysconfVar, getpgid, sysconf};
 use parking_lot::Mutex;
@@ -135,12 +137,18 @@ impl Running {
             let free = (0..HOOKS).find(|place| groups.iter().all(|(_, taken)| taken != place));
             let place = free.ok_or("there are too many hooks")?;
             let noting = relay.clone();
-            // SAFETY: it stores into memory that is there, and asks for the process's number and for the time, all of which are allowed
-            // between fork and exec (signal-safety(7)).
+            let worker = Pid::this();
+            // SAFETY: it stores into memory that is there, and asks for numbers of processes, for the time and for a signal, all of which
+            // are system calls and allowed between fork and exec (signal-safety(7)).
             unsafe {
                 shell.pre_exec(move || {
                     noting.become_hook(place);
-                    Ok(())
+                    // Where no next worker comes to end it, it begins nothing more. Sent when this thread ends, which waits for it.
+                    prctl::set_pdeathsig(Signal::SIGKILL)?;
+                    match Pid::parent() == worker {
+                        true => Ok(()),
+                        false => Err(Errno::ESRCH.into()),
+                    }
                 })
             };
             let child = shell
