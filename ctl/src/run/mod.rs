@@ -162,7 +162,7 @@ pub fn run(
     options: &mut Options,
     ask: &mut dyn FnMut(&Report) -> bool,
 ) -> Result<Report, RunError> {
-    let snapshot = {
+    let (snapshot, number) = {
         let mut client = connect().map_err(RunError::Snapshot)?;
         let meta = SnapMeta {
             reason: Some("pre-change".to_owned()),
@@ -170,7 +170,8 @@ pub fn run(
             ..SnapMeta::default()
         };
         let info = client.snap_with(None, options.message.clone(), meta);
-        info.map_err(RunError::Snapshot)?.name
+        let info = info.map_err(RunError::Snapshot)?;
+        (info.name, info.id)
     };
     if options.exclusive {
         set_child_subreaper(true).map_err(io::Error::from)?;
@@ -188,7 +189,7 @@ pub fn run(
     let job = match start(command) {
         Ok(job) => job,
         Err(error) => {
-            discard(connect, &snapshot);
+            discard(connect, &snapshot, number);
             return Err(error);
         }
     };
@@ -256,9 +257,10 @@ fn revert_to(
     connect()?.revert_with(named(snapshot)?.into(), true)
 }
 
-/// Deletes the snapshot that was taken for nothing.
-fn discard(connect: &mut dyn FnMut() -> Result<Client, ClientError>, snapshot: &str) {
-    let deleted = connect().and_then(|mut client| client.delete(vec![named(snapshot)?]));
+/// Deletes the snapshot that was taken for nothing, and no other one that has its name by now.
+fn discard(connect: &mut dyn FnMut() -> Result<Client, ClientError>, snapshot: &str, number: u64) {
+    let deleted = connect()
+        .and_then(|mut client| client.delete_shown(vec![named(snapshot)?], Some(vec![number])));
     // It costs next to nothing: why the command could not be started is what the user is told.
     drop(deleted);
 }

@@ -172,10 +172,12 @@ fn a_command_that_does_not_exist_leaves_no_snapshot() {
         run.stderr,
         "llctl: error: ./no-such-program cannot be run: No such file or directory (os error 2)\n"
     );
-    assert!(matches!(
-        fake.requests().last(),
-        Some(Request::Delete { .. })
-    ));
+    // This one, and no other of its name.
+    let deleted = Request::Delete {
+        names: vec![SnapName::new("before").unwrap()],
+        shown: Some(vec![super::fake::snap("before").id]),
+    };
+    assert_eq!(fake.requests().last(), Some(&deleted));
     let run = fake.run(&["run", "--", "/"]);
     assert_eq!(run.code, 126, "{}", run.stderr);
 }
