@@ -160,3 +160,26 @@ fn checksums_of_a_layer_that_is_taken_back_meanwhile_go_with_it() {
     assert_eq!(disk.list(Path::new("layers")).unwrap(), [""; 0]);
     assert_eq!(disk.nameless(), 0, "something keeps its space");
 }
+
+/// What was opened just before it went keeps no space.
+#[test]
+fn a_layer_that_goes_while_it_is_opened_keeps_no_space() {
+    let disk = SimDisk::new();
+    Store::create(&disk, &superblock()).unwrap();
+    let (store, _) = Store::open(Arc::new(disk.clone()), &options(BOOT)).unwrap();
+    let store = Arc::new(store);
+    // More layers than files may be open.
+    let layers = [(); 4].map(|()| store.open_layer());
+    for layer in layers {
+        store.alloc(layer, 1).unwrap();
+        store.write_blocks(layer, 0, &[7; 4096], 0).unwrap();
+    }
+    store.sync_layers().unwrap();
+    let (other, seq) = (store.clone(), store.last_seq());
+    disk.once_opened(move || other.remove_layer(layers[0], seq).unwrap());
+    let mut bytes = [0; 4096];
+    store.read(layers[0], 0, &mut bytes, true).unwrap();
+    assert_eq!(bytes, [7; 4096], "it was read before it went");
+    assert_eq!(disk.nameless(), 0);
+    store.read(layers[1], 0, &mut bytes, true).unwrap();
+}

@@ -74,6 +74,8 @@ struct State {
     /// What is done when a file was made, when a write has found no space, and when a drop was told of a loss, each before
     /// whoever did that goes on.
     once_made: Option<Meanwhile>,
+    /// The same when a file was opened, whichever.
+    once_opened: Option<Meanwhile>,
     when_full: Option<Between<()>>,
     once_told: Option<Meanwhile>,
     /// What is done just before each sync of this thread.
@@ -175,6 +177,11 @@ impl SimDisk {
     /// When the next file was made another thread does this, before who made it goes on.
     pub fn once_made(&self, act: impl FnOnce() + Send + 'static) {
         self.state().once_made = Some(Box::new(act));
+    }
+
+    /// When the next file was opened another thread does this, before who opened it goes on.
+    pub fn once_opened(&self, act: impl FnOnce() + Send + 'static) {
+        self.state().once_opened = Some(Box::new(act));
     }
 
     /// When a write finds no space another thread does this, before who writes goes on.
@@ -431,7 +438,8 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
         let id = self.open_id(path, how)?;
         let made = self.state().once_made.take_if(|_| how == OpenHow::Create);
-        if let Some(act) = made {
+        let opened = self.state().once_opened.take();
+        for act in made.into_iter().chain(opened) {
             act();
         }
         Ok(Arc::new(SimFile {

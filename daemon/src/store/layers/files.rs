@@ -20,6 +20,8 @@ enum Part {
 struct Cache {
     files: HashMap<(LayerId, Part), (Arc<dyn DiskFile>, u64)>,
     clock: u64,
+    /// How often something was forgotten.
+    forgotten: u64,
 }
 
 /// Open files, the least recently used one closed first. Its lock is never held across I/O, and a
@@ -58,23 +60,28 @@ impl FileCache {
     /// The layer's checksums were replaced.
     pub fn forget_sums(&self, id: LayerId) {
         let mut cache = self.cache.lock();
+        cache.forgotten += 1;
         let kept = |key: &(LayerId, Part)| key.0 != id || !matches!(key.1, Part::Sums(_));
         cache.files.retain(|key, _| kept(key));
     }
 
     /// The layer's data has a pack in its place.
     pub fn forget_data(&self, id: LayerId) {
-        self.cache.lock().files.remove(&(id, Part::Data));
+        let mut cache = self.cache.lock();
+        cache.forgotten += 1;
+        cache.files.remove(&(id, Part::Data));
     }
 
     /// The layer is gone.
     pub fn forget(&self, id: LayerId) {
-        self.cache.lock().files.retain(|key, _| key.0 != id);
+        let mut cache = self.cache.lock();
+        cache.forgotten += 1;
+        cache.files.retain(|key, _| key.0 != id);
     }
 
     fn get(&self, id: LayerId, part: Part, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {
         let key = (id, part);
-        {
+        let forgotten = {
             let mut cache = self.cache.lock();
             cache.clock += 1;
             let now = cache.clock;
@@ -82,7 +89,8 @@ impl FileCache {
                 *used = now;
                 return Ok(file.clone());
             }
-        }
+            cache.forgotten
+        };
         let path = match part {
             Part::Data => data_path(id.0),
             Part::Pack => pack_path(id.0),
@@ -90,6 +98,10 @@ impl FileCache {
         };
         let file = self.disk.open(&path, how)?;
         let mut cache = self.cache.lock();
+        if cache.forgotten != forgotten {
+            // It may be this one that was to be let go of while it was opened.
+            return Ok(file);
+        }
         if cache.files.len() >= self.most {
             let oldest = cache.files.iter().min_by_key(|(_, (_, used))| *used);
             if let Some(key) = oldest.map(|(&key, _)| key) {
