@@ -21,6 +21,7 @@ mod browse;
 mod bulk;
 mod change;
 mod checkpoint;
+mod circle;
 mod events;
 mod held;
 mod history;

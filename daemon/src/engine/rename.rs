@@ -4,6 +4,7 @@ use nix::errno::Errno;
 
 use super::authors::Did;
 use super::change::{Probe, Tx};
+use super::circle::Circle;
 use super::namespace::{alive, check};
 use super::seed::Seed;
 use super::{Answer, Engine};
@@ -101,8 +102,9 @@ impl Engine {
         };
         let mut at = to.slot.parent;
         // What stays where it is stays below what it is below.
+        let mut circle = Circle::default();
         while at != ROOT && at != from.slot.parent {
-            if at == dir {
+            if at == dir || circle.closes(at) {
                 return Err(Errno::ESTALE);
             }
             match self.place_in_head(at) {

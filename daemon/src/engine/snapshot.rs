@@ -13,6 +13,7 @@ use llctl::protocol::{MetaEdit, MetaError, SnapMeta};
 use nix::errno::Errno;
 use parking_lot::Mutex;
 
+use super::circle::Circle;
 use super::unchanged;
 use super::untold::Untold;
 use super::{Answer, Engine, errno};
@@ -553,7 +554,11 @@ impl Engine {
     pub(super) fn path_of(&self, slot: &Slot) -> Option<PathBuf> {
         let mut names = vec![slot.name.clone()];
         let mut at = slot.parent;
+        let mut circle = Circle::default();
         while at != ROOT {
+            if circle.closes(at) {
+                return None;
+            }
             let place = self.place_in_head(at)?;
             at = place.parent;
             names.push(place.name);

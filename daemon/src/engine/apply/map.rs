@@ -18,6 +18,7 @@ use nix::libc::stat as RawStat;
 use nix::sys::stat::fstat;
 
 use super::super::Answer;
+use super::super::circle::Circle;
 use super::area::Area;
 use super::hand::{Hand, Spot, is_dir, open_beneath};
 use crate::tree::{At, Dentry, FIRST_INO, Ino, Kind, Place, Places, ROOT, Root, Slot};
@@ -214,6 +215,19 @@ impl<'a> Map<'a> {
             depth += 1;
         }
         depth
+    }
+
+    /// Whether the head has a directory below itself, as only a damaged state has one.
+    pub fn is_below_itself(&self, dir: Ino) -> bool {
+        let mut circle = Circle::default();
+        let mut at = dir;
+        while let Some(above) = self.above(at) {
+            if circle.closes(at) {
+                return true;
+            }
+            at = above.0;
+        }
+        false
     }
 
     /// Its path in the head below the base directory, for messages.

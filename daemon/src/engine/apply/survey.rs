@@ -1,6 +1,7 @@
 //! Before anything is touched: what an apply will do, what it needs, and what would stop it half-way.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -103,6 +104,12 @@ pub(super) fn check(map: &Map<'_>, plan: &ApplyPlan) -> Result<(), ApplyError> {
             path: map.path(ino),
             why,
         };
+        if inode.kind == Kind::Dir && (map.names(ino).len() > 1 || map.is_below_itself(ino)) {
+            let why = "the store is damaged: it is in two places, or below itself".to_owned();
+            // Its path may have no end.
+            let path = PathBuf::from(format!("the directory with number {ino}"));
+            return Err(ApplyError::Refused { path, why });
+        }
         if inode.kind != Kind::Dir && inode.nlink > LINKS_MAX {
             return Err(refuse(format!("more than {LINKS_MAX} hard links")));
         }

@@ -6,12 +6,10 @@ use std::collections::{BTreeSet, HashMap};
 use nix::errno::Errno;
 
 use crate::base::{self, BaseStat};
+use crate::engine::circle::Circle;
 use crate::engine::service::states::View;
 use crate::engine::{Answer, Engine};
 use crate::tree::{Dentry, FIRST_INO, Ino, Inode, Kind, ROOT, Root, Slot};
-
-/// Directories above one that are looked at: more than any path that was ever made has.
-const DEPTH_MAX: usize = 1 << 20;
 
 /// Objects of the base that a comparison looked at. Their places are known for as long as this lives, whatever the kernel
 /// forgets: each is held as if the kernel held it once more.
@@ -231,13 +229,14 @@ impl<'a> Names<'a> {
     /// The path of a directory; `None` if it is not there.
     pub fn dir_path(&self, dir: Ino) -> Option<Vec<u8>> {
         let mut way: Vec<(Ino, Slot)> = Vec::new();
+        let mut circle = Circle::default();
         let mut at = dir;
         let mut path = loop {
             if let Some(known) = self.paths.borrow().get(&at) {
                 break known.clone();
             }
             match self.dir_slot(at) {
-                Some(slot) if way.len() < DEPTH_MAX => {
+                Some(slot) if !circle.closes(at) => {
                     let above = slot.parent;
                     way.push((at, slot));
                     at = above;

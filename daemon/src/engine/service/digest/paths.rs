@@ -1,6 +1,8 @@
 //! The paths of a state, and those at which two states may differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+
+use nix::errno::Errno;
 
 use super::Stop;
 use crate::engine::service::diff::{Names, Peeks, join, slots_of_changed};
@@ -16,6 +18,24 @@ pub(in crate::engine::service) type Paths = BTreeMap<Vec<u8>, Ino>;
 pub(in crate::engine::service) type Each<'a> =
     &'a mut dyn FnMut(&Names<'_>, &[u8], Ino) -> Answer<()>;
 
+/// Directories that a walk has entered. Each is in one place: one that is come to again has two, or is below itself, and what would be
+/// told of it has no end.
+#[derive(Default)]
+struct Entered(HashSet<Ino>);
+
+impl Entered {
+    fn enter(&mut self, dir: Ino) -> Answer<()> {
+        if self.0.insert(dir) {
+            return Ok(());
+        }
+        tracing::error!(
+            dir,
+            "a directory is in two places; `llctl verify` names them"
+        );
+        Err(Errno::EIO)
+    }
+}
+
 /// A directory that is being walked.
 struct Level<'a> {
     /// What it has, held for as long as what is below may be asked for.
@@ -24,15 +44,18 @@ struct Level<'a> {
     path: Vec<u8>,
 }
 
-/// Gives each path of a state to `each`, a directory before what is in it, names in order. What is remembered is one directory a level.
+/// Gives each path of a state to `each`, a directory before what is in it, names in order. What is remembered is one directory a level, and a number
+/// for each.
 pub(in crate::engine::service) fn all(
     engine: &Engine,
     view: &View,
     stop: &Stop,
     each: Each<'_>,
 ) -> Answer<()> {
-    let enter = |dir: Ino, path: Vec<u8>| -> Answer<Level<'_>> {
+    let mut entered = Entered::default();
+    let mut enter = |dir: Ino, path: Vec<u8>| -> Answer<Level<'_>> {
         stop.check()?;
+        entered.enter(dir)?;
         let peeks = Peeks::new(engine);
         let mut children = Names::new(&peeks, view).children(dir)?;
         children.sort_unstable_by(|a, b| a.0.cmp(&b.0));
@@ -100,12 +123,14 @@ fn below(
     paths: &mut Paths,
 ) -> Answer<()> {
     let mut left = vec![(path, ino, kind)];
+    let mut entered = Entered::default();
     while let Some((path, ino, kind)) = left.pop() {
         // What is there already is there with all below it.
         if paths.insert(path.clone(), ino).is_some() || kind != Kind::Dir {
             continue;
         }
         stop.check()?;
+        entered.enter(ino)?;
         for (slot, ino, kind) in names.children(ino)? {
             left.push((join(path.clone(), slot.name.as_bytes()), ino, kind));
         }

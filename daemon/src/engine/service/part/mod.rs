@@ -142,7 +142,12 @@ fn any_chosen(names: &Names<'_>, globs: &Globs) -> Answer<bool> {
         return Ok(true);
     }
     let mut dirs = vec![ROOT];
+    let mut entered = BTreeSet::new();
     while let Some(dir) = dirs.pop() {
+        // In a damaged state one may be below itself.
+        if !entered.insert(dir) {
+            continue;
+        }
         for (slot, ino, kind) in names.children(dir)? {
             if names.path(&slot).is_some_and(|path| globs.matches(&path)) {
                 return Ok(true);

@@ -9,7 +9,7 @@ use llctl::protocol::{Finding, FindingKind, VerifySummary};
 use super::*;
 use crate::engine::service::digest;
 use crate::relay::Errand;
-use crate::tree::{Delta, Record};
+use crate::tree::{Delta, Record, Slot};
 
 fn bench() -> Bench {
     let place = Place::new();
@@ -241,6 +241,101 @@ fn states_that_contradict_themselves_are_told() {
     assert_eq!(finding.states, ["@live"]);
     assert_eq!(finding.path, Some(BytePath::from("x")));
     assert!(finding.what.contains("1 names"), "{finding:?}");
+}
+
+/// As a journal may say that somebody has made: each names what is wrong, and what is to be done with such a state has an end.
+#[test]
+fn directories_in_two_places_or_below_themselves_are_told_and_walked_once() {
+    type Forge = fn(&Bench) -> Vec<Delta>;
+    let cases: [(&str, &str, Forge); 5] = [
+        ("the base's, below itself", "is below itself", |b| {
+            vec![link(b.ino("d"), "x", b.ino("d"))]
+        }),
+        ("a new one, below itself", "has 2 names", |b| {
+            vec![link(b.ino("new/sub"), "up", b.ino("new"))]
+        }),
+        ("out of the tree", "is below itself", |b| {
+            let top = Slot::new(ROOT, b"new");
+            vec![
+                link(b.ino("new/sub"), "up", b.ino("new")),
+                Delta::Clear(top),
+            ]
+        }),
+        ("in two", "has 2 names", |b| {
+            vec![link(b.ino("d"), "again", b.ino("new"))]
+        }),
+        ("in the base, too", "is in two places", |b| {
+            vec![link(b.ino("new"), "again", b.ino("d"))]
+        }),
+    ];
+    for (what, told, forge) in cases {
+        let b = bench();
+        b.chmod("d", 0o700);
+        for dir in ["new", "new/sub", "other"] {
+            b.dir(dir);
+        }
+        b.file("new/sub/f", b"f");
+        b.snap("good");
+        let (d, sub) = (b.ino("d"), b.ino("new/sub"));
+        let deltas = forge(&b);
+        let mut state = b.engine.state.write();
+        b.engine
+            .commit(&mut state, &Record::Change(deltas))
+            .unwrap();
+        drop(state);
+        b.snap("bad");
+        let b = b.killed();
+        let (findings, _) = verify(&b);
+        let all = ["bad", "@live"];
+        let is_told = |f: &Finding| f.what.contains(told) && f.states == all;
+        assert!(findings.iter().any(is_told), "{what}: {findings:?}");
+        let good = |f: &Finding| f.states.iter().any(|state| state == "good");
+        assert!(!findings.iter().any(good), "{what}: {findings:?}");
+
+        // Whatever is answered.
+        digest::compute_all(&b.engine);
+        let (from, to) = ("good".parse().unwrap(), "bad".parse().unwrap());
+        let diff = b.host.diff(Some(&from), &to, &[], true, &mut |_| Ok(()));
+        let new = BytePath::from("new");
+        let log = b.host.log(&new, None, &mut |_| Ok(()));
+        let bad = [SnapName::new("bad").unwrap()];
+        let export = b.host.export(&bad, None, (0, 0), &mut |_| Ok(()));
+        let part = |glob: &str| llctl::protocol::Part {
+            of: llctl::protocol::PartOf::To("good".parse().unwrap()),
+            globs: vec![glob.to_owned()],
+        };
+        let stop = llctl::protocol::OnConflict::Stop;
+        let previews = ["no such thing", "new", "d"].map(|glob| {
+            let shown = b
+                .host
+                .preview_part(&part(glob), stop, true, &mut |_| Ok(()));
+            shown.map_err(|failure| failure.message)
+        });
+        let paths = [d, sub].map(|dir| b.engine.path_of(&Slot::new(dir, b"name")));
+        let moved = [d, sub].map(|dir| b.engine.rename(ROOT, b"other", dir, b"other", 0));
+        println!("{what}: {diff:?} {log:?} {export:?} {previews:?} {paths:?} {moved:?}");
+
+        // An apply would end in the middle.
+        if told != "is in two places" && what != "out of the tree" {
+            let refused = b.host.apply(&mut |_| Ok(())).unwrap_err();
+            assert!(refused.message.contains("untouched"), "{what}: {refused}");
+        }
+        assert!(b.place.base("d/b").exists(), "{what}");
+        b.host.revert(&from, true).unwrap();
+        assert_eq!(b.ino("new/sub"), sub, "{what}");
+        b.host.delete(&bad).unwrap();
+        b.host.apply(&mut |_| Ok(())).unwrap();
+        assert!(b.place.base("new/sub/f").exists(), "{what}");
+        assert!(b.place.base("d/b").exists(), "{what}");
+    }
+}
+
+fn link(dir: Ino, name: &str, ino: Ino) -> Delta {
+    Delta::Link {
+        slot: Slot::new(dir, name.as_bytes()),
+        ino,
+        kind: Kind::Dir,
+    }
 }
 
 #[test]

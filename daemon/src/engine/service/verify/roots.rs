@@ -8,9 +8,11 @@ use llctl::protocol::FindingKind;
 
 use super::{Affected, Scrub, Step, path_in};
 use crate::engine::Engine;
+use crate::engine::circle::Circle;
+use crate::engine::service::diff::{Names, Peeks};
 use crate::engine::service::states::View;
 use crate::tree::diff::key;
-use crate::tree::{Dentry, FIRST_INO, FileBlock, Ino, Kind, ROOT, Root, Slot};
+use crate::tree::{Dentry, FIRST_INO, FileBlock, Ino, Kind, Places, ROOT, Root, Slot};
 
 /// Names by which the overlay of one state knows each inode; kept from state to state by what differs.
 #[derive(Default)]
@@ -40,11 +42,13 @@ type Wrong = (Ino, String);
 /// Checks all states. A state's faults are told once, with all states that share them.
 pub(super) fn check(engine: &Engine, scrub: &mut Scrub<'_>) -> Step {
     let views = View::all(engine);
-    let places: HashSet<Ino> = engine.state.read().places.keys().copied().collect();
+    let of_base = engine.state.read().places.clone();
+    let places: HashSet<Ino> = of_base.keys().copied().collect();
     let mut files = HashSet::new();
     let mut counts = Counts::default();
     let mut wrong: HashMap<Wrong, Affected> = HashMap::new();
     let mut faults: BTreeSet<Wrong> = BTreeSet::new();
+    let mut misplaced: BTreeSet<Wrong> = BTreeSet::new();
     let mut before = Root::default();
     for view in &views {
         let root = &view.root;
@@ -62,7 +66,21 @@ pub(super) fn check(engine: &Engine, scrub: &mut Scrub<'_>) -> Step {
         for slot in &touched.slots {
             faults.extend(name_faults(root, slot, &places));
         }
-        for fault in &faults {
+        // Whether one is below itself is a matter of all that are above it.
+        let moved = touched.slots.iter().filter_map(|slot| {
+            let Dentry::Here(ino, Kind::Dir) = root.dentry(slot.at())? else {
+                return None;
+            };
+            Some(ino)
+        });
+        let dirs: BTreeSet<Ino> = moved.chain(misplaced.iter().map(|(ino, _)| *ino)).collect();
+        let peeks = Peeks::new(engine);
+        let names = Names::new(&peeks, view);
+        let each = dirs.into_iter();
+        misplaced = each
+            .flat_map(|dir| place_faults(&names, dir, &of_base))
+            .collect();
+        for fault in faults.iter().chain(&misplaced) {
             let path = path_in(engine, view, fault.0);
             wrong
                 .entry(fault.clone())
@@ -166,6 +184,33 @@ fn inode_faults(root: &Root, ino: Ino, names: u32, places: &HashSet<Ino>) -> Vec
         fault(format!(
             "inode {ino} has {names} names, and should have {wanted}"
         ));
+    }
+    faults
+}
+
+/// What is wrong with where a directory is.
+fn place_faults(names: &Names<'_>, dir: Ino, of_base: &Places) -> Vec<Wrong> {
+    let mut faults = Vec::new();
+    let root = &names.view.root;
+    if let Some(place) = of_base.get(&dir)
+        && root.dentry(place.at()).is_none()
+        && names.has_dir(place.parent)
+        && root.inode(dir).is_none_or(|inode| inode.nlink > 0)
+    {
+        faults.push((dir, format!("the directory {dir} is in two places")));
+    }
+    // A path that leads to the top leads nowhere twice.
+    if names.has_dir(dir) {
+        return faults;
+    }
+    let mut circle = Circle::default();
+    let mut at = dir;
+    while let Some(slot) = names.dir_slot(at) {
+        if circle.closes(at) {
+            faults.push((dir, format!("the directory {dir} is below itself")));
+            break;
+        }
+        at = slot.parent;
     }
     faults
 }
