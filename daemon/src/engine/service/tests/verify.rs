@@ -303,6 +303,7 @@ fn directories_in_two_places_or_below_themselves_are_told_and_walked_once() {
         let part = |glob: &str| llctl::protocol::Part {
             of: llctl::protocol::PartOf::To("good".parse().unwrap()),
             globs: vec![glob.to_owned()],
+            there: Vec::new(),
         };
         let stop = llctl::protocol::OnConflict::Stop;
         let previews = ["no such thing", "new", "d"].map(|glob| {
@@ -317,14 +318,14 @@ fn directories_in_two_places_or_below_themselves_are_told_and_walked_once() {
 
         // An apply would end in the middle.
         if told != "is in two places" && what != "out of the tree" {
-            let refused = b.host.apply(&mut |_| Ok(())).unwrap_err();
+            let refused = b.host.apply(None, &mut |_| Ok(())).unwrap_err();
             assert!(refused.message.contains("untouched"), "{what}: {refused}");
         }
         assert!(b.place.base("d/b").exists(), "{what}");
         b.host.revert(&from, true).unwrap();
         assert_eq!(b.ino("new/sub"), sub, "{what}");
-        b.host.delete(&bad).unwrap();
-        b.host.apply(&mut |_| Ok(())).unwrap();
+        b.host.delete(&bad, None).unwrap();
+        b.host.apply(None, &mut |_| Ok(())).unwrap();
         assert!(b.place.base("new/sub/f").exists(), "{what}");
         assert!(b.place.base("d/b").exists(), "{what}");
     }
