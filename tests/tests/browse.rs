@@ -16,7 +16,7 @@ use llfs_tests::command::Run;
 use llfs_tests::killer::{kill_worker, worker_of};
 use llfs_tests::manifest::{Ignore, Manifest, walk};
 use llfs_tests::mounted::Mounted;
-use llfs_tests::{seeded, sys, tree};
+use llfs_tests::{preload, seeded, sys, tree};
 use nix::errno::Errno;
 
 const OBJECTS: usize = 200;
@@ -249,6 +249,38 @@ fn a_store_through_a_mapping_is_not_kept() {
     llfs_tests::command::until("what was stored is gone", Duration::from_secs(20), || {
         (shown() == vec![b'a'; 8192]).then_some(())
     });
+}
+
+/// A library in which writing all files back has failed for one of them, as it may be told of any.
+const FAILS: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+int syncfs(int fd) {
+    static int (*real)(int);
+    if (!real) real = dlsym(RTLD_NEXT, "syncfs");
+    if (real(fd)) return -1;
+    errno = EIO;
+    return -1;
+}
+"#;
+
+/// Kernels that only begin to write back tell what went wrong so far, too: the request for the free space, which comes behind the
+/// writes of all others, is sent all the same.
+#[test]
+fn a_snapshot_waits_for_the_stores_of_others_although_one_file_could_not_be_written_back() {
+    let mounted = Mounted::prepare("browse-failed");
+    let library = preload::library(mounted.scratch.path(), "fails", FAILS);
+    mounted.mount_run().env("LD_PRELOAD", library).ok();
+    let asked = || {
+        let metrics = mounted.json(&["metrics"]);
+        let operations = metrics["operations"].as_array().unwrap().iter();
+        let mut counts = operations.filter(|op| op["operation"] == "statfs");
+        counts.next().unwrap()["count"].as_u64().unwrap()
+    };
+    let before = asked();
+    mounted.snap("s");
+    assert!(asked() > before);
 }
 
 #[test]

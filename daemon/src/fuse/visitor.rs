@@ -167,10 +167,11 @@ fn ask_space(mountpoint: &Path, flush: bool) -> io::Result<()> {
         .read(true)
         .custom_flags(libc::O_DIRECTORY)
         .open(mountpoint)?;
-    if flush {
-        syncfs(&root)?;
-    }
-    // Answered by the daemon, never from a cache.
+    let flushed = match flush {
+        true => syncfs(&root),
+        false => Ok(()),
+    };
+    // Answered by the daemon, never from a cache; also when one of the files could not be written back, behind the writes of the others.
     fstatfs(&root)?;
-    Ok(())
+    Ok(flushed?)
 }

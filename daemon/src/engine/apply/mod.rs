@@ -88,8 +88,8 @@ impl Engine {
         self.apply_for(None, progress, &mut |_| ())
     }
 
-    /// The same for a client, if it is what was `shown` ([`unchanged::fingerprint`]). The next record that this thread writes after `staged` was called is the one after which
-    /// the apply is finished in any case, by the next worker if need be.
+    /// The same for a client, if it is what was `shown` ([`unchanged::fingerprint`]). The next record that this thread writes
+    /// after `staged` was called is the one after which the apply is finished in any case, by the next worker if need be.
     pub(super) fn apply_for(
         &self,
         shown: Option<u64>,

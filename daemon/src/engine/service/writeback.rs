@@ -140,9 +140,8 @@ fn failed(engine: &Engine, error: &ApplyError) -> Failure {
     match error {
         ApplyError::Refused { .. } => Failure::new(ErrorKind::Invalid, text)
             .with_hint("put that right, then apply again; nothing was lost"),
-        ApplyError::Changed => {
-            Failure::new(ErrorKind::Conflict, text).with_hint("nothing was done; look again")
-        }
+        ApplyError::Changed => Failure::new(ErrorKind::Conflict, text)
+            .with_hint("look again; where programs go on writing, `--yes` applies what is there at that moment"),
         ApplyError::NoSpace { .. } => Failure::new(ErrorKind::NoSpace, text)
             .with_hint("free space on the directory's disk, then apply again"),
         ApplyError::Unprepared(trouble) => failure::failed(engine, &text, trouble.errno),
