@@ -134,10 +134,8 @@ fn of_two_mounts_with_two_stores_there_is_one() {
         let mounted = Mounted::prepare("at-once-stores");
         let other = mounted.llfs(&["mount"]).arg(&mounted.dir).arg("--store");
         let other = other.arg(mounted.scratch.path().join("other"));
-        let other = match elsewhere {
-            true => other.env("XDG_RUNTIME_DIR", mounted.scratch.dir("elsewhere")),
-            false => other,
-        };
+        let elsewhere = elsewhere.then(|| mounted.scratch.dir("elsewhere"));
+        let other = with_sockets_in(other, elsewhere.as_deref());
         let ends = race(&mounted, mounted.mount_run(), "bind", other);
         assert_eq!(mountinfo::stacked(&mounted.dir), 1, "{ends:?}");
         let [None, Some(why)] = ends else {

@@ -3,6 +3,7 @@
 use llctl::config::is_automatic;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::Engine;
 use crate::tree::diff::key;
 use crate::tree::{Ino, Root, State, StateId};
 
@@ -31,25 +32,28 @@ fn same(old: &Root, new: &Root) -> bool {
             .all(|item| hidden(key(&item).ino()))
 }
 
-/// A number for what an apply would write, and for the snapshots that somebody asked for and that it gives up: another one if these are
-/// others. Files without a name are passed over. At the cost of all that differs from the base.
-pub(super) fn fingerprint(state: &State) -> u64 {
-    let (mut sum, mut bytes) = (Xxh3::new(), Vec::new());
-    let head = &state.head;
-    let named = |ino: Ino| !head.orphans.contains(&ino);
-    for (slot, entry) in &head.dentries {
-        add(&mut sum, &mut bytes, &(slot, entry.get()));
+impl Engine {
+    /// A number for what an apply would write, and for the snapshots that somebody asked for and that it gives up: another one if
+    /// these are others. Files without a name are passed over. At the cost of all that differs from the base.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let state = self.state.read().clone();
+        let (mut sum, mut bytes) = (Xxh3::new(), Vec::new());
+        let head = &state.head;
+        let named = |ino: Ino| !head.orphans.contains(&ino);
+        for (slot, entry) in &head.dentries {
+            add(&mut sum, &mut bytes, &(slot, entry.get()));
+        }
+        for (ino, inode) in head.inodes.iter().filter(|(ino, _)| named(**ino)) {
+            add(&mut sum, &mut bytes, &(ino, &**inode));
+        }
+        for (at, extent) in head.extents.iter().filter(|(at, _)| named(at.ino())) {
+            add(&mut sum, &mut bytes, &(at.ino(), at.block(), extent));
+        }
+        for (id, _) in (state.snapshots.iter()).filter(|(_, s)| !is_automatic(&s.meta)) {
+            add(&mut sum, &mut bytes, id);
+        }
+        sum.digest()
     }
-    for (ino, inode) in head.inodes.iter().filter(|(ino, _)| named(**ino)) {
-        add(&mut sum, &mut bytes, &(ino, &**inode));
-    }
-    for (at, extent) in head.extents.iter().filter(|(at, _)| named(at.ino())) {
-        add(&mut sum, &mut bytes, &(at.ino(), at.block(), extent));
-    }
-    for (id, _) in (state.snapshots.iter()).filter(|(_, s)| !is_automatic(&s.meta)) {
-        add(&mut sum, &mut bytes, id);
-    }
-    sum.digest()
 }
 
 fn add(sum: &mut Xxh3, bytes: &mut Vec<u8>, part: &impl serde::Serialize) {

@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::{Answer, Engine, errno, unchanged};
+use super::{Answer, Engine, errno};
 use crate::base::{self, Base};
 use crate::store::{self, Store};
 use crate::tree::diff::Changes;
@@ -88,7 +88,7 @@ impl Engine {
         self.apply_for(None, progress, &mut |_| ())
     }
 
-    /// The same for a client, if it is what was `shown` ([`unchanged::fingerprint`]). The next record that this thread writes
+    /// The same for a client, if it is what was `shown` ([`Engine::fingerprint`]). The next record that this thread writes
     /// after `staged` was called is the one after which the apply is finished in any case, by the next worker if need be.
     pub(super) fn apply_for(
         &self,
@@ -108,24 +108,17 @@ impl Engine {
     ) -> Result<ApplyDone, ApplyError> {
         let _turn = self.turn.lock();
         let begun = Instant::now();
-        if let Some(kernel) = self.kernel.get()
-            && let Err(e) = kernel.flush()
-        {
-            tracing::warn!("dirty mappings could not be flushed: {e}");
-        }
+        self.flush_mappings();
         // A worker that comes after this one makes the kernel forget everything.
         self.relay.set_applying(true);
         let done = {
             let _gate = self.gate.write();
-            let is = |shown| shown == unchanged::fingerprint(&self.state.read().clone());
-            if !shown.is_none_or(is) {
-                self.relay.set_applying(false);
-                return Err(ApplyError::Changed);
-            }
-            self.other_base();
-            let done = self.apply_alone(progress, staged, hook);
-            self.other_base();
-            done
+            self.check_shown(shown).and_then(|()| {
+                self.other_base();
+                let done = self.apply_alone(progress, staged, hook);
+                self.other_base();
+                done
+            })
         };
         let (plan, old) = done.inspect_err(|_| self.relay.set_applying(false))?;
         self.forget_old_names(&old);
@@ -138,6 +131,17 @@ impl Engine {
             plan,
             took: begun.elapsed(),
         })
+    }
+
+    /// Whether an apply would write what was `shown` to whoever wants it.
+    ///
+    /// # Errors
+    /// It would not.
+    pub(super) fn check_shown(&self, shown: Option<u64>) -> Result<(), ApplyError> {
+        match shown.is_none_or(|shown| shown == self.fingerprint()) {
+            true => Ok(()),
+            false => Err(ApplyError::Changed),
+        }
     }
 
     /// The apply, with the gate held exclusively; the head as it was before.

@@ -12,7 +12,6 @@ use super::{diff, failure};
 use crate::control::Sink;
 use crate::engine::Engine;
 use crate::engine::apply::{self, ApplyError};
-use crate::engine::unchanged;
 
 /// How often the client is told how far it is.
 const TOLD: Duration = Duration::from_millis(100);
@@ -21,7 +20,7 @@ const TOLD: Duration = Duration::from_millis(100);
 pub(super) fn plan(engine: &Engine) -> Result<ApplyPlan, Failure> {
     // As an apply begins. First, since it stands for what is told then.
     engine.flush_mappings();
-    let shown = Some(unchanged::fingerprint(&engine.state.read().clone()));
+    let shown = Some(engine.fingerprint());
     let changes = counts(engine)?;
     let plan = engine.plan_apply().map_err(|e| failed(engine, &e))?;
     let (snapshots, discarded) = {
@@ -46,11 +45,8 @@ pub(super) fn plan(engine: &Engine) -> Result<ApplyPlan, Failure> {
 /// It would not.
 pub(super) fn check(engine: &Engine, shown: Option<u64>) -> Result<(), Failure> {
     engine.flush_mappings();
-    let now = || unchanged::fingerprint(&engine.state.read().clone());
-    match shown.is_none_or(|shown| shown == now()) {
-        true => Ok(()),
-        false => Err(failed(engine, &ApplyError::Changed)),
-    }
+    let checked = engine.check_shown(shown);
+    checked.map_err(|error| failed(engine, &error))
 }
 
 /// Snapshots are relative to the base as it is, and are worth nothing once it is another.

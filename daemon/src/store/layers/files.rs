@@ -59,24 +59,23 @@ impl FileCache {
 
     /// The layer's checksums were replaced.
     pub fn forget_sums(&self, id: LayerId) {
-        let mut cache = self.cache.lock();
-        cache.forgotten += 1;
-        let kept = |key: &(LayerId, Part)| key.0 != id || !matches!(key.1, Part::Sums(_));
-        cache.files.retain(|key, _| kept(key));
+        self.let_go(|key| key.0 == id && matches!(key.1, Part::Sums(_)));
     }
 
     /// The layer's data has a pack in its place.
     pub fn forget_data(&self, id: LayerId) {
-        let mut cache = self.cache.lock();
-        cache.forgotten += 1;
-        cache.files.remove(&(id, Part::Data));
+        self.let_go(|key| *key == (id, Part::Data));
     }
 
     /// The layer is gone.
     pub fn forget(&self, id: LayerId) {
+        self.let_go(|key| key.0 == id);
+    }
+
+    fn let_go(&self, of: impl Fn(&(LayerId, Part)) -> bool) {
         let mut cache = self.cache.lock();
         cache.forgotten += 1;
-        cache.files.retain(|key, _| key.0 != id);
+        cache.files.retain(|key, _| !of(key));
     }
 
     fn get(&self, id: LayerId, part: Part, how: OpenHow) -> io::Result<Arc<dyn DiskFile>> {

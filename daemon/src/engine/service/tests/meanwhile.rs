@@ -784,12 +784,7 @@ fn keep_last(count: u32) -> String {
 fn automatic(b: &Bench, names: &[&str]) {
     for name in names {
         b.file(name, name.as_bytes());
-        let meta = SnapMeta {
-            reason: Some("automatic".to_owned()),
-            ..SnapMeta::default()
-        };
-        let name = SnapName::new(*name).unwrap();
-        b.host.snap(Some(&name), None, &meta).unwrap();
+        b.snap_automatic(name);
     }
 }
 

@@ -249,10 +249,23 @@ impl Bench {
     }
 
     pub(super) fn snap(&self, name: &str) {
+        self.snap_with(name, SnapMeta::default());
+    }
+
+    /// A snapshot that nobody asked for.
+    fn snap_automatic(&self, name: &str) {
+        self.snap_with(
+            name,
+            SnapMeta {
+                reason: Some("automatic".to_owned()),
+                ..SnapMeta::default()
+            },
+        );
+    }
+
+    fn snap_with(&self, name: &str, meta: SnapMeta) {
         let name = SnapName::new(name).unwrap();
-        self.host
-            .snap(Some(&name), None, &SnapMeta::default())
-            .unwrap();
+        self.host.snap(Some(&name), None, &meta).unwrap();
     }
 
     /// What differs, all of it.

@@ -22,15 +22,6 @@ fn changed(failure: &Failure) -> bool {
     failure.kind == ErrorKind::Conflict && failure.message.contains("since you were asked")
 }
 
-/// A snapshot that nobody asked for.
-fn automatic(b: &Bench, text: &str) {
-    let meta = SnapMeta {
-        reason: Some("automatic".to_owned()),
-        ..SnapMeta::default()
-    };
-    b.host.snap(Some(&name(text)), None, &meta).unwrap();
-}
-
 #[test]
 fn another_snapshot_of_the_name_is_not_deleted() {
     let b = Place::new().open();
@@ -52,7 +43,7 @@ fn another_snapshot_of_the_name_is_not_deleted() {
 fn nothing_is_pruned_that_was_not_shown() {
     let b = Place::new().open();
     for number in 0..4 {
-        automatic(&b, &format!("s{number}"));
+        b.snap_automatic(&format!("s{number}"));
     }
     let rules = Retention {
         keep_last: 1,
@@ -66,13 +57,13 @@ fn nothing_is_pruned_that_was_not_shown() {
     let shown = plan(&b);
     assert_eq!(shown.len(), 3);
     // Another one comes, and now `s3` would go as well.
-    automatic(&b, "s4");
+    b.snap_automatic("s4");
     let done = prune(&shown).unwrap();
     let gone: Vec<u64> = done.snapshots.iter().map(|gone| gone.id.unwrap()).collect();
     assert_eq!((gone, done.kept), (shown, 2));
     assert_eq!(names(&b), ["s3", "s4"]);
     // One that was to go is pinned, or is gone.
-    automatic(&b, "s5");
+    b.snap_automatic("s5");
     let shown = plan(&b);
     assert_eq!(shown, [id(&b, "s3"), id(&b, "s4")]);
     let pin = MetaEdit {
@@ -121,7 +112,7 @@ fn nothing_is_applied_that_was_not_shown() {
     refused(shown);
     // After a refusal everything goes on, and what comes by itself is no reason.
     let shown = plan(&b);
-    automatic(&b, "by itself");
+    b.snap_automatic("by itself");
     assert_eq!(plan(&b), shown);
     apply(shown).unwrap();
     assert_eq!(fs::read(b.place.base("a")).unwrap(), b"Z\n");
