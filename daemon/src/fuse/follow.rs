@@ -101,9 +101,9 @@ impl Follower {
         }
     }
 
-    fn wake_neighbour(&self) {
+    fn wake_neighbour(&mut self) {
         if let (Some(neighbour), Some(allowed), Some(pinned)) =
-            (&self.neighbour, &self.allowed, self.pinned)
+            (&mut self.neighbour, &self.allowed, self.pinned)
             && let Some(other) = cpus(allowed).find(|cpu| *cpu != pinned)
         {
             neighbour.wake(other);
@@ -119,7 +119,7 @@ impl Follower {
             self.release();
             return;
         }
-        if neighbour::pin(cpu).is_ok() {
+        if neighbour::pin(0, cpu).is_ok() {
             self.pinned = Some(cpu);
         }
     }

@@ -5,20 +5,21 @@
 //! machine 20 to 35 µs, ten times what a request costs otherwise. A thread that spins on the other CPU stops that: program and
 //! session thread stay together.
 //!
-//! It takes nothing from anybody: it has the lowest priority (nice 19) and the shortest slice, rests as soon as
-//! somebody else wants its CPU (which then does not look idle anyhow), and sleeps when no request has come for a while.
+//! It takes nothing from anybody: it has the lowest priority (nice 19) and the shortest slice, gives its CPU away to whoever
+//! waits for it each microsecond, rests as soon as somebody has used it for long (it does not look idle then anyhow), and
+//! sleeps when no request has come for a while.
 //! On more than two CPUs the scheduler would find yet another one, so there it is not used; nor where the CPU time of this
 //! process is limited.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, gettid};
 
 /// It sleeps after so long without a request.
 const QUIET: Duration = Duration::from_micros(800);
@@ -31,13 +32,15 @@ const REST: Duration = Duration::from_millis(1);
 pub(super) struct Neighbour {
     shared: Arc<Shared>,
     thread: Thread,
+    /// Where it spins.
+    cpu: Option<usize>,
 }
 
 struct Shared {
+    /// Its thread id; 0 as long as it is not humble.
+    tid: AtomicI32,
     /// Counts requests.
     served: AtomicU32,
-    /// Where to spin.
-    cpu: AtomicUsize,
     /// Asked for and not asleep again.
     awake: AtomicBool,
     /// Somebody else wanted the CPU: not to be woken for a while.
@@ -52,8 +55,8 @@ impl Neighbour {
     /// The system's, if it has no thread to give.
     pub fn start() -> io::Result<Self> {
         let shared = Arc::new(Shared {
+            tid: AtomicI32::new(0),
             served: AtomicU32::new(0),
-            cpu: AtomicUsize::new(0),
             awake: AtomicBool::new(false),
             resting: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -65,6 +68,7 @@ impl Neighbour {
         Ok(Self {
             shared,
             thread: thread.thread().clone(),
+            cpu: None,
         })
     }
 
@@ -74,8 +78,19 @@ impl Neighbour {
     }
 
     /// Has it spin on `cpu`, as long as requests come.
-    pub fn wake(&self, cpu: usize) {
-        self.shared.cpu.store(cpu, Relaxed);
+    pub fn wake(&mut self, cpu: usize) {
+        let tid = self.shared.tid.load(Relaxed);
+        if tid == 0 {
+            return;
+        }
+        // It is put there before it wakes up: on the CPU where the program is it would chase the program away, to the very
+        // CPU that it goes to.
+        if self.cpu != Some(cpu) {
+            if pin(tid, cpu).is_err() {
+                return;
+            }
+            self.cpu = Some(cpu);
+        }
         if !self.shared.awake.load(Relaxed) && !self.shared.resting.load(Relaxed) {
             self.shared.awake.store(true, Relaxed);
             self.thread.unpark();
@@ -92,11 +107,10 @@ impl Drop for Neighbour {
 
 impl Shared {
     fn live(&self) {
-        if let Err(error) = be_humble() {
-            tracing::debug!(%error, "no neighbour: it would not be humble");
-            // `awake` for ever: nobody wakes it.
-            self.awake.store(true, Relaxed);
-            return;
+        match be_humble() {
+            Ok(()) => self.tid.store(gettid().as_raw(), Relaxed),
+            // Nobody wakes it.
+            Err(error) => return tracing::debug!(%error, "no neighbour: it would not be humble"),
         }
         while !self.ended.load(Relaxed) {
             if !self.awake.load(Relaxed) {
@@ -115,22 +129,14 @@ impl Shared {
 
     /// Spins until it is quiet, or somebody else wants this CPU, which the answer tells.
     fn spin(&self) -> bool {
-        let mut cpu = usize::MAX;
         let mut served = self.served.load(Relaxed);
         let mut now = Instant::now();
         let mut last_request = now;
         loop {
-            let wanted = self.cpu.load(Relaxed);
-            if wanted != cpu {
-                if pin(wanted).is_err() {
-                    return true;
-                }
-                cpu = wanted;
-                now = Instant::now();
-            }
             for _ in 0..16 {
                 std::hint::spin_loop();
             }
+            thread::yield_now();
             let before = std::mem::replace(&mut now, Instant::now());
             let count = self.served.load(Relaxed);
             if count != served {
@@ -145,11 +151,11 @@ impl Shared {
     }
 }
 
-/// Has this thread run on that CPU only.
-pub(super) fn pin(cpu: usize) -> nix::Result<()> {
+/// Has a thread (0: this one) run on that CPU only.
+pub(super) fn pin(tid: i32, cpu: usize) -> nix::Result<()> {
     let mut one = CpuSet::new();
     one.set(cpu)?;
-    sched_setaffinity(Pid::from_raw(0), &one)
+    sched_setaffinity(Pid::from_raw(tid), &one)
 }
 
 /// The lowest priority that an idle CPU does not have, and the shortest slice that the scheduler grants (100 µs, since
@@ -185,11 +191,12 @@ mod tests {
 
     #[test]
     fn it_sleeps_when_no_request_comes() {
-        let neighbour = Neighbour::start().unwrap();
+        let mut neighbour = Neighbour::start().unwrap();
         let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
         let cpu = (0..CpuSet::count())
             .find(|c| allowed.is_set(*c).unwrap())
             .unwrap();
+        await_that("it is humble", || neighbour.shared.tid.load(Relaxed) != 0);
         for _ in 0..3 {
             await_that("it has rested", || !neighbour.shared.resting.load(Relaxed));
             neighbour.wake(cpu);
