@@ -189,18 +189,38 @@ mod tests {
         }
     }
 
+    fn humble() -> Neighbour {
+        let neighbour = Neighbour::start().unwrap();
+        await_that("it is humble", || neighbour.shared.tid.load(Relaxed) != 0);
+        neighbour
+    }
+
+    fn allowed() -> Vec<usize> {
+        let mask = sched_getaffinity(Pid::from_raw(0)).unwrap();
+        (0..CpuSet::count())
+            .filter(|cpu| mask.is_set(*cpu).unwrap())
+            .collect()
+    }
+
     #[test]
     fn it_sleeps_when_no_request_comes() {
-        let mut neighbour = Neighbour::start().unwrap();
-        let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
-        let cpu = (0..CpuSet::count())
-            .find(|c| allowed.is_set(*c).unwrap())
-            .unwrap();
-        await_that("it is humble", || neighbour.shared.tid.load(Relaxed) != 0);
+        let mut neighbour = humble();
         for _ in 0..3 {
             await_that("it has rested", || !neighbour.shared.resting.load(Relaxed));
-            neighbour.wake(cpu);
+            neighbour.wake(allowed()[0]);
             await_that("it sleeps", || !neighbour.shared.awake.load(Relaxed));
+        }
+    }
+
+    #[test]
+    fn it_wakes_up_where_it_is_wanted_and_nowhere_else() {
+        let mut neighbour = humble();
+        let tid = Pid::from_raw(neighbour.shared.tid.load(Relaxed));
+        for cpu in allowed().into_iter().cycle().take(100) {
+            neighbour.wake(cpu);
+            let mut only = CpuSet::new();
+            only.set(cpu).unwrap();
+            assert_eq!(sched_getaffinity(tid).unwrap(), only);
         }
     }
 }

@@ -16,7 +16,7 @@ enum { LOOK_EVERY = 32, LOOK_AGAIN = 8 }; /* requests */
 enum { FAST = 150000, QUIET = 800000, TAKEN = 250000, REST = 1000000 }; /* nanoseconds */
 
 static atomic_uint served;
-static atomic_int spin_on, awake, resting;
+static atomic_int neighbour_is, awake, resting;
 static pthread_mutex_t sleeping = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t woken = PTHREAD_COND_INITIALIZER;
 
@@ -27,12 +27,13 @@ static uint64_t nanoseconds(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-static int pin(int cpu)
+/* A thread; 0: this one. */
+static int pin(int thread, int cpu)
 {
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(cpu, &one);
-    return sched_setaffinity(0, sizeof one, &one);
+    return sched_setaffinity(thread, sizeof one, &one);
 }
 
 static void pause_a_little(void)
@@ -48,17 +49,11 @@ static void pause_a_little(void)
 /* Until it is quiet (0), or somebody else wants the CPU (1). */
 static int spin(void)
 {
-    int cpu = -1;
     unsigned count = atomic_load(&served);
     uint64_t now = nanoseconds(), last = now;
     for (;;) {
-        int wanted = atomic_load(&spin_on);
-        if (wanted != cpu) {
-            pin(wanted);
-            cpu = wanted;
-            now = nanoseconds();
-        }
         pause_a_little();
+        sched_yield();
         uint64_t before = now;
         now = nanoseconds();
         if (atomic_load(&served) != count) {
@@ -76,6 +71,7 @@ static void *neighbour(void *nothing)
     struct { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; }
         humble = { sizeof humble, SCHED_OTHER, 0, 19, 0, 100000, 0, 0 };
     syscall(SYS_sched_setattr, 0, &humble, 0);
+    atomic_store(&neighbour_is, (int)syscall(SYS_gettid));
     for (;;) {
         pthread_mutex_lock(&sleeping);
         while (!atomic_load(&awake))
@@ -116,8 +112,13 @@ static int cpu_of(uint32_t pid)
 
 static void wake_neighbour(int other)
 {
-    atomic_store(&spin_on, other);
-    if (atomic_load(&awake) || atomic_load(&resting))
+    static int spins_on = -1;
+    int thread = atomic_load(&neighbour_is);
+    if (thread == 0)
+        return;
+    if (spins_on != other && pin(thread, other) == 0)
+        spins_on = other;
+    if (spins_on != other || atomic_load(&awake) || atomic_load(&resting))
         return;
     pthread_mutex_lock(&sleeping);
     atomic_store(&awake, 1);
@@ -138,7 +139,7 @@ void follow(uint32_t pid)
     looked = now;
     looked_at = count;
     int cpu = cpu_of(pid), before = pinned;
-    if (cpu != pinned && cpu >= 0 && pin(cpu) == 0)
+    if (cpu != pinned && cpu >= 0 && pin(0, cpu) == 0)
         pinned = cpu;
     until = (pinned == before ? LOOK_EVERY : LOOK_AGAIN) - 1;
     if (fast && pinned >= 0 && pinned < 2 && sysconf(_SC_NPROCESSORS_ONLN) == 2)
