@@ -166,7 +166,12 @@ impl Layers {
             for run in runs {
                 let part = &mut bytes[..run.len() * BLOCK as usize];
                 if run[0].is_none() {
-                    let read = data.read_at(part, u64::from(at) * BLOCK)?;
+                    let (offset, length) = (u64::from(at) * BLOCK, part.len() as u64);
+                    // What was given back since is zeros, for which the system need not fill its cache.
+                    let read = match data.is_hole(offset, length)? {
+                        true => 0,
+                        false => data.read_at(part, offset)?,
+                    };
                     part[read..].fill(0);
                 }
                 for (known, bytes) in run.iter().zip(part.chunks(BLOCK as usize)) {

@@ -1,5 +1,6 @@
-//! Making way for programs. A priority says nothing to a disk that takes requests as they come, which most do today
-//! (`/sys/block/*/queue/scheduler`), so the thread itself rests while the kernel has requests.
+//! Making way for programs. The lowest priority for the CPU still takes some of it, and delays who wakes up beside it; and a priority says nothing
+//! to a disk that takes requests as they come, which most do today (`/sys/block/*/queue/scheduler`). So the thread itself rests while
+//! programs are at work: the kernel has requests, or had some a moment ago (a compiler thinks for a while between two files).
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,11 +11,14 @@ use crate::engine::metrics::Metrics;
 const SHARE: u32 = 20;
 /// And so long at a time, at most: a base is read in the end whatever else goes on.
 const LONGEST: Duration = Duration::from_millis(200);
+/// Whoever had a request is at work for so long.
+const AT_WORK: Duration = Duration::from_secs(1);
 
-/// When a piece of work began, and how many requests there had been.
+/// When a piece of work began, how many requests there had been, and when that number was another one.
 pub(super) struct Pace {
     since: Instant,
     requests: u64,
+    last_request: Option<Instant>,
     #[cfg(test)]
     pub rests: u32,
 }
@@ -24,6 +28,7 @@ impl Pace {
         Pace {
             since: Instant::now(),
             requests: 0,
+            last_request: None,
             #[cfg(test)]
             rests: 0,
         }
@@ -31,7 +36,12 @@ impl Pace {
 
     /// Between two pieces of work; who unparks the thread ends a rest.
     pub fn make_way(&mut self, metrics: &Metrics) {
-        let rest = rest(self.since.elapsed(), metrics.requests() - self.requests);
+        let now = Instant::now();
+        let requests = metrics.requests();
+        if requests != self.requests {
+            (self.requests, self.last_request) = (requests, Some(now));
+        }
+        let rest = rest(now - self.since, self.last_request.map(|last| now - last));
         if !rest.is_zero() {
             #[cfg(test)]
             {
@@ -40,14 +50,14 @@ impl Pace {
             thread::park_timeout(rest);
         }
         self.since = Instant::now();
-        self.requests = metrics.requests();
     }
 }
 
-fn rest(worked: Duration, requests: u64) -> Duration {
-    match requests {
-        0 => Duration::ZERO,
-        _ => (worked * SHARE).min(LONGEST),
+/// After so much work, if the last request was so long ago.
+fn rest(worked: Duration, quiet: Option<Duration>) -> Duration {
+    match quiet {
+        Some(quiet) if quiet < AT_WORK => (worked * SHARE).min(LONGEST),
+        _ => Duration::ZERO,
     }
 }
 
@@ -58,8 +68,10 @@ mod tests {
     #[test]
     fn work_is_a_small_part_of_the_time_while_there_are_requests() {
         let worked = Duration::from_millis(3);
-        assert_eq!(rest(worked, 0), Duration::ZERO);
-        assert_eq!(rest(worked, 1), worked * SHARE);
-        assert_eq!(rest(Duration::from_secs(9), 1), LONGEST);
+        let moment = Some(AT_WORK / 2);
+        assert_eq!(rest(worked, None), Duration::ZERO);
+        assert_eq!(rest(worked, Some(AT_WORK)), Duration::ZERO);
+        assert_eq!(rest(worked, moment), worked * SHARE);
+        assert_eq!(rest(Duration::from_secs(9), moment), LONGEST);
     }
 }

@@ -319,7 +319,7 @@ fn a_chain_goes_on_when_a_link_is_gone() {
     assert_eq!(chain.of(&b.engine, id, &view).unwrap(), b.walked("three"));
 }
 
-/// Once for each time that programs asked for something since the last look.
+/// At each piece of work, as long as programs asked for something a moment ago.
 #[test]
 fn the_thread_makes_way_for_programs() {
     let b = base().open();
@@ -334,7 +334,10 @@ fn the_thread_makes_way_for_programs() {
             b.engine.metrics().count(crate::relay::Op::Read);
         }
         assert_eq!(chain.of(&b.engine, id, &view).unwrap(), b.walked("s"));
-        let rests = chain.contents.pace.as_ref().map(|pace| pace.rests);
-        assert_eq!(rests, Some(requests));
+        let rests = chain.contents.pace.as_ref().map_or(0, |pace| pace.rests);
+        match requests {
+            0 => assert_eq!(rests, 0),
+            _ => assert!(rests > 1, "{rests}"),
+        }
     }
 }
