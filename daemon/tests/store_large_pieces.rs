@@ -6,13 +6,11 @@
 mod simdisk;
 
 use llfs::store::{BLOCK, HostDisk, LayerId, Store, StoreOptions};
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use proptest::prelude::*;
 use simdisk::SimDisk;
 use simdisk::history::{BOOT, options, superblock};
 use simdisk::medium::Step;
 use std::fs::File;
-use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -175,27 +173,6 @@ impl Drop for Directory {
     }
 }
 
-/// Whether the block is in the system's cache (preadv2(2), RWF_NOWAIT).
-fn is_cached(path: &Path, block: u64) -> bool {
-    let file = File::open(path).unwrap();
-    // Nothing is to be read ahead because of this.
-    posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM).unwrap();
-    let mut byte = 0u8;
-    let part = libc::iovec {
-        iov_base: (&raw mut byte).cast(),
-        iov_len: 1,
-    };
-    let at = (block * BLOCK) as libc::off_t;
-    // SAFETY: one part of one byte, which lives until the call returns.
-    let read = unsafe { libc::preadv2(file.as_raw_fd(), &part, 1, at, libc::RWF_NOWAIT) };
-    let error = io::Error::last_os_error();
-    assert!(
-        read == 1 || error.raw_os_error() == Some(libc::EAGAIN),
-        "{error}"
-    );
-    read == 1
-}
-
 /// Which of so many blocks the system's cache has; see mincore(2). Unlike a read it leaves holes as they are.
 fn cached_blocks(path: &Path, blocks: u64) -> Vec<u64> {
     let file = File::options().read(true).write(true).open(path).unwrap();
@@ -273,11 +250,7 @@ fn the_cache_keeps_small_pieces_and_lets_go_of_large_ones() {
         .write_blocks(layer, 0, &bytes(32 << 12, 0), 100)
         .unwrap();
     let data = place.0.join(DATA);
-    let cached = || {
-        (0..33)
-            .filter(|&block| is_cached(&data, block))
-            .collect::<Vec<_>>()
-    };
+    let cached = || cached_blocks(&data, 33);
     assert_eq!(cached().len(), 33);
     store.sync_layers().unwrap();
     store.release_cached(true).unwrap();
@@ -288,7 +261,7 @@ fn the_cache_keeps_small_pieces_and_lets_go_of_large_ones() {
     );
     let mut out = vec![0; 16 << 12];
     store.read(layer, 4 << 12, &mut out, true).unwrap();
-    assert!(is_cached(&data, 4));
+    assert!(cached().contains(&4));
     store.release_cached(true).unwrap();
     let kept = cached();
     assert!(!kept.contains(&4) && !kept.contains(&19), "{kept:?}");

@@ -164,7 +164,8 @@ fn processor(line: &[u8]) -> Option<usize> {
     std::str::from_utf8(field).ok()?.trim_end().parse().ok()
 }
 
-fn cpus(set: &CpuSet) -> impl Iterator<Item = usize> {
+/// The CPUs of a set.
+pub(super) fn cpus(set: &CpuSet) -> impl Iterator<Item = usize> {
     (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false))
 }
 

@@ -178,6 +178,7 @@ fn be_humble() -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::follow::cpus;
     use super::*;
     use nix::sched::sched_getaffinity;
 
@@ -196,10 +197,7 @@ mod tests {
     }
 
     fn allowed() -> Vec<usize> {
-        let mask = sched_getaffinity(Pid::from_raw(0)).unwrap();
-        (0..CpuSet::count())
-            .filter(|cpu| mask.is_set(*cpu).unwrap())
-            .collect()
+        cpus(&sched_getaffinity(Pid::from_raw(0)).unwrap()).collect()
     }
 
     #[test]

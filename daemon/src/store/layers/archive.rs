@@ -1,6 +1,7 @@
 //! Archiving a layer: its pack takes the place of its data file.
 
 use super::pack::{self, CHUNK_BLOCKS, Pack};
+use super::read::read_present;
 use super::{BLOCK, Blocks, CLOSED, DIR, Layer, LayerId, Layers, data_path, pack_path, sums};
 use crate::store::disk::{Disk, DiskFile, OpenHow};
 use crate::store::journal::segment::number_of;
@@ -134,8 +135,7 @@ impl Layers {
         for first in (0..blocks).step_by(CHUNK_BLOCKS as usize) {
             let end = blocks.min(first + CHUNK_BLOCKS);
             let chunk = &mut bytes[..(end - first) as usize * BLOCK as usize];
-            let read = data.read_at(chunk, u64::from(first) * BLOCK)?;
-            chunk[read..].fill(0);
+            read_present(data, chunk, u64::from(first) * BLOCK)?;
             self.is_what_was_written((id, summed), first..end, chunk, page)?;
             writer.add(chunk)?;
             if !progress(chunk.len() as u64) {

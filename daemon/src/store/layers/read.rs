@@ -7,6 +7,17 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
+/// Fills `out` with what a data file has from `offset` on. What was given back, and what is behind its end, is zeros, for which the
+/// system need not fill its cache.
+pub(super) fn read_present(data: &dyn DiskFile, out: &mut [u8], offset: u64) -> io::Result<()> {
+    let read = match data.is_hole(offset, out.len() as u64)? {
+        true => 0,
+        false => data.read_at(out, offset)?,
+    };
+    out[read..].fill(0);
+    Ok(())
+}
+
 impl Layers {
     /// Fills `out` from byte `offset` of the layer. With `verify` every touched block that has a
     /// sum is checked: a wrong one gives `EIO` and a line in the log.

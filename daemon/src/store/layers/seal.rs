@@ -1,5 +1,6 @@
 //! Sealing layers, or what of them was handed out, and computing the checksums behind the scenes.
 
+use super::read::read_present;
 use super::sums::{self, PAGE, PER_PAGE};
 use super::{BLOCK, CLOSED, Layer, LayerId, Layers, sum_path};
 use crate::store::disk::{DiskFile, OpenHow};
@@ -166,13 +167,7 @@ impl Layers {
             for run in runs {
                 let part = &mut bytes[..run.len() * BLOCK as usize];
                 if run[0].is_none() {
-                    let (offset, length) = (u64::from(at) * BLOCK, part.len() as u64);
-                    // What was given back since is zeros, for which the system need not fill its cache.
-                    let read = match data.is_hole(offset, length)? {
-                        true => 0,
-                        false => data.read_at(part, offset)?,
-                    };
-                    part[read..].fill(0);
+                    read_present(data, part, u64::from(at) * BLOCK)?;
                 }
                 for (known, bytes) in run.iter().zip(part.chunks(BLOCK as usize)) {
                     let mut sum = known.unwrap_or_else(|| sums::block_sum(&self.uuid, bytes));
